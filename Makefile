@@ -1,0 +1,48 @@
+# Every habit of the project; `make` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# DVC starts the stages as `python`, which has to be the environment's.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+.PHONY: help setup repro test test-all lint format check bench audit
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+# The marker is renewed when the lock or the package's metadata changes.
+setup: $(VENV)/installed  ## make the environment: the locked versions, in .venv
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: setup  ## the main job: sample data if data/raw is empty, the pipeline, a table of results
+	@test -n "$$(ls -A data/raw 2>/dev/null)" || maskdepth sample data/raw
+	@dvc add --quiet data/raw
+	dvc repro
+	@maskdepth results
+
+test: setup  ## lint and the quick tests
+	ruff check . && ruff format --check . && mypy
+	pytest --quiet
+
+test-all: setup  ## every test this machine can run, and the coverage
+	ruff check . && ruff format --check . && mypy
+	pytest --quiet -m "not gpu" --cov --cov-report=term:skip-covered
+
+lint: setup  ## ruff and mypy
+	ruff check . && ruff format --check . && mypy
+
+format: setup  ## format, and mend what is safe to mend
+	ruff format . && ruff check --fix .
+
+check: test  ## lint + test
+
+bench: setup  ## every benchmark: a table, then one JSON line
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; python $$script || exit 1; done
+
+audit: setup  ## known security holes in the locked dependencies (asks a vulnerability service)
+	pip-audit --require-hashes --requirement requirements.lock

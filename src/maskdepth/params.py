@@ -1,0 +1,177 @@
+"""params.yaml as frozen, checked models: every number and choice of the pipeline, and no default.
+
+DVC hashes params.yaml and not our defaults, so the file is complete: a missing key is an error like an unknown one.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class DataParams(_Section):
+    """Reading pictures: which layout, at what size, which end of the depth is near."""
+
+    layout: str | dict[str, str | list[str]]
+    image_size: Annotated[int, Field(ge=8, le=4096)]
+    depth_near: Literal["dark", "bright"]
+    max_rejected: Annotated[float, Field(ge=0, le=1)]
+
+
+class SplitParams(_Section):
+    """What is held out: shares are shares of the groups."""
+
+    by: Literal["background", "foreground", "both", "sample"]
+    val: Share
+    test: Share
+    seed: Seed
+
+
+class ModelParams(_Section):
+    """The network; its names are those of `maskdepth models`."""
+
+    name: str
+    inputs: Literal["auto", "background+composite", "background+composite+difference"]
+
+
+class LossParams(_Section):
+    """Sums of named terms per target; their names are those of `maskdepth losses`."""
+
+    mask: str | dict[str, float]
+    depth: str | dict[str, float]
+    mask_weight: Weight
+    depth_weight: Weight
+
+
+class TrainParams(_Section):
+    """Optimisation, augmentation and checkpoints."""
+
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=2)]
+    optimizer: Literal["adam", "adamw", "sgd"]
+    learning_rate: Positive
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Weight
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "plateau"]
+    step_epochs: Count
+    gamma: Annotated[float, Field(gt=0, lt=1)]
+    clip_norm: Weight
+    precision: Literal["fp32", "bf16"]
+    augment: list[Literal["flip", "cutout", "background_jitter"]]
+    keep: Literal["best", "last"]
+    checkpoint_seconds: Positive
+    seed: Seed
+
+
+class EvaluateParams(_Section):
+    """Test metrics, their intervals and their pictures."""
+
+    threshold: Share
+    batch_size: Count
+    resamples: Annotated[int, Field(ge=100)]
+    pictures: Annotated[int, Field(ge=0, le=50)]
+    seed: Seed
+
+
+class Params(_Section):
+    """All of params.yaml."""
+
+    data: DataParams
+    split: SplitParams
+    model: ModelParams
+    loss: LossParams
+    train: TrainParams
+    evaluate: EvaluateParams
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Not YAML, or an unknown, missing or wrong value; names every dotted key, what was found and what
+            is allowed.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.absolute()} is missing; run the stage from the folder that holds params.yaml")
+    try:
+        # YAML 1.2, as DVC reads it: 1e-3 is a number, a repeated key is an error.
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path}: expected sections such as data: and train:, found {type(values).__name__}")
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{path}: " + "; ".join(_explain(error))) from error
+    if params.split.val + params.split.test >= 1:
+        raise ValueError(
+            f"{path}: split.val + split.test is {params.split.val + params.split.test:g}, leaving no train"
+        )
+    return params
+
+
+def flatten(params: BaseModel, prefix: str = "") -> dict[str, str]:
+    """Give every value under its dotted key, as text.
+
+    >>> flatten(SplitParams(by="both", val=0.1, test=0.2, seed=0), "split.")
+    {'split.by': 'both', 'split.val': '0.1', 'split.test': '0.2', 'split.seed': '0'}
+    """
+    flat: dict[str, str] = {}
+    for name, value in params:
+        if isinstance(value, BaseModel):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """Say each problem as one sentence: dotted key, what was found, what is allowed."""
+    wrong: dict[str, list[str]] = {}
+    for problem in error.errors():
+        # A union reports each of its branches; the branch's own name is not a key of the file.
+        key = ".".join(str(part) for part in problem["loc"] if not _is_union_branch(str(part)))
+        if problem["type"] == "extra_forbidden":
+            yield f"{key}: unknown key{_nearest(key)}"
+        elif problem["type"] == "missing":
+            yield f"{key}: missing; params.yaml is complete, there are no defaults"
+        else:
+            wrong.setdefault(f"{key}: found {problem['input']!r}; ", []).append(problem["msg"])
+    for found, allowed in wrong.items():
+        yield found + " or ".join(allowed)
+
+
+def _is_union_branch(part: str) -> bool:
+    return part in {"str", "list[str]"} or part.startswith("dict[")
+
+
+def _nearest(key: str) -> str:
+    known = list(_known_keys(Params))
+    near = difflib.get_close_matches(key, known, n=1)
+    section = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    return (f"; did you mean {near[0]}?" if near else "") + f" Known here: {', '.join(siblings)}"
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        annotation: Any = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _known_keys(annotation, f"{prefix}{name}.")
