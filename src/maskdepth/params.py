@@ -119,26 +119,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         params = Params.model_validate(values)
     except ValidationError as error:
         raise ValueError(f"{path}: " + "; ".join(_explain(error))) from error
-    if params.split.val + params.split.test >= 1:
-        raise ValueError(
-            f"{path}: split.val + split.test is {params.split.val + params.split.test:g}, leaving no train"
-        )
+    held_out = params.split.val + params.split.test
+    if held_out >= 1:
+        raise ValueError(f"{path}: split.val + split.test is {held_out:g}, which leaves nothing to train on")
     return params
-
-
-def flatten(params: BaseModel, prefix: str = "") -> dict[str, str]:
-    """Give every value under its dotted key, as text.
-
-    >>> flatten(SplitParams(by="both", val=0.1, test=0.2, seed=0), "split.")
-    {'split.by': 'both', 'split.val': '0.1', 'split.test': '0.2', 'split.seed': '0'}
-    """
-    flat: dict[str, str] = {}
-    for name, value in params:
-        if isinstance(value, BaseModel):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
 
 
 def _explain(error: ValidationError) -> Iterator[str]:

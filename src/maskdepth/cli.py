@@ -1,0 +1,126 @@
+"""The `maskdepth` command: what is done around the pipeline. The pipeline itself is `dvc repro`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskdepth.console import guard, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Find the best combination of losses for one network that predicts an object's mask and the scene's depth. "
+    "The pipeline is [bold]dvc repro[/bold]; its runs are compared with [bold]mlflow ui[/bold].",
+)
+
+
+def main() -> None:
+    """Run the command; what a user can mend ends in one line."""
+    guard(app)
+
+
+@app.command(epilog="Example: [bold]maskdepth sample data/raw[/bold]")
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Where the archives go; made when missing.")],
+    layout: Annotated[
+        str, typer.Option(help="How folders and files are named: sudhakarmlal, mshilpaa.")
+    ] = "sudhakarmlal",
+    backgrounds: Annotated[int, typer.Option(min=1, help="Drawn scenes.")] = 120,
+    foregrounds: Annotated[int, typer.Option(min=1, help="Drawn objects.")] = 60,
+    composites: Annotated[int, typer.Option(min=1, help="Objects standing in scenes.")] = 2400,
+    size: Annotated[int, typer.Option(min=32, help="Height and width of the pictures [px].")] = 160,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same bytes.")] = 0,
+) -> None:
+    """Draw the sample data set: scenes with exactly known mask and depth, as zip archives."""
+    from maskdepth.data.sample import write_sample
+
+    write_sample(folder, layout, seed, backgrounds, foregrounds, composites, size)
+
+
+@app.command(epilog="Example: [bold]maskdepth layouts data/raw[/bold]")
+def layouts(
+    path: Annotated[Path | None, typer.Argument(help="A folder with archives or pictures, to be explained.")] = None,
+) -> None:
+    """List the known layouts, or say which one a folder has."""
+    from maskdepth.data.layouts import read_layouts
+
+    known = read_layouts()
+    if path is None:
+        show(["name", "what it is"], [[layout.name, layout.title] for layout in known.values()])
+        return
+    from maskdepth.data.archives import find_archives
+    from maskdepth.data.layouts import detect_layout
+
+    archives = find_archives(path)
+    names = [member.name for archive in archives for member in archive.members()]
+    found = detect_layout(names, known)
+    kinds = [recognised.kind if (recognised := found.recognise(name)) else "unknown" for name in names]
+    say(f"{path}: layout {found.name}, {len(archives)} archives, {len(names):,} files")
+    show(["kind", "files"], [[kind, f"{kinds.count(kind):,}"] for kind in sorted(set(kinds))])
+
+
+@app.command()
+def models() -> None:
+    """List the networks that model.name can be, with parameters and cost."""
+    from maskdepth.models.catalogue import describe_models
+
+    rows = describe_models()
+    show(list(rows[0]), [list(row.values()) for row in rows])
+
+
+@app.command()
+def losses() -> None:
+    """List the terms that loss.mask and loss.depth can be summed from."""
+    from maskdepth.losses import describe_losses
+
+    rows = describe_losses()
+    show(list(rows[0]), [list(row.values()) for row in rows])
+
+
+@app.command()
+def results(
+    metrics: Annotated[Path, typer.Argument(help="Folder of train.json and test.json.")] = Path("metrics"),
+) -> None:
+    """Show what the last `dvc repro` measured, beside the baseline that has learned nothing."""
+    path = metrics / "test.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; `dvc repro` writes it")
+    numbers = json.loads(path.read_text(encoding="utf-8"))
+    rows = []
+    for metric in (name.removesuffix("_low") for name in numbers if name.endswith("_low")):
+        baseline = numbers.get(f"diff_{metric}", numbers.get(f"mean_map_{metric}"))
+        interval = f"{numbers[f'{metric}_low']:.3f} .. {numbers[f'{metric}_high']:.3f}"
+        rows.append([metric, f"{numbers[metric]:.3f}", interval, f"{baseline:.3f}"])
+    show(["test metric", "network", "95 % interval", "learned nothing"], rows)
+    say("curves and pictures of this run, and all runs: mlflow ui   then open http://127.0.0.1:5000")
+    say("one more combination of losses:                dvc exp run -S loss.depth=ssim")
+    say("all experiments as a table:                    dvc exp show --only-changed")
+
+
+def show(titles: list[str], rows: list[list[Any]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+
+    Console().print(_table(titles, rows))
+
+
+def _table(titles: list[str], rows: list[list[Any]]) -> "Table":
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(box=SIMPLE)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Which samples train, which choose the best epoch, which test.
+
+A sample goes where the hash of its group says. A group's place depends on the seed and on its own name alone, so new
+archives never move an old sample, and all placements of one background (or object) stay together. The shares are
+expected shares of the groups: few groups stray from them.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from maskdepth.data.tables import read_table, write_table
+from maskdepth.params import SplitParams
+
+TRAIN, VAL, TEST = "train", "val", "test"
+# Split by both: one of background and object is held out for the test, the other is trained on.
+MIXED = "mixed"
+# Split by both: held out in a way that belongs to no cell that is reported.
+UNUSED = "unused"
+
+_COLUMNS = ("sample_id", "split")
+_KINDS = {
+    "background": ("background",),
+    "foreground": ("foreground",),
+    "both": ("background", "foreground"),
+    "sample": ("sample",),
+}
+# The number of groups that an error recommends leaves a split empty in one case out of twenty.
+_ACCEPTED_RISK = 0.05
+_SEEDS_TRIED = 100
+
+
+def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
+    """Give every sample its split.
+
+    By background, foreground or sample: train, val, test. By both: a sample whose background and object are both in
+    train (val, test) is in train (val, test); `mixed` has one of them in test and the other in train; the rest is
+    `unused`.
+
+    Args:
+        index: The samples, as `data.index` makes them. Backgrounds that share a `background_row` are one picture
+            under several numbers; they are one group, named by the smallest of them.
+        params: What is held out, and how much.
+
+    Returns:
+        Split names, labelled by sample_id, in the order of the index.
+
+    Raises:
+        ValueError: Train, val or test would be empty.
+    """
+    splits = _draw(_groups(index, params.by), params)
+    empty = [name for name in (TRAIN, VAL, TEST) if not splits.eq(name).any()]
+    if empty:
+        raise ValueError(_explain_empty(index, params, empty))
+    return splits.set_axis(pd.Index(index["sample_id"], name="sample_id"))
+
+
+def write_split(path: Path, splits: pd.Series) -> None:
+    """Write split.csv: sample_id, split."""
+    write_table(path, splits.rename("split").rename_axis("sample_id").reset_index())
+
+
+def read_split(path: Path) -> pd.Series:
+    """Read split.csv: split names labelled by sample_id.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file was cut or edited: unknown split names, a sample that is listed twice.
+    """
+    table = read_table(path, _COLUMNS)
+    unknown = set(table["split"]) - {TRAIN, VAL, TEST, MIXED, UNUSED}
+    if unknown:
+        raise ValueError(f"{path}: unknown split {sorted(unknown)[0]!r}; expected train, val, test, mixed or unused")
+    if not table["sample_id"].is_unique:
+        repeated = table.loc[table["sample_id"].duplicated(), "sample_id"].iloc[0]
+        raise ValueError(f"{path}: sample {repeated} is listed twice; run `dvc repro`, which makes the file again")
+    return table.set_index("sample_id")["split"]
+
+
+def count_groups(index: pd.DataFrame, splits: pd.Series, by: str) -> pd.DataFrame:
+    """Count what each split holds.
+
+    Args:
+        index: The samples.
+        splits: Their splits, in the order of the index.
+        by: What was held out.
+
+    Returns:
+        One row per split that occurs; columns `samples` and one for each kind of group, such as `background`.
+    """
+    groups = _groups(index, by)
+    names = splits.to_numpy()
+    counts = groups.groupby(names).nunique()
+    counts.insert(0, "samples", groups.groupby(names).size())
+    order = [name for name in (TRAIN, VAL, TEST, MIXED, UNUSED) if name in counts.index]
+    return counts.loc[order]
+
+
+def _groups(index: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Name the groups of every sample: one column per kind that is held out."""
+    columns = {
+        "background": lambda: index.groupby("background_row")["background"].transform("min"),
+        "foreground": lambda: index["foreground"],
+        "sample": lambda: index["sample_id"],
+    }
+    return pd.DataFrame({kind: columns[kind]() for kind in _KINDS[by]}).reset_index(drop=True)
+
+
+def _draw(groups: pd.DataFrame, params: SplitParams) -> pd.Series:
+    parts = {kind: _draw_groups(names, kind, params) for kind, names in groups.items()}
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    background, foreground = parts["background"], parts["foreground"]
+    one_in_test = (background.eq(TEST) & foreground.eq(TRAIN)) | (background.eq(TRAIN) & foreground.eq(TEST))
+    return background.where(background == foreground, pd.Series(np.where(one_in_test, MIXED, UNUSED)))
+
+
+def _draw_groups(names: pd.Series, kind: object, params: SplitParams) -> pd.Series:
+    """Place each group by its hash: the lowest draws test, the next validate, so a larger share only adds groups."""
+    codes, unique = pd.factorize(names)
+    draws = np.array([_uniform(f"{params.seed}:{kind}:{name}") for name in unique])
+    places = np.where(draws < params.test, TEST, np.where(draws < params.test + params.val, VAL, TRAIN))
+    return pd.Series(places[codes], dtype=str)
+
+
+def _uniform(text: str) -> float:
+    """Hash a text to a number in [0, 1) that is the same on every machine and in every version of Python."""
+    # 53 bits, all that a float holds: with more, the largest hashes would round up to 1.
+    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 11) / 2**53
+
+
+def _explain_empty(index: pd.DataFrame, params: SplitParams, empty: list[str]) -> str:
+    groups = _groups(index, params.by)
+    found = " and ".join(f"{names.nunique()} {kind}s" for kind, names in groups.items())
+    needed = math.ceil(math.log(_ACCEPTED_RISK) / math.log(1 - min(params.val, params.test)))
+    seed = _first_filling_seed(groups, params)
+    cure = f"split.seed={seed}, which leaves none empty" if seed is not None else "larger split.val and split.test"
+    return (
+        f"split by {params.by}: nothing falls into {' and '.join(empty)} with split.val={params.val:g} and "
+        f"split.test={params.test:g} of {found}. Use {cure}, or more data: "
+        f"{needed} {' and as many '.join(f'{kind}s' for kind in _KINDS[params.by])} are nearly always enough"
+    )
+
+
+def _first_filling_seed(groups: pd.DataFrame, params: SplitParams) -> int | None:
+    distinct = groups.drop_duplicates(ignore_index=True)
+    for seed in range(_SEEDS_TRIED):
+        splits = _draw(distinct, params.model_copy(update={"seed": seed}))
+        if {TRAIN, VAL, TEST} <= set(splits):
+            return seed
+    return None

@@ -1,0 +1,75 @@
+"""CSV tables as one stage hands them to the next: text stays text, and a file that was cut or edited is an error.
+
+A reader that guesses types turns the id 000123 into 123 and the id NA into a missing value, and takes a file whose
+end is missing for a shorter one. Here nothing is guessed, and a table is replaced whole or not at all.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+# Eighteen digits always fit an int64.
+_NUMBER = r"[0-9]{1,18}"
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV with a header and without the row labels, replacing the file in one step."""
+    replace_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a table that `write_table` wrote.
+
+    Args:
+        path: The CSV file.
+        columns: What the header must say, in order.
+
+    Returns:
+        The rows with every value as text, an empty value as "".
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Another header, a row with too few or too many values, or a last line that was cut.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run `dvc repro`, which makes it")
+    options = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False)
+    try:
+        table = csv.read_csv(path, convert_options=options)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a whole table: {error}; run `dvc repro`, which makes it again") from error
+    if table.column_names != list(columns):
+        raise ValueError(f"{path} has the columns {','.join(table.column_names)}; expected {','.join(columns)}")
+    if not _ends_with_newline(path):
+        raise ValueError(f"{path} is cut in its last line; run `dvc repro`, which makes it again")
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def numbers_where_whole(texts: pd.Series) -> pd.Series:
+    """Turn a column of ids into integers if every one of them is a number, and leave it as text otherwise.
+
+    Numbers make bg_001 and bg1 the same background; a single id such as NA or 1e5 keeps all of its column as written.
+
+    >>> numbers_where_whole(pd.Series(["1", "007"])).tolist(), numbers_where_whole(pd.Series(["1e5", "007"])).tolist()
+    ([1, 7], ['1e5', '007'])
+    """
+    texts = texts.astype(str)
+    return texts.astype("int64") if texts.str.fullmatch(_NUMBER).all() else texts
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file, making its folder, so that whoever reads it finds the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(path)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"

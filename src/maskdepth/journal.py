@@ -1,0 +1,238 @@
+"""What a stage has to say about itself, as one append-only file: parameters, metrics with their times, pictures.
+
+The files are the truth and a tracking store is their mirror, so nothing here talks to one. A line is the CRC-32 of a
+JSON record, a blank and the record: a line torn by a kill or damaged later is skipped and counted, never misread. Times
+are in the records, so sending a journal twice sends the same thing twice.
+"""
+
+import json
+import os
+import socket
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one metric."""
+
+    name: str
+    value: float
+    time: int  # [ms] since 1970
+    step: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that belongs to the run, and the folder it is shown in."""
+
+    path: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class JournalContents:
+    """All that a journal says, sessions merged.
+
+    `status` is RUNNING while the last session has no end record; `is_writer_alive` says whether somebody still writes.
+    """
+
+    id: str
+    stage: str
+    host: str
+    process: str
+    started: int  # [ms] since 1970, of the first session
+    ended: int | None  # [ms] since 1970, None while RUNNING
+    status: str
+    params: dict[str, str]
+    points: tuple[Point, ...]
+    artifacts: tuple[Artifact, ...]
+    tags: dict[str, str]
+    damaged: int
+
+
+class Journal:
+    """Writer of one journal file; every call appends one record and waits until the disk has it.
+
+    Args:
+        path: The file; its folder must exist. An existing journal is continued, not replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def start(self, stage: str) -> str:
+        """Begin a session of `stage`; return the journal's id, which later sessions in the same file keep."""
+        known = _records(self.path)[0] if self.path.is_file() else []
+        journal_id = next((str(r["id"]) for r in known if r["kind"] == "start"), uuid.uuid4().hex)
+        process = describe_process(os.getpid())
+        # A session begins with a line break: a line that the last session left torn then damages nothing but itself.
+        self._append(
+            {"kind": "start", "id": journal_id, "stage": stage, "host": socket.gethostname(), "process": process}, "\n"
+        )
+        return journal_id
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Record settings; nested mappings become dotted keys."""
+        self._append({"kind": "params", "values": flatten(values)})
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Record numbers of one moment under the names that a tracking store shows, such as `val/mask_iou`."""
+        self._append(
+            {"kind": "metrics", "values": {name: float(value) for name, value in values.items()}, "step": step}
+        )
+
+    def artifact(self, path: Path, folder: str) -> None:
+        """Record a file, by its path relative to the repository, and the folder to show it in."""
+        self._append({"kind": "artifact", "path": path.as_posix(), "folder": folder})
+
+    def tag(self, name: str, value: str) -> None:
+        """Record a fact that is neither a setting nor a number."""
+        self._append({"kind": "tag", "name": name, "value": value})
+
+    def end(self, status: str) -> None:
+        """End the session as FINISHED, FAILED or KILLED."""
+        assert status in (FINISHED, FAILED, KILLED), status
+        self._append({"kind": "end", "status": status})
+
+    def _append(self, record: dict[str, Any], before: str = "") -> None:
+        text = json.dumps(record | {"time": time.time_ns() // 1_000_000})
+        with self.path.open("a", encoding="ascii") as file:
+            file.write(f"{before}{zlib.crc32(text.encode()):08x} {text}\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def open_journal(path: Path, stage: str) -> Iterator[Journal]:
+    """Write a new journal for one run of `stage`, replacing an older file, and end it as the block ends.
+
+    Args:
+        path: The journal file; its folder is made.
+        stage: Name of the stage.
+
+    Yields:
+        The started journal; it ends FINISHED, FAILED when the block raises, KILLED on an interrupt.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # not opened for writing: DVC leaves outputs read-only and linked to its cache
+    journal = Journal(path)
+    journal.start(stage)
+    status = FAILED
+    try:
+        yield journal
+        status = FINISHED
+    except KeyboardInterrupt:
+        status = KILLED
+        raise
+    finally:
+        journal.end(status)
+
+
+def read_journal(path: Path) -> JournalContents:
+    """Read a journal, also one that is being written.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: No intact start record is left.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no journal here; the stage that writes it has not run: `dvc repro`")
+    records, damaged = _records(path)
+    sessions = [record for record in records if record["kind"] == "start"]
+    if not sessions:
+        raise ValueError(
+            f"{path}: no readable start record ({damaged} damaged lines); run the stage that writes it again"
+        )
+    last = [record for record in records if record["kind"] in ("start", "end")][-1]
+    ended = last["kind"] == "end"
+    return JournalContents(
+        id=sessions[0]["id"],
+        stage=sessions[0]["stage"],
+        host=sessions[-1]["host"],
+        process=sessions[-1]["process"],
+        started=sessions[0]["time"],
+        ended=last["time"] if ended else None,
+        status=last["status"] if ended else RUNNING,
+        params={key: value for r in records if r["kind"] == "params" for key, value in r["values"].items()},
+        points=_points(records),
+        artifacts=tuple(dict.fromkeys(Artifact(r["path"], r["folder"]) for r in records if r["kind"] == "artifact")),
+        tags={r["name"]: r["value"] for r in records if r["kind"] == "tag"},
+        damaged=damaged,
+    )
+
+
+def is_writer_alive(contents: JournalContents) -> bool:
+    """Tell whether the process of the last session still runs; on another host it counts as alive, nothing is known."""
+    if contents.host != socket.gethostname():
+        return True
+    return describe_process(int(contents.process.split()[0])) == contents.process
+
+
+def describe_process(pid: int) -> str:
+    """Name a process so that its number, used again for another one, is not mistaken for it.
+
+    Returns:
+        The process number, its start time [ticks] and the boot it belongs to; the bare number where the system does not
+        tell; the number and "gone" when there is no such process.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return f"{pid} gone"
+    except PermissionError:
+        pass  # it exists and belongs to somebody else
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.is_file():
+        return str(pid)
+    fields = stat.read_text().rpartition(")")[2].split()  # the name before the bracket may hold blanks
+    if fields[0] == "Z":
+        return f"{pid} gone"  # ended, and its parent has not looked yet
+    return f"{pid} {fields[19]} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn nested settings into dotted keys and texts.
+
+    >>> flatten({"loss": {"mask": "bce", "mask_weight": 1.0}, "train": {"augment": ["flip", "cutout"]}})
+    {'loss.mask': 'bce', 'loss.mask_weight': '1.0', 'train.augment': 'flip,cutout'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return flat
+
+
+def _points(records: list[dict[str, Any]]) -> tuple[Point, ...]:
+    # A resumed training may do its last epoch again: the first record of a step stays, it may have been sent already.
+    points: dict[tuple[str, int], Point] = {}
+    for record in records:
+        if record["kind"] == "metrics":
+            for name, value in record["values"].items():
+                points.setdefault((name, record["step"]), Point(name, value, record["time"], record["step"]))
+    return tuple(points.values())
+
+
+def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
+    records = []
+    damaged = 0
+    for line in path.read_bytes().split(b"\n"):
+        checksum, _, text = line.partition(b" ")
+        if not line:
+            continue
+        if checksum == b"%08x" % zlib.crc32(text):
+            records.append(json.loads(text))
+        else:
+            damaged += 1
+    return records, damaged

@@ -1,0 +1,117 @@
+"""Figures from plain arrays and tables: the only room that knows matplotlib."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Mask errors by kind, told apart also by the colour-blind (Okabe and Ito): hit, miss, false alarm.
+HIT, MISS, FALSE_ALARM = (0, 158, 115), (230, 159, 0), (204, 121, 167)
+DEPTH_COLOURS = "magma_r"  # near is bright
+
+
+@dataclass(frozen=True)
+class DrawnSample:
+    """One sample and what was predicted for it; every array covers the same H x W pixels."""
+
+    title: str
+    background: NDArray[np.uint8]  # (H, W, 3)
+    composite: NDArray[np.uint8]  # (H, W, 3)
+    mask: NDArray[np.bool_]  # (H, W), true
+    mask_prob: NDArray[np.float32]  # (H, W), [0, 1]
+    depth: NDArray[np.float32]  # (H, W), true, 0 near .. 1 far
+    depth_pred: NDArray[np.float32]  # (H, W), 0 near .. 1 far
+
+
+def draw_samples(samples: list[DrawnSample], threshold: float, path: Path) -> None:
+    """Draw one row per sample: pictures, true and predicted mask with its errors, true and predicted depth.
+
+    Args:
+        samples: What to draw.
+        threshold: Mask probability above which a pixel belongs to the object, (0, 1).
+        path: PNG to write.
+    """
+    columns = ("background", "composite", "true mask", "predicted mask", "mask errors", "true depth", "predicted depth")
+    figure, axes = _grid(len(samples), len(columns))
+    for row, sample in zip(axes, samples, strict=True):
+        errors = mask_errors(sample.mask, sample.mask_prob > threshold)
+        grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
+        depth: dict[str, Any] = {"cmap": DEPTH_COLOURS, "vmin": 0, "vmax": 1}
+        row[0].imshow(sample.background)
+        row[1].imshow(sample.composite)
+        row[2].imshow(sample.mask, **grey)
+        row[3].imshow(sample.mask_prob, **grey)
+        row[4].imshow(errors)
+        row[5].imshow(sample.depth, **depth)
+        row[6].imshow(sample.depth_pred, **depth)
+        row[0].set_ylabel(sample.title, fontsize=7)
+    for axis, title in zip(axes[0], columns, strict=True):
+        axis.set_title(title, fontsize=9)
+    _legend(figure, {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM})
+    _save(figure, path)
+
+
+def mask_errors(truth: NDArray[np.bool_], pred: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Colour each pixel by what the prediction made of it: hit, miss, false alarm, or black.
+
+    Args:
+        truth: (H, W) true mask.
+        pred: (H, W) predicted mask.
+
+    Returns:
+        (H, W, 3) RGB.
+    """
+    colours = np.zeros((*truth.shape, 3), np.uint8)
+    colours[truth & pred] = HIT
+    colours[truth & ~pred] = MISS
+    colours[~truth & pred] = FALSE_ALARM
+    return colours
+
+
+def draw_curves(epochs: pd.DataFrame, path: Path) -> None:
+    """Draw loss, mask IoU and depth SSIM against the epoch, train and validation where both are known."""
+    panels = {"loss": "total", "mask IoU": "mask_iou", "depth SSIM": "depth_ssim"}
+    figure = _figure((10, 3))
+    axes = figure.subplots(1, len(panels))
+    for axis, (title, metric) in zip(axes, panels.items(), strict=True):
+        for split in ("train", "val"):
+            if f"{split}_{metric}" in epochs:
+                axis.plot(epochs["epoch"], epochs[f"{split}_{metric}"], label=split, marker=".")
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    _save(figure, path)
+
+
+def _grid(num_rows: int, num_columns: int) -> tuple["Figure", NDArray[Any]]:
+    figure = _figure((1.35 * num_columns, 1.35 * num_rows + 0.5))
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    return figure, axes
+
+
+def _figure(size: tuple[float, float]) -> "Figure":
+    """Make a figure [inch] without pyplot, which would keep it and look for a screen."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def _legend(figure: "Figure", colours: dict[str, tuple[int, int, int]]) -> None:
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=np.array(colour) / 255, label=name) for name, colour in colours.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8, frameon=False)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without the metadata the same figure is the same file, which DVC then does not store twice.
+    figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -1,0 +1,78 @@
+"""params.yaml is complete and checked: every kind of mistake is named with its key, and nothing has a default."""
+
+from pathlib import Path
+
+import pytest
+
+from maskdepth.params import Params, load_params
+
+SHIPPED = Path(__file__).parent.parent / "params.yaml"
+
+
+def change(tmp_path: Path, old: str, new: str) -> Path:
+    text = SHIPPED.read_text()
+    assert text.count(old) >= 1
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_the_shipped_file_is_valid():
+    assert load_params(SHIPPED).data.image_size == 64
+
+
+def test_every_line_of_the_shipped_file_is_needed(tmp_path):
+    keys = [line for line in SHIPPED.read_text().splitlines() if line.startswith("  ")]
+    assert len(keys) == sum(len(field.annotation.model_fields) for field in Params.model_fields.values())
+    for line in keys:
+        with pytest.raises(ValueError, match=r"missing; params.yaml is complete"):
+            load_params(change(tmp_path, line + "\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "  epochs: 12",
+            "  epoch: 12",
+            r"train\.epoch: unknown key; did you mean train\.epochs\? Known here: train\.epochs",
+        ),
+        ("image_size: 64", "image_size: big", r"data\.image_size: found 'big'; Input should be a valid integer"),
+        ("image_size: 64", "image_size: 64.5", r"data\.image_size: found 64\.5"),
+        ("epochs: 12", "epochs: -3", r"train\.epochs: found -3; Input should be greater than or equal to 1"),
+        ("learning_rate: 0.004", "learning_rate: .nan", r"train\.learning_rate: found nan"),
+        (
+            "by: background ",
+            "by: backgrounds ",
+            r"split\.by: found 'backgrounds'; .*'background', 'foreground', 'both' or",
+        ),
+        ("depth: l1 ", "depth: 3 ", r"loss\.depth: found 3; .*string or .*dictionary"),
+        ("augment: [flip, background_jitter]", "augment: [flop]", r"train\.augment\.0: found 'flop'.*'cutout'"),
+        ("val: 0.15", "val: 0.9", r"split\.val \+ split\.test is 1\.05, which leaves nothing to train on"),
+        ("  seed: 0", "  seed: 0\n  seed: 1", "duplicate key"),
+        ("split:", "split: [", "not readable as YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(tmp_path, old, new, message):
+    with pytest.raises(ValueError, match=message):
+        load_params(change(tmp_path, old, new))
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path):
+    assert load_params(change(tmp_path, "learning_rate: 0.004", "learning_rate: 4e-3")).train.learning_rate == 0.004
+
+
+def test_losses_and_a_layout_may_be_mappings(tmp_path):
+    path = change(tmp_path, "depth: l1 ", "depth: {ssim: 1, l1: 0.1} #")
+    assert load_params(path).loss.depth == {"ssim": 1, "l1": 0.1}
+
+
+def test_a_list_is_no_params_file(tmp_path):
+    (tmp_path / "params.yaml").write_text("- 1\n")
+    with pytest.raises(ValueError, match="expected sections"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_where_to_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="from the folder that holds"):
+        load_params(tmp_path / "params.yaml")
