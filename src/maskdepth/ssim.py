@@ -1,11 +1,11 @@
 """Structural similarity of two maps in [0, 1], as matrix products.
 
 The window slides as two products with a banded matrix, A X A^T: no padding, hence deterministic on every device, and
-several times faster than a convolution. Call it with autocast off: half precision loses the variances.
+several times faster than a convolution. Call it with autocast off: a variance is a small difference of large numbers,
+and half precision leaves nothing of it.
 """
 
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +13,6 @@ from torch import Tensor
 WINDOW = 11  # [px] the window of the paper
 SIGMA = 1.5  # [px]
 C1, C2 = 0.01**2, 0.03**2  # (K * L)^2 for the range L = 1
-
-Border = Literal["valid", "zero"]
 
 
 def ssim(pred: Tensor, target: Tensor) -> Tensor:
@@ -43,20 +41,19 @@ def ssim(pred: Tensor, target: Tensor) -> Tensor:
     >>> round(ssim(flat, flat + 0.1).item(), 6)  # by hand: (2 * 0.5 * 0.6 + C1) / (0.5^2 + 0.6^2 + C1)
     0.983609
     """
-    return ssim_map(pred, target, WINDOW, "valid").flatten(1).mean(1)
+    return ssim_map(pred, target, WINDOW).flatten(1).mean(1)
 
 
-def ssim_map(pred: Tensor, target: Tensor, window_size: int, border: Border) -> Tensor:
-    """Structural similarity of each position of the window.
+def ssim_map(pred: Tensor, target: Tensor, window_size: int) -> Tensor:
+    """Structural similarity at each place of the window inside the map.
 
     Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
+        pred: (B, 1, H, W) estimate, [0, 1], float32 or float64.
         target: (B, 1, H, W) truth, [0, 1].
         window_size: Side of the Gaussian window, odd [px]; sigma stays 1.5.
-        border: "valid" keeps the window inside the map; "zero" centres it on every pixel, with zeros outside.
 
     Returns:
-        (B, 1, H - window_size + 1, W - window_size + 1) for "valid", (B, 1, H, W) for "zero"; [-1, 1].
+        (B, 1, H - window_size + 1, W - window_size + 1) similarity, [-1, 1].
 
     Raises:
         ValueError: The maps are smaller than the window.
@@ -67,30 +64,36 @@ def ssim_map(pred: Tensor, target: Tensor, window_size: int, border: Border) -> 
             f"SSIM with a window of {window_size} px needs maps of at least {window_size} px a side, "
             f"found {height} x {width}; use larger images or another loss"
         )
-    rows = _window_matrix(height, window_size, border, pred.dtype, pred.device)
-    columns = _window_matrix(width, window_size, border, pred.dtype, pred.device)
+    # Where float32 products may be rounded to TensorFloat-32, only float64 keeps the variances.
+    dtype = pred.dtype if torch.get_float32_matmul_precision() == "highest" else torch.float64
+    rows = _window_matrix(height, window_size, dtype, pred.device)
+    columns = _window_matrix(width, window_size, dtype, pred.device)
+    centre_pred, pred_centred = _centre(pred.to(dtype))
+    centre_target, target_centred = _centre(target.to(dtype))
     # Only the sum of the variances is needed, so four moments do instead of five.
-    moments = torch.stack([pred, target, pred.square() + target.square(), pred * target])  # (4, B, 1, H, W)
-    mean_pred, mean_target, squares, product = rows @ moments @ columns.T
-    mean_squares = mean_pred.square() + mean_target.square()
-    mean_product = mean_pred * mean_target
-    luminance = (2 * mean_product + C1) / (mean_squares + C1)
-    structure = (2 * (product - mean_product) + C2) / (squares - mean_squares + C2)
-    return luminance * structure
+    squares = pred_centred.square() + target_centred.square()
+    moments = torch.stack([pred_centred, target_centred, squares, pred_centred * target_centred])  # (4, B, 1, H, W)
+    mean_pred, mean_target, mean_squares, mean_product = (rows @ moments @ columns.T).unbind()
+    variances = mean_squares - mean_pred.square() - mean_target.square()
+    covariance = mean_product - mean_pred * mean_target
+    mean_pred, mean_target = mean_pred + centre_pred, mean_target + centre_target
+    luminance = (2 * mean_pred * mean_target + C1) / (mean_pred.square() + mean_target.square() + C1)
+    return (luminance * (2 * covariance + C2) / (variances + C2)).to(pred.dtype)
+
+
+def _centre(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Split each map into its mean and the rest: the variance of small numbers loses no digits in float32."""
+    centre = image.mean((1, 2, 3), keepdim=True)
+    return centre, image - centre
 
 
 @lru_cache(maxsize=32)
-def _window_matrix(size: int, window_size: int, border: Border, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Row i holds the normalised Gaussian taps of the window's i-th place along a side of `size` pixels.
-
-    A square matrix ("zero") simply cuts the taps that would fall outside, which is what zero padding does.
-    """
+def _window_matrix(size: int, window_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Row i holds the normalised Gaussian taps of the window's i-th place: (size - window_size + 1, size)."""
     radius = window_size // 2
     # A tensor first made during evaluation, in inference mode, could not be used in training afterwards.
     with torch.inference_mode(False):
         pixels = torch.arange(size, dtype=torch.float64)
-        centres = pixels if border == "zero" else pixels[radius : size - radius]
-        distance = pixels - centres[:, None]  # (places, size)
+        distance = pixels - pixels[radius : size - radius, None]
         taps = torch.exp(-(distance**2) / (2 * SIGMA**2)) * (distance.abs() <= radius)
-        total = torch.exp(-(torch.arange(-radius, radius + 1, dtype=torch.float64) ** 2) / (2 * SIGMA**2)).sum()
-        return (taps / total).to(device, dtype)
+        return (taps / taps.sum(1, keepdim=True)).to(device, dtype)

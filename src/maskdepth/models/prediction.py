@@ -1,4 +1,4 @@
-"""What every network returns: the raw mask scores and the depth map, by name."""
+"""What every network returns, the raw mask scores and the depth map by name, and the check against its targets."""
 
 from typing import NamedTuple
 
@@ -15,3 +15,22 @@ class Prediction(NamedTuple):
 
     mask_logits: Tensor
     depth: Tensor
+
+
+def check_targets(prediction: Prediction, mask: Tensor, depth: Tensor) -> None:
+    """Refuse targets of another shape: nearly equal shapes would broadcast and give wrong numbers without a word.
+
+    Args:
+        prediction: Outputs of a network.
+        mask: True mask.
+        depth: True depth.
+
+    Raises:
+        ValueError: A target has not the shape of its prediction, or that shape is not (B, 1, H, W).
+    """
+    for name, pred, target in (("mask", prediction.mask_logits, mask), ("depth", prediction.depth, depth)):
+        if pred.shape != target.shape or pred.ndim != 4 or pred.shape[1] != 1:
+            raise ValueError(
+                f"{name}: the prediction has shape {tuple(pred.shape)}, the target {tuple(target.shape)}; "
+                "both must be (B, 1, H, W)"
+            )
