@@ -1,0 +1,88 @@
+"""The network of sumankanukollu has the published size, trains all but its unused parts, and takes any picture size."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from maskdepth.models.sumankanukollu import SumankanukolluDepthMask
+
+
+@pytest.fixture
+def model() -> SumankanukolluDepthMask:
+    torch.manual_seed(0)
+    return SumankanukolluDepthMask(6)
+
+
+def draw_pictures(height: int, width: int) -> torch.Tensor:
+    return torch.rand(2, 6, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("depth_channels", "count"), [(1, 12_384_577), (3, 12_384_643)])
+def test_the_parameter_count_is_the_projects(depth_channels, count):
+    model = SumankanukolluDepthMask(6, depth_channels)
+    assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (1, 1), (45, 67)])
+def test_both_outputs_have_one_channel_and_the_size_of_the_pictures(model, size):
+    mask_logits, depth_logits = model(draw_pictures(*size))
+    assert mask_logits.shape == depth_logits.shape == (2, 1, *size)
+
+
+def test_at_224_px_the_decoders_go_through_the_projects_sizes(model):
+    sides = []
+    for up in (model.mask_up64, *model.decoder.ups):
+        up.register_forward_hook(lambda _, inputs, output: sides.append(output.shape[-1]))
+    with torch.no_grad():
+        model.eval()(draw_pictures(224, 224)[:1])
+    mask_sides, depth_sides = sides[:5], sides[5:]
+    assert mask_sides == [4, 28, 56, 112, 224]
+    assert depth_sides == mask_sides[1:]  # the depth's first step is its own
+
+
+def test_the_unused_parts_and_nothing_else_go_without_gradient(model):
+    mask_logits, depth_logits = model(draw_pictures(32, 32))
+    (mask_logits.mean() + depth_logits.mean()).backward()
+    idle = {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert all("unused_" in name for name in idle)
+    assert sum(idle.values()) == 1_109_120
+
+
+@pytest.mark.parametrize("head", [0, 1])
+def test_each_head_alone_teaches_the_stem(model, head):
+    (gradient,) = torch.autograd.grad(model(draw_pictures(32, 32))[head].square().mean(), model.stem[0].weight)
+    assert gradient.abs().sum() > 0
+
+
+def test_a_colour_depth_is_served_as_the_mean_of_its_channels():
+    model = SumankanukolluDepthMask(6, depth_channels=3).eval()
+    with torch.no_grad():
+        model.depth_head.weight.zero_()
+        model.depth_head.bias.copy_(torch.tensor([1.0, 2.0, 6.0]))
+        depth_logits = model(draw_pictures(32, 32))[1]
+    torch.testing.assert_close(depth_logits, torch.full((2, 1, 32, 32), 3.0))
+
+
+def test_another_background_gives_other_outputs(model):
+    model.eval()
+    pictures = draw_pictures(32, 32)
+    changed = pictures.clone()
+    changed[:, :3] = 1 - changed[:, :3]
+    for before, after in zip(model(pictures), model(changed), strict=True):
+        assert not torch.allclose(before, after)
+
+
+def test_one_batch_is_learnt_in_16_steps(model):
+    pictures = draw_pictures(16, 16)
+    mask = torch.zeros(2, 1, 16, 16)
+    mask[0, :, :8, :8] = mask[1, :, 4:, 8:] = 1
+    depth = torch.linspace(0, 1, 16).expand_as(mask)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    for _ in range(16):
+        mask_logits, depth_logits = model(pictures)
+        depth_error = (depth_logits.sigmoid() - depth).abs().mean()
+        optimizer.zero_grad()
+        (F.binary_cross_entropy_with_logits(mask_logits, mask) + depth_error).backward()
+        optimizer.step()
+    assert ((mask_logits > 0) == mask.bool()).float().mean() > 0.95
+    assert depth_error < 0.1  # a constant depth errs by 0.27
