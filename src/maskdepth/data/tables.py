@@ -49,16 +49,30 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def numbers_where_whole(texts: pd.Series) -> pd.Series:
-    """Turn a column of ids into integers if every one of them is a number, and leave it as text otherwise.
+def spell_numbers(ids: pd.Series) -> pd.Series:
+    """Drop leading zeros if every id of a column is a number or empty: bg_001 and bg1 are the same background.
 
-    Numbers make bg_001 and bg1 the same background; a single id such as NA or 1e5 keeps all of its column as written.
+    A single id such as NA or 1e5 leaves all of its column as written.
 
-    >>> numbers_where_whole(pd.Series(["1", "007"])).tolist(), numbers_where_whole(pd.Series(["1e5", "007"])).tolist()
-    ([1, 7], ['1e5', '007'])
+    >>> spell_numbers(pd.Series(["1", "007", "000", ""])).tolist(), spell_numbers(pd.Series(["1e5", "007"])).tolist()
+    (['1', '7', '0', ''], ['1e5', '007'])
     """
-    texts = texts.astype(str)
-    return texts.astype("int64") if texts.str.fullmatch(_NUMBER).all() else texts
+    codes, names = pd.factorize(ids.astype(str))  # there are few different ids, and many rows
+    spelled = pd.Series(names, dtype=str)
+    if spelled.str.fullmatch("[0-9]*").all():
+        bare = spelled.str.lstrip("0")
+        spelled = bare.mask(bare.eq("") & spelled.ne(""), "0")
+    return spelled.take(codes).set_axis(ids.index)
+
+
+def numbers_where_whole(ids: pd.Series) -> pd.Series:
+    """Turn a column of ids into integers if every one of them is a number; leave it as text otherwise.
+
+    >>> numbers_where_whole(pd.Series(["1", "7"])).tolist(), numbers_where_whole(pd.Series(["1e5", "7"])).tolist()
+    ([1, 7], ['1e5', '7'])
+    """
+    ids = ids.astype(str)
+    return ids.astype("int64") if ids.str.fullmatch(_NUMBER).all() else ids
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -1,0 +1,182 @@
+"""The archives below the raw folder: zip files, and folders of loose files, both read in place."""
+
+import hashlib
+import os
+import re
+import stat
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from maskdepth.data.zips import (
+    DAMAGED,
+    MAX_MEMBER_BYTES,
+    Member,
+    RefusedError,
+    check_content,
+    check_names,
+    list_zip,
+    read_zipped,
+    readable_size,
+)
+
+# Where files directly in the raw folder belong.
+TOP_FILES = "files"
+
+_ZIP_SUFFIX = ".zip"
+# What desktop systems leave behind, and hidden files.
+_JUNK = re.compile(r"(?:^|/)(?:\.[^/]*|__MACOSX|Thumbs\.db|desktop\.ini)(?:/|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip file, or the loose files below one folder.
+
+    Attributes:
+        name: Path below the raw folder, such as `batch1_images.zip`.
+        raw_dir: The raw folder.
+        is_zip: Whether it is a zip file.
+    """
+
+    name: str
+    raw_dir: Path
+    is_zip: bool
+
+    @property
+    def stem(self) -> str:
+        """The name without the suffix of a zip."""
+        return self.name[: -len(_ZIP_SUFFIX)] if self.is_zip else self.name
+
+    @property
+    def shard(self) -> str:
+        """Name of the folder of its arrays.
+
+        >>> Archive("parts/batch 1.zip", Path("data/raw"), is_zip=True).shard
+        'parts-batch_1'
+        """
+        return re.sub(r"[^\w.-]", "_", self.stem.replace("/", "-"))
+
+    def path_of(self, member: Member) -> str:
+        """Give a member's path below the raw folder; a zip counts as the folder that it would unpack to.
+
+        >>> Archive("masks/m_1.zip", Path("data/raw"), is_zip=True).path_of(Member("bg_001/7.jpg", 9, 0, 9))
+        'masks/m_1/bg_001/7.jpg'
+        """
+        return f"{self.stem}/{member.name}" if self.is_zip else member.name
+
+    def members(self) -> list[Member]:
+        """List the members, those of a zip in its own order and loose files sorted, without hidden files.
+
+        Raises:
+            RefusedError: The archive is damaged or unsafe.
+        """
+        try:
+            members = list_zip(self.raw_dir / self.name) if self.is_zip else self._list_loose()
+        except RefusedError as error:
+            raise RefusedError(error.reason, error.cure, self.name) from error
+        return [member for member in members if not _JUNK.search(member.name)]
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Member], bytes]]:
+        """Open the archive once, and give the function that reads one member or raises `RefusedError`."""
+        if self.is_zip:
+            with (self.raw_dir / self.name).open("rb") as file:
+                yield partial(read_zipped, file)
+        else:
+            yield partial(_read_loose, self.raw_dir)
+
+    def _list_loose(self) -> list[Member]:
+        names = [name for name in _walk(self.raw_dir) if _is_loose(name) and _archive_of(name) == self.name]
+        check_names(names)
+        return [_loose_member(self.raw_dir, name) for name in names]
+
+
+def find_archives(raw_dir: Path) -> list[Archive]:
+    """Find every zip at any depth, and group the other files by their top folder.
+
+    Returns:
+        The archives sorted by name; no two share a shard.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or nothing in it.
+        ValueError: Two archives would share a shard, or a folder is a link.
+    """
+    cure = f"put your archives there, or run `maskdepth sample {raw_dir}` for the sample data"
+    if not raw_dir.is_dir():
+        raise FileNotFoundError(f"{raw_dir} is not a folder; {cure}")
+    found = {(_archive_of(name), not _is_loose(name)) for name in _walk(raw_dir)}
+    if not found:
+        raise FileNotFoundError(f"{raw_dir} is empty; {cure}")
+    archives = [Archive(name, raw_dir, is_zip) for name, is_zip in sorted(found)]
+    _check_shards(archives)
+    return archives
+
+
+def content_digest(members: Iterable[Member]) -> str:
+    """Hash what the members hold (names, sizes and CRCs), not how they are packed."""
+    digest = hashlib.sha256()
+    for member in members:
+        digest.update(f"{member.name}\0{member.size}\0{member.crc}\n".encode())
+    return digest.hexdigest()
+
+
+def _walk(raw_dir: Path) -> Iterator[str]:
+    """Yield the path of every file below the folder, sorted, without hidden ones."""
+    for folder, folders, files in os.walk(raw_dir, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not _JUNK.search(name))
+        for name in folders:
+            if (link := Path(folder) / name).is_symlink():
+                raise ValueError(f"{link} is a link to a folder, which DVC does not track; copy the folder itself")
+        for name in sorted(files):
+            if not _JUNK.search(name):
+                yield (Path(folder) / name).relative_to(raw_dir).as_posix()
+
+
+def _raise(error: OSError) -> None:
+    """Make a folder that cannot be listed an error; `os.walk` passes it over."""
+    raise error
+
+
+def _check_shards(archives: Iterable[Archive]) -> None:
+    names: dict[str, str] = {}
+    for archive in archives:
+        # Some file systems do not tell upper from lower case.
+        other = names.setdefault(archive.shard.casefold(), archive.name)
+        if other != archive.name:
+            raise ValueError(f"{other} and {archive.name} would share the folder {archive.shard}; rename or remove one")
+
+
+def _is_loose(name: str) -> bool:
+    return not name.lower().endswith(_ZIP_SUFFIX)
+
+
+def _archive_of(name: str) -> str:
+    """Name the archive of a file: itself for a zip, else its top folder."""
+    if not _is_loose(name):
+        return name
+    return name.split("/", maxsplit=1)[0] if "/" in name else TOP_FILES
+
+
+def _loose_member(raw_dir: Path, name: str) -> Member:
+    path = raw_dir / name
+    try:
+        # Links to files are followed: DVC may link what it tracks.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise RefusedError(f"{name!r} is not a regular file", "remove it")
+        if status.st_size > MAX_MEMBER_BYTES:
+            limit = readable_size(MAX_MEMBER_BYTES)
+            raise RefusedError(f"{name!r} has {readable_size(status.st_size)}, over {limit}", "remove it")
+        return Member(name, status.st_size, zlib.crc32(path.read_bytes()), status.st_size)
+    except OSError as error:
+        raise RefusedError(f"{name!r} cannot be read: {error.strerror}", "check its permissions") from error
+
+
+def _read_loose(raw_dir: Path, member: Member) -> bytes:
+    try:
+        return check_content((raw_dir / member.name).read_bytes(), member)
+    except OSError as error:
+        raise RefusedError(f"cannot be read: {error.strerror}", DAMAGED) from error

@@ -1,0 +1,262 @@
+"""One zip file, read in place: its directory is checked before the first member, each member against size and CRC.
+
+Archives come from anywhere, and Python's zipfile renames what it should refuse and cuts what it should report. Nothing
+here is ever extracted, so a bad name can do no harm; it is refused because the archive is then not what it seems.
+"""
+
+import os
+import re
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+# The largest legitimate member is a labels file of some 50 MB; a picture stays well below 10 MB.
+MAX_MEMBER_BYTES = 256 * 2**20
+# The largest known data set has 1.2 million members in all; each costs half a kilobyte of memory.
+MAX_MEMBERS = 2_000_000
+# Pictures hardly shrink and labels shrink tenfold; only small blank pictures shrink more than this.
+MAX_RATIO = 200
+RATIO_FROM_BYTES = 2**20
+# [characters] No data set comes near it.
+MAX_NAME = 1024
+
+_STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_ENCRYPTED_FLAG = 0x1
+_UTF8_FLAG = 0x800
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_END_RECORD = struct.Struct("<4s4H2IH")
+_END_LOCATOR_64 = struct.Struct("<4sIQI")
+_END_RECORD_64 = struct.Struct("<4sQ2H2I4Q")
+_LONGEST_COMMENT = 0xFFFF
+
+# Control characters and those that turn the reading direction garble logs and hide what a name says; halves of
+# surrogate pairs, bytes that are not UTF-8, cannot be written to a table.
+_UNSAFE_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+DAMAGED = "download or copy it again"
+_REPACK = "pack it again with an ordinary zip program"
+# All that zipfile was seen to raise on damaged archives; ValueError includes UnicodeDecodeError.
+_ZIP_ERRORS = (zipfile.BadZipFile, ValueError, zlib.error, NotImplementedError, EOFError, OSError, RuntimeError)
+
+
+class RefusedError(ValueError):
+    """An archive or a picture that cannot be used.
+
+    Attributes:
+        reason: What is wrong with it.
+        cure: What a person can do about it.
+        where: What is refused; "" where whoever catches it knows.
+    """
+
+    def __init__(self, reason: str, cure: str, where: str = "") -> None:
+        super().__init__(reason, cure, where)
+        self.reason, self.cure, self.where = reason, cure, where
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}; {self.cure}".removeprefix(": ")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of an archive.
+
+    Attributes:
+        name: Path inside the zip, or below the raw folder for loose files; "/" between folders.
+        size: [bytes] when unpacked.
+        crc: CRC-32 of the unpacked bytes.
+        packed_size: [bytes] as stored.
+        offset: [bytes] from the start of the zip to its header; 0 for loose files.
+        method: How a zip stores it: 0 as it is, 8 deflated.
+    """
+
+    name: str
+    size: int
+    crc: int
+    packed_size: int
+    offset: int = 0
+    method: int = _STORED
+
+
+def list_zip(path: Path) -> list[Member]:
+    """Read the directory of a zip, and refuse the zip if anything in it is unsafe or untrue.
+
+    Returns:
+        The members that are files, in the order of the directory.
+
+    Raises:
+        RefusedError: The zip is damaged, incomplete, encrypted, or has members no ordinary program packs.
+    """
+    try:
+        with zipfile.ZipFile(path) as opened:
+            infos, directory_start = opened.infolist(), opened.start_dir
+    except _ZIP_ERRORS as error:
+        raise RefusedError(*_why_not_a_zip(path, error)) from error
+    _check_count(len(infos), _declared_count(path))
+    # zipfile cuts a name at its first NUL; the name as stored is the one to check.
+    check_names([info.orig_filename for info in infos])
+    for info in infos:
+        _check_kind(info)
+        _check_sizes(info)
+    _check_overlaps(infos, directory_start)
+    return [_as_member(info) for info in infos if not info.is_dir()]
+
+
+def read_zipped(file: BinaryIO, member: Member) -> bytes:
+    """Read one member of an open zip.
+
+    Raises:
+        RefusedError: Its bytes are not those that the directory announced.
+    """
+    file.seek(member.offset)
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+        raise RefusedError("its header is not where the directory of the zip says", DAMAGED)
+    _, _, flags, *_, name_size, extra_size = _LOCAL_HEADER.unpack(header)
+    name = file.read(name_size).decode("utf-8" if flags & _UTF8_FLAG else "cp437", errors="replace")
+    if name.replace("\\", "/") != member.name:
+        raise RefusedError(f"its header calls it {name!r}, the directory of the zip does not", DAMAGED)
+    file.seek(extra_size, os.SEEK_CUR)
+    data = file.read(member.packed_size)
+    return check_content(_inflate(data, member.size) if member.method == _DEFLATED else data, member)
+
+
+def check_content(data: bytes, member: Member) -> bytes:
+    """Give back the bytes of a member if they are whole.
+
+    Decoders take most damaged pictures without a word, so size and CRC are what tells.
+
+    Raises:
+        RefusedError: Another size or CRC than announced.
+    """
+    if len(data) != member.size:
+        raise RefusedError(f"its size is not the {member.size} bytes that its archive announced", DAMAGED)
+    if zlib.crc32(data) != member.crc:
+        raise RefusedError("its CRC differs from the one in its archive", DAMAGED)
+    return data
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names that lead out of the archive, garble a terminal, or mean one file on another system."""
+    seen: dict[str, str] = {}
+    for stored in names:
+        name = stored.replace("\\", "/")
+        if fault := _name_fault(name):
+            raise RefusedError(f"member {stored!r} {fault}", _REPACK)
+        key = unicodedata.normalize("NFC", name).casefold()
+        if key in seen:
+            raise RefusedError(f"members {seen[key]!r} and {stored!r} have the same name", _REPACK)
+        seen[key] = stored
+
+
+def readable_size(num_bytes: int) -> str:
+    """Say a number of bytes as a person would.
+
+    >>> readable_size(1536), readable_size(3 * 2**20)
+    ('1,536 bytes', '3.0 MB')
+    """
+    return f"{num_bytes / 2**20:,.1f} MB" if num_bytes >= 2**20 else f"{num_bytes:,} bytes"
+
+
+def _as_member(info: zipfile.ZipInfo) -> Member:
+    # Some Windows programs separate folders by backslashes.
+    name = info.orig_filename.replace("\\", "/")
+    return Member(name, info.file_size, info.CRC, info.compress_size, info.header_offset, info.compress_type)
+
+
+def _why_not_a_zip(path: Path, error: Exception) -> tuple[str, str]:
+    """Tell apart the usual ways in which a download goes wrong; zipfile has one text for all of them."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}", "check the file and its permissions"
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not size:
+        return "the file is empty", DAMAGED
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return f"it is a web page ({readable_size(size)}), not a zip", "log in or confirm there, and download it again"
+    if start.startswith(b"pk"):
+        return f"truncated or damaged: {error} ({readable_size(size)} are here)", DAMAGED
+    return f"not a zip file ({readable_size(size)})", DAMAGED
+
+
+def _declared_count(path: Path) -> int:
+    """Read how many members the end record counts; some damages make members vanish from the directory silently."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        records = _END_RECORD_64.size + _END_LOCATOR_64.size + _END_RECORD.size
+        file.seek(max(0, size - records - _LONGEST_COMMENT))
+        tail = file.read()
+    start = tail.rfind(b"PK\x05\x06")
+    start_64 = start - _END_LOCATOR_64.size - _END_RECORD_64.size
+    if start_64 >= 0 and tail.startswith(b"PK\x06\x06", start_64):
+        return int(_END_RECORD_64.unpack_from(tail, start_64)[7])
+    return int(_END_RECORD.unpack_from(tail, start)[4])
+
+
+def _check_count(found: int, declared: int) -> None:
+    if found != declared:
+        raise RefusedError(f"its end record counts {declared} members, its directory has {found}", DAMAGED)
+    if found > MAX_MEMBERS:
+        raise RefusedError(f"it has {found:,} members, over {MAX_MEMBERS:,}", "split it into several zips")
+
+
+def _name_fault(name: str) -> str:
+    if len(name) > MAX_NAME:
+        return f"has a name of {len(name)} characters, over {MAX_NAME}"
+    if _UNSAFE_CHARACTERS.search(name):
+        return "has unprintable characters in its name"
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "has an absolute path"
+    if ".." in name.split("/"):
+        return "leads out of the archive"
+    return ""
+
+
+def _check_kind(info: zipfile.ZipInfo) -> None:
+    member = f"member {info.filename!r}"
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise RefusedError(f"{member} is a {'link' if stat.S_ISLNK(mode) else 'special file'}", _REPACK)
+    if info.flag_bits & _ENCRYPTED_FLAG:
+        raise RefusedError(f"{member} is encrypted", "pack it again without a password")
+    if info.compress_type not in (_STORED, _DEFLATED):
+        raise RefusedError(f"{member} is packed with method {info.compress_type}", f"{_REPACK}, using deflate")
+
+
+def _check_sizes(info: zipfile.ZipInfo) -> None:
+    member, size, packed = f"member {info.filename!r}", info.file_size, info.compress_size
+    if size > MAX_MEMBER_BYTES:
+        raise RefusedError(
+            f"{member} unpacks to {readable_size(size)}, over {readable_size(MAX_MEMBER_BYTES)}", _REPACK
+        )
+    if size > max(RATIO_FROM_BYTES, MAX_RATIO * packed):
+        raise RefusedError(f"{member} unpacks to {size // max(packed, 1)} times its size, over {MAX_RATIO}", _REPACK)
+    # Deflate grows what it cannot shrink by less than this; whatever is longer hides behind a smaller size.
+    most = size + size // 1000 + 64 if info.compress_type == _DEFLATED else size
+    if packed > most:
+        raise RefusedError(f"{member} claims {size} bytes but holds {packed} packed ones", DAMAGED)
+
+
+def _check_overlaps(infos: Sequence[zipfile.ZipInfo], directory_start: int) -> None:
+    """Refuse members that share bytes: a few megabytes listed a thousand times unpack to gigabytes."""
+    previous, end = "", 0
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            raise RefusedError(f"members {previous!r} and {info.filename!r} overlap", _REPACK)
+        previous, end = info.filename, info.header_offset + _LOCAL_HEADER.size + info.compress_size
+    if end > directory_start:
+        raise RefusedError(f"member {previous!r} overlaps the directory", _REPACK)
+
+
+def _inflate(packed: bytes, size: int) -> bytes:
+    """Unpack at most one byte more than announced: a bomb then costs nothing."""
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+    except zlib.error as error:
+        raise RefusedError(f"damaged: {error}", DAMAGED) from error

@@ -1,0 +1,73 @@
+"""Decode the pictures of all archives in data/raw into arrays; an archive that did not change is not decoded again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskdepth import console
+from maskdepth.data.archives import Archive, find_archives
+from maskdepth.data.arrays import read_card
+from maskdepth.data.layouts import choose_layout
+from maskdepth.data.shards import is_current, locked, plan_refused, plan_shard, remove_stale, usable_cores, write_shards
+from maskdepth.data.zips import Member, RefusedError
+from maskdepth.journal import open_journal
+from maskdepth.params import load_params
+
+
+def main(
+    raw: Annotated[Path, typer.Option(help="Folder of zip archives and loose files.")],
+    arrays: Annotated[Path, typer.Option(help="Folder of arrays, one folder per archive.")],
+    journal: Annotated[Path, typer.Option(help="What this stage tells MLflow.")],
+) -> None:
+    """Decode every archive below RAW into a folder below ARRAYS."""
+    params = load_params()
+    data = params.data
+    with open_journal(journal, stage="unzip") as log:
+        log.params({"data": data.model_dump()})
+        members, refused = list_members(find_archives(raw))
+        paths = (archive.path_of(member) for archive in members for member in members[archive])
+        layout = choose_layout(data.layout, paths)
+        plans = [plan_shard(archive, members[archive], layout, data) for archive in members]
+        plans += [plan_refused(archive, error, layout, data) for archive, error in refused.items()]
+
+        arrays.mkdir(parents=True, exist_ok=True)
+        with locked(arrays):
+            remove_stale(arrays, plans)
+            new = [plan for plan in plans if not is_current(arrays, plan)]
+            total = sum(plan.num_pictures for plan in new)
+            for _ in console.track(write_shards(arrays, new, usable_cores()), "unzip", total):
+                pass
+
+        cards = [read_card(arrays / plan.archive.shard) for plan in plans]
+        pictures, rejected = (sum(card[name] for card in cards) for name in ("pictures", "rejected"))
+        log.metrics({"archives": len(plans), "new": len(new), "pictures": pictures, "rejected": rejected})
+        log.tag("layout", layout.name)
+    for error in refused.values():
+        console.warn(f"left out: {error}")
+    console.say(
+        f"unzip: {pictures:,} pictures from {len(members)} archives ({len(new)} new), {rejected:,} rejected, "
+        f"{data.image_size} px, layout {layout.name}"
+    )
+
+
+def list_members(archives: Sequence[Archive]) -> tuple[dict[Archive, list[Member]], dict[Archive, RefusedError]]:
+    """List what each archive holds, or why it is refused; one bad archive does not harm the others.
+
+    Raises:
+        ValueError: All are refused.
+    """
+    members, refused = {}, {}
+    for archive in archives:
+        try:
+            members[archive] = archive.members()
+        except RefusedError as error:
+            refused[archive] = error
+    if not members:
+        raise ValueError("no archive can be read: " + " | ".join(map(str, refused.values())))
+    return members, refused
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,109 @@
+"""Proves which files below the raw folder make up which archive, and that all are read in place and whole."""
+
+import os
+from pathlib import Path
+
+import pytest
+from toy import write_zip
+
+from maskdepth.data.archives import Archive, content_digest, find_archives
+from maskdepth.data.zips import RefusedError
+
+
+def write_files(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+
+
+def test_every_zip_is_an_archive_and_loose_files_go_by_their_top_folder(tmp_path: Path) -> None:
+    write_files(tmp_path, "labels.txt", "Mask/deep/m1.jpg", "Mask/m2.jpg")
+    for name in ("top.zip", "Mask/part.ZIP"):
+        write_zip(tmp_path / name, [("a.jpg", b"a")])
+    archives = find_archives(tmp_path)
+    assert [(archive.name, archive.is_zip) for archive in archives] == [
+        ("Mask", False),
+        ("Mask/part.ZIP", True),
+        ("files", False),
+        ("top.zip", True),
+    ]
+    assert [archive.shard for archive in archives] == ["Mask", "Mask-part", "files", "top"]
+    names = [[member.name for member in archive.members()] for archive in archives]
+    assert names == [["Mask/m2.jpg", "Mask/deep/m1.jpg"], ["a.jpg"], ["labels.txt"], ["a.jpg"]]
+
+
+def test_what_desktops_leave_behind_is_passed_over(tmp_path: Path) -> None:
+    write_files(tmp_path, "bg/1.jpg", "bg/.DS_Store", "bg/Thumbs.db", ".gitignore", "__MACOSX/bg/1.jpg")
+    write_zip(tmp_path / "a.zip", [("x/1.jpg", b"1"), ("__MACOSX/x/._1.jpg", b"2"), ("x/.DS_Store", b"3")])
+    archives = find_archives(tmp_path)
+    assert [[member.name for member in archive.members()] for archive in archives] == [["x/1.jpg"], ["bg/1.jpg"]]
+
+
+def test_loose_and_zipped_members_are_read_back(tmp_path: Path) -> None:
+    write_files(tmp_path, "bg/1.jpg", "bg/2.jpg")
+    write_zip(tmp_path / "a.zip", [("1.jpg", b"one"), ("2.jpg", b"two" * 100)])
+    contents = []
+    for archive in find_archives(tmp_path):
+        with archive.opened() as read:
+            contents.append([read(member) for member in archive.members()])
+    assert contents == [[b"one", b"two" * 100], [b"bg/1.jpg", b"bg/2.jpg"]]
+
+
+def test_a_loose_file_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
+    write_files(tmp_path, "bg/1.jpg", "bg/2.jpg")
+    (archive,) = find_archives(tmp_path)
+    changed, gone = archive.members()
+    (tmp_path / changed.name).write_bytes(b"BG/1.jpg")
+    (tmp_path / gone.name).unlink()
+    with archive.opened() as read:
+        with pytest.raises(RefusedError, match="CRC differs"):
+            read(changed)
+        with pytest.raises(RefusedError, match="cannot be read: No such file"):
+            read(gone)
+
+
+def test_the_digest_follows_the_content_and_not_the_packing(tmp_path: Path) -> None:
+    packed = Archive("a.zip", tmp_path, is_zip=True)
+    digests = []
+    for content in (b"one", b"one", b"two"):
+        write_zip(tmp_path / "a.zip", [("1.jpg", content)])
+        digests.append(content_digest(packed.members()))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_refused_archive_is_named(tmp_path: Path) -> None:
+    write_files(tmp_path, "deep/broken.zip")
+    (archive,) = find_archives(tmp_path)
+    with pytest.raises(RefusedError, match=r"^deep/broken.zip: not a zip file \(15 bytes\); download"):
+        archive.members()
+
+
+def test_a_pipe_among_loose_files_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (archive,) = find_archives(tmp_path)
+    with pytest.raises(RefusedError, match=r"files: 'pipe.jpg' is not a regular file; remove it"):
+        archive.members()
+
+
+def test_a_linked_file_is_read_and_a_linked_folder_is_an_error(tmp_path: Path) -> None:
+    write_files(tmp_path, "cache/1.jpg")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "1.jpg").symlink_to(tmp_path / "cache/1.jpg")
+    (archive,) = find_archives(raw)
+    assert [member.size for member in archive.members()] == [11]
+    (raw / "folder").symlink_to(tmp_path / "cache")
+    with pytest.raises(ValueError, match="folder is a link to a folder, which DVC does not track; copy"):
+        find_archives(raw)
+
+
+def test_two_archives_of_one_shard_are_an_error(tmp_path: Path) -> None:
+    write_files(tmp_path, "batch1/a.jpg", "batch1.zip")
+    with pytest.raises(ValueError, match=r"batch1 and batch1.zip would share the folder batch1; rename or remove one"):
+        find_archives(tmp_path)
+
+
+@pytest.mark.parametrize(("folder", "problem"), [("absent", "is not a folder"), (".", "is empty")])
+def test_no_archives_says_where_to_put_them(folder: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=f"{problem}; put your archives there, or run `maskdepth sample"):
+        find_archives(tmp_path / folder)

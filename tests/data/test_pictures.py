@@ -1,0 +1,159 @@
+"""Proves that a picture decodes to the right pixels whatever way it was stored, or is refused with a reason."""
+
+import io
+import random
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageFile
+
+from maskdepth.data.pictures import MAX_PIXELS, decode_picture
+from maskdepth.data.zips import RefusedError
+
+SIZE = 8
+RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+COLOUR = np.stack([RAMP, RAMP.T, 255 - RAMP], -1)
+
+
+def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
+    data = io.BytesIO()
+    image.save(data, form, **options)
+    return data.getvalue()
+
+
+def decode(data: bytes, kind: str = "composite") -> npt.NDArray[np.uint8]:
+    return decode_picture(data, kind, SIZE, "dark").pixels
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that announces a size and has no pixels."""
+    chunks = [b"IHDR" + struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0), b"IDAT"]
+    framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def test_at_its_own_size_a_picture_stays_as_it_is() -> None:
+    assert np.array_equal(decode(encode(Image.fromarray(COLOUR))), COLOUR)
+    assert np.array_equal(decode(encode(Image.fromarray(RAMP)), "depth"), RAMP)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
+def test_every_colour_mode_gives_the_same_colours(mode: str) -> None:
+    squares = np.kron(np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]], np.uint8), np.ones((4, 4, 1)))
+    image = Image.fromarray(squares.astype(np.uint8)).convert(mode)
+    data = encode(image, "JPEG", quality=100, subsampling=0) if mode == "CMYK" else encode(image)
+    assert np.abs(decode(data).astype(int) - squares).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "RGB", "RGBA", "P"])
+def test_every_grey_mode_gives_the_same_mask(mode: str) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:5, 1:4] = 255
+    assert np.array_equal(decode(encode(Image.fromarray(mask).convert(mode)), "mask"), mask // 255)
+    assert np.array_equal(decode(encode(Image.fromarray(mask).convert(mode)))[..., 1], mask)
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1040
+    data = encode(Image.fromarray(deep))
+    expected = (deep / 257).round().astype(np.uint8)
+    assert np.array_equal(decode(data, "depth"), expected)
+    assert len(np.unique(decode(data, "depth"))) == 64
+    assert np.abs(decode(data).astype(int) - expected[..., None]).max() <= 1
+
+
+def test_bright_depth_is_turned_round_so_that_near_is_zero() -> None:
+    data = encode(Image.fromarray(RAMP))
+    assert np.array_equal(decode_picture(data, "depth", SIZE, "bright").pixels, 255 - RAMP)
+
+
+def test_a_mask_is_thresholded_after_resizing() -> None:
+    """Two of each four pixels set average to 127.5: the threshold is between that and one of four."""
+    block = np.kron(np.eye(8, dtype=np.uint8), np.ones((2, 2), np.uint8)) * 255
+    assert decode(encode(Image.fromarray(block)), "mask").diagonal().all()
+    assert set(np.unique(decode(encode(Image.fromarray(block)), "mask"))) == {0, 1}
+    grey = np.full((8, 8), 127, np.uint8)
+    assert not decode(encode(Image.fromarray(grey)), "mask").any()
+    assert decode(encode(Image.fromarray(grey + 1)), "mask").all()
+
+
+def test_resizing_does_not_alias() -> None:
+    """A checkerboard shrunk to a quarter is grey; picking pixels would leave black and white."""
+    board = np.indices((32, 32)).sum(0) % 2 * np.uint8(255)
+    shrunk = decode(encode(Image.fromarray(board.astype(np.uint8))), "depth")
+    assert np.abs(shrunk.astype(int) - 128).max() < 20
+
+
+def test_a_large_jpeg_decodes_at_reduced_size_to_nearly_the_same() -> None:
+    smooth = np.kron(COLOUR, np.ones((32, 32, 1), np.uint8))
+    data = encode(Image.fromarray(smooth), "JPEG", quality=95)
+    picture = decode_picture(data, "composite", SIZE, "dark")
+    whole = np.asarray(Image.open(io.BytesIO(data)).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    assert (picture.width, picture.height) == (256, 256)
+    assert np.abs(picture.pixels.astype(int) - whole).mean() < 3
+
+
+def test_a_turned_photograph_is_put_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    data = encode(Image.fromarray(COLOUR[:4]), exif=exif)
+    picture = decode_picture(data, "composite", SIZE, "dark")
+    upright = decode(encode(Image.fromarray(np.rot90(COLOUR[:4], -1))))
+    assert (picture.width, picture.height) == (4, 8)
+    assert np.array_equal(picture.pixels, upright)
+
+
+def test_the_suffix_does_not_matter_but_the_format_does() -> None:
+    with pytest.raises(RefusedError, match="not a JPEG or PNG picture; convert it to PNG"):
+        decode(encode(Image.fromarray(COLOUR), "GIF"))
+
+
+def test_a_depth_picture_in_false_colours_is_refused() -> None:
+    with pytest.raises(
+        RefusedError, match=r"channels differ by up to 255 .* a depth has one value .* without a colour"
+    ):
+        decode(encode(Image.fromarray(COLOUR)), "depth")
+
+
+def test_grey_stored_as_colour_jpeg_is_still_grey() -> None:
+    data = encode(Image.fromarray(RAMP).convert("RGB"), "JPEG", quality=30)
+    assert np.array_equal(decode(data, "depth"), decode(encode(Image.open(io.BytesIO(data)).convert("L")), "depth"))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("share", [0.4, 0.9])
+def test_a_truncated_picture_is_refused_whatever_others_switched_on(
+    form: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encode(Image.fromarray(noise), form)
+    with pytest.raises(RefusedError, match=r"cannot be decoded: .*; download or copy it again"):
+        decode(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("side", [6500, 10_000, 60_000])
+def test_a_picture_bomb_is_refused_from_its_header(side: int) -> None:
+    assert side**2 > MAX_PIXELS
+    with pytest.raises(RefusedError, match="over 40,000,000"):
+        decode(png_header(side, side))
+
+
+def test_random_damage_decodes_or_is_refused() -> None:
+    """Whether the pixels are right is for the CRC; nothing but a refusal may come out here."""
+    chance, outcomes = random.Random(2), set()
+    for form in ("JPEG", "PNG"):
+        good = encode(Image.fromarray(COLOUR), form)
+        for _ in range(300):
+            data = bytearray(good)
+            for _ in range(chance.randrange(1, 4)):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+            try:
+                outcomes.add(decode(bytes(data)).shape)
+            except RefusedError:
+                outcomes.add("refused")
+    assert outcomes == {(SIZE, SIZE, 3), "refused"}

@@ -1,0 +1,87 @@
+"""Proves that the unzip stage decodes what is new, keeps what is not, and says what it did and what went wrong."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from filelock import Timeout
+from toy import write_toy_archive
+
+from maskdepth.data.arrays import read_arrays
+from maskdepth.data.shards import locked
+from maskdepth.journal import read_journal
+from stages.unzip import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml and one toy archive, to be in."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_toy_archive(tmp_path / "raw")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def unzip() -> None:
+    main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
+
+
+def stamps() -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in Path("arrays").rglob("*.npy")}
+
+
+def test_the_last_line_says_what_was_done(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unzip()
+    done = "unzip: 75 pictures from 1 archives (1 new), 0 rejected, 64 px, layout sudhakarmlal\n"
+    assert capsys.readouterr().out == done
+    assert read_arrays(workspace / "arrays").composite.shape == (24, 64, 64, 3)
+    journal = read_journal(workspace / "journals" / "unzip.jsonl")
+    assert journal.status == "FINISHED"
+    assert {point.name: point.value for point in journal.points}["pictures"] == 75
+
+
+@pytest.mark.usefixtures("workspace")
+def test_only_a_new_archive_is_decoded_and_a_removed_one_disappears(capsys: pytest.CaptureFixture[str]) -> None:
+    unzip()
+    before = stamps()
+    write_toy_archive(Path("raw"), name="batch2_images.zip", foregrounds=(3,))
+    unzip()
+    assert "from 2 archives (1 new)" in capsys.readouterr().out
+    assert stamps().items() > before.items()
+    Path("raw/batch2_images.zip").unlink()
+    unzip()
+    assert "from 1 archives (0 new)" in capsys.readouterr().out
+    assert stamps() == before
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_refused_archive_is_named_and_harms_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("raw/page.zip").write_bytes(b"<html>quota exceeded</html>")
+    unzip()
+    output = capsys.readouterr()
+    assert output.err.startswith("warning: left out: page.zip: it is a web page (27 bytes), not a zip; log in")
+    assert "75 pictures from 1 archives (2 new), 1 rejected" in output.out
+    (row,) = read_arrays(Path("arrays")).members.query("reason != ''").to_dict("records")
+    assert (row["archive"], row["member"]) == ("page.zip", "")
+
+
+@pytest.mark.usefixtures("workspace")
+def test_two_writers_of_one_folder_do_not_meet() -> None:
+    unzip()
+    before = stamps()
+    with locked(Path("arrays")), pytest.raises(Timeout):
+        unzip()
+    unzip()
+    assert stamps() == before
+
+
+@pytest.mark.usefixtures("workspace")
+def test_without_any_usable_archive_it_stops() -> None:
+    Path("raw/batch1_images.zip").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no archive can be read: batch1_images\.zip: the file is empty; download"):
+        unzip()
+    shutil.rmtree("raw")
+    with pytest.raises(FileNotFoundError, match="raw is not a folder; put your archives there, or run `maskdepth samp"):
+        unzip()
