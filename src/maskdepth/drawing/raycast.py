@@ -10,63 +10,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from maskdepth.data.textures import FloatArray, Texture
+from maskdepth.drawing.camera import Camera
+from maskdepth.drawing.textures import FloatArray, Texture
 
 _NEAREST = 1e-3  # [m] a surface does not hide itself from the light
+_FARTHEST = 100.0  # [m] nothing farther throws a shadow that is seen
 _SUPERSAMPLING = 2  # rays a pixel, along each side: smooth edges, less flicker in fine textures
 
 # From where the sky, or the walls of a room, light a point: overhead and four slanting directions.
 _DOME = np.array([[0, 1, 0], [0.77, 0.64, 0], [-0.77, 0.64, 0], [0, 0.64, 0.77], [0, 0.64, -0.77]], dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera and its fixed mapping from metres to relative depth.
-
-    Attributes:
-        height: Above the ground [m].
-        pitch: How far it looks down [rad].
-        focal: Focal length, in picture heights.
-    """
-
-    height: float
-    pitch: float
-    focal: float
-
-    def up(self, row: FloatArray) -> FloatArray:
-        """Slope of the rays of a row against the optical axis; rows run from 0 (top edge) to 1 (bottom edge)."""
-        return (0.5 - row) / self.focal
-
-    def ground_depth(self, row: FloatArray) -> FloatArray:
-        """Depth of the ground [m] along each row; infinite at and above the horizon."""
-        fall = np.sin(self.pitch) - self.up(row) * np.cos(self.pitch)
-        return np.asarray(np.where(fall > 1e-6, self.height / np.maximum(fall, 1e-6), np.inf))
-
-    def relative_depth(self, metres: FloatArray) -> FloatArray:
-        """Map depth [m] to [0, 1], 0 near, 1 far: 1 - near / depth.
-
-        `near` is 0.9 of the depth of the ground at the bottom edge of the picture. It belongs to the camera, not to what
-        is seen, so adding an object leaves the rest as it was; and as it grows with the camera's height, the depth of
-        the ground follows from its row and the horizon alone: a picture, which has no metres, is enough to tell it.
-        """
-        near = 0.9 * self.ground_depth(np.float64(1.0))
-        return np.clip(1 - near / np.maximum(metres, 1e-6), 0, 1)
-
-    def foot_distance(self, row: float) -> float:
-        """Distance along the ground [m] of the point of the ground that is seen in `row`."""
-        rows = np.float64(row)
-        return float(self.ground_depth(rows) * (np.cos(self.pitch) + self.up(rows) * np.sin(self.pitch)))
-
-    def top_row(self, row: float, height: float) -> float:
-        """Row of the top of something `height` [m] tall whose foot is seen in `row`."""
-        distance, rise = self.foot_distance(row), height - self.height
-        ahead = distance * np.cos(self.pitch) - rise * np.sin(self.pitch)
-        slope = (rise * np.cos(self.pitch) + distance * np.sin(self.pitch)) / ahead
-        return float(0.5 - slope * self.focal)
-
-    def upright_depth(self, row: float, rows: FloatArray) -> FloatArray:
-        """Depth [m] in each of `rows` of an upright plane, facing the camera, whose foot is seen in `row`."""
-        return self.foot_distance(row) / (np.cos(self.pitch) + self.up(rows) * np.sin(self.pitch))
 
 
 @dataclass(frozen=True)
@@ -94,9 +46,36 @@ class Solid:
     glow: bool = False
 
 
+def box(x: float, y: float, z: float, size: tuple[float, float, float], texture: Texture, yaw: float = 0.0) -> Solid:
+    """A box of width, height and length [m] whose underside has its middle at x, y, z."""
+    width, height, length = size
+    return Solid("box", (x, y + height / 2, z), (width / 2, height / 2, length / 2), texture, yaw=yaw)
+
+
+def cylinder(x: float, y: float, z: float, radius: float, height: float, texture: Texture) -> Solid:
+    """An upright cylinder that begins at height y [m]."""
+    return Solid("cylinder", (x, y + height / 2, z), (radius, height / 2, radius), texture)
+
+
+def ellipsoid(x: float, y: float, z: float, half: tuple[float, float, float], texture: Texture) -> Solid:
+    """An ellipsoid around x, y, z [m]."""
+    return Solid("ellipsoid", (x, y, z), half, texture)
+
+
+def ground(texture: Texture, size: float = 400.0) -> Solid:
+    """A level square, as a box whose top is at 0; u and v of its texture are x and z from its middle [m]."""
+    return Solid(
+        "box",
+        (0, -0.1, 0),
+        (size / 2, 0.1, size / 2),
+        texture=lambda u, v: texture(u - size / 2, v - size / 2),
+        standing=True,
+    )
+
+
 @dataclass(frozen=True)
 class Lamp:
-    """A source of light: a point [m] for a lamp, a direction (unit length) for the sun; `colour` (3,) is its strength."""
+    """A source of light of strength `colour` (3,): at a point [m], or from a direction of unit length, as the sun."""
 
     vector: FloatArray
     colour: FloatArray
@@ -115,6 +94,7 @@ class View:
         ambient: (3,) light from everywhere, darker in corners.
         reach: How near a surface must be to darken a corner [m].
         sky: Texture of azimuth and elevation [rad], seen where no solid is.
+        figure_height: Height of the tallest object that fits in [m].
     """
 
     camera: Camera
@@ -124,6 +104,7 @@ class View:
     ambient: FloatArray
     reach: float
     sky: Texture
+    figure_height: float
 
 
 @dataclass(frozen=True)
@@ -145,7 +126,7 @@ class Scene:
     figure_height: float
 
 
-def render(view: View, size: int, figure_height: float) -> Scene:
+def render(view: View, size: int) -> Scene:
     """Draw a view as a square picture of `size` [px] with its exact depth."""
     fine = size * _SUPERSAMPLING
     origin = np.array([[0.0], [view.camera.height], [0.0]], dtype=np.float32)
@@ -156,7 +137,9 @@ def render(view: View, size: int, figure_height: float) -> Scene:
     for index, solid in enumerate(view.solids):
         seen = np.flatnonzero(hit == index)
         if seen.size:
-            light[seen], normal = _shade(view, solid, origin + rays[:, seen] * metres[seen])
+            # take, unlike [:, seen], keeps each axis contiguous: everything below is then five times faster.
+            points = origin + rays.take(seen, axis=1) * metres[seen]
+            light[seen], normal = _shade(view, solid, points, _pixels(seen, fine))
             standing[seen] = solid.standing & (normal[1] > 0.5)
     depth = view.camera.relative_depth(metres.astype(np.float64)).astype(np.float32)
     return Scene(
@@ -164,8 +147,14 @@ def render(view: View, size: int, figure_height: float) -> Scene:
         depth=_average(depth.reshape(fine, fine, 1))[..., 0],
         standing=standing.reshape(fine, fine)[::_SUPERSAMPLING, ::_SUPERSAMPLING],
         camera=view.camera,
-        figure_height=figure_height,
+        figure_height=view.figure_height,
     )
+
+
+def _pixels(seen: npt.NDArray[np.intp], fine: int) -> npt.NDArray[np.intp]:
+    """(N,) number of the pixel that each of the rays belongs to."""
+    row, column = np.divmod(seen, fine)
+    return np.asarray(row // _SUPERSAMPLING * fine + column // _SUPERSAMPLING)
 
 
 def _build_rays(view: View, fine: int) -> FloatArray:
@@ -232,7 +221,7 @@ def _turn(vectors: FloatArray, yaw: float) -> FloatArray:
     return np.stack([x * cosine + z * sine, y, z * cosine - x * sine])
 
 
-def _shade(view: View, solid: Solid, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _shade(view: View, solid: Solid, points: FloatArray, pixels: npt.NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
     """(N, 3) light from the (3, N) points of one solid towards the camera, and (3, N) its normals."""
     local = _turn(points - np.array(solid.centre, dtype=np.float32)[:, None], -solid.yaw)
     normal, u, v, is_top = _surface(solid, local)
@@ -242,11 +231,19 @@ def _shade(view: View, solid: Solid, points: FloatArray) -> tuple[FloatArray, Fl
     normal = _turn(normal, solid.yaw)
     if solid.glow:
         return albedo, normal
-    others = [other for other in view.solids if not other.standing and not other.glow]
+    # Light changes slowly: asking for it once a pixel, not once a ray, saves three quarters of the time.
+    _, first, again = np.unique(pixels, return_index=True, return_inverse=True)
+    light = _gather_light(view, points.take(first, axis=1), normal.take(first, axis=1))
+    return albedo * light.take(again, axis=0), normal
+
+
+def _gather_light(view: View, points: FloatArray, normal: FloatArray) -> FloatArray:
+    """(N, 3) light that falls on (3, N) points."""
+    others = [solid for solid in view.solids if not solid.standing and not solid.glow]
     light = view.ambient * _openness(others, points, normal, view.reach)[:, None]
     for lamp in view.lamps:
         light = light + lamp.colour * _lit_share(others, lamp, points, normal)[:, None]
-    return albedo * light, normal
+    return light
 
 
 def _surface(solid: Solid, local: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, npt.NDArray[np.bool_]]:
@@ -271,8 +268,13 @@ def _surface(solid: Solid, local: FloatArray) -> tuple[FloatArray, FloatArray, F
 def _hidden(solids: list[Solid], points: FloatArray, towards: FloatArray, limit: float) -> npt.NDArray[np.bool_]:
     """(N,) whether a solid lies between the (3, N) points and what is `limit` times `towards` away."""
     hidden = np.zeros(points.shape[1], dtype=bool)
-    for solid in solids:
-        near, far = _interval(solid, points, towards)
+    ends = points + towards * min(limit, _FARTHEST)
+    low, high = np.minimum(points, ends).min(axis=1), np.maximum(points, ends).max(axis=1)
+    # Most solids lie nowhere near: those whose sphere is clear of the box around all the segments need no rays.
+    radius = np.array([np.hypot.reduce(solid.half) for solid in solids]).reshape(-1, 1)
+    centre = np.array([solid.centre for solid in solids]).reshape(-1, 3)
+    for index in np.flatnonzero(np.all((low - radius < centre) & (centre < high + radius), axis=1)):
+        near, far = _interval(solids[index], points, towards)
         hidden |= (near < far) & (near > _NEAREST) & (near < limit)
     return hidden
 
@@ -280,7 +282,7 @@ def _hidden(solids: list[Solid], points: FloatArray, towards: FloatArray, limit:
 def _openness(solids: list[Solid], points: FloatArray, normal: FloatArray, reach: float) -> FloatArray:
     """(N,) share of the surroundings that is open, [0.35, 1]: corners and the feet of things are darker."""
     total = np.full(points.shape[1], 1e-3, dtype=np.float32)
-    unseen = total.copy()
+    unseen = np.zeros_like(total)
     for direction in _DOME[:, :, None]:
         weight = np.maximum((direction * normal).sum(axis=0), 0)
         total += weight
@@ -305,7 +307,8 @@ def _sky_light(view: View, rays: FloatArray) -> FloatArray:
 def _average(fine: FloatArray) -> npt.NDArray[np.float32]:
     """Mean over the rays of each pixel: (F, F, C) to (F / 2, F / 2, C)."""
     size = fine.shape[0] // _SUPERSAMPLING
-    return fine.reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, -1).mean(axis=(1, 3), dtype=np.float32)
+    blocks = fine.reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, -1)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
 
 
 def _develop(light: FloatArray) -> npt.NDArray[np.uint8]:

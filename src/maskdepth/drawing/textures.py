@@ -14,6 +14,9 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 Texture = Callable[[FloatArray, FloatArray], FloatArray]
 
+WOOD = np.array([0.62, 0.42, 0.26], dtype=np.float32)
+GREY = np.array([0.55, 0.55, 0.53], dtype=np.float32)
+
 _TILE = 256  # [px] side of the noise tiles: a power of two, so that they repeat without a seam
 
 
@@ -31,7 +34,7 @@ def _cloud_noise() -> FloatArray:
     radius = np.hypot(frequency[:, None], frequency[None, :])
     radius[0, 0] = 1.0
     waves = np.fft.ifft2(np.fft.fft2(_white_noise() - 0.5) / radius**1.2).real
-    return np.clip(0.5 + 0.2 * waves / waves.std(), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 + 0.2 * waves / waves.std(), 0, 1), dtype=np.float32)
 
 
 def cloud_noise(u: FloatArray, v: FloatArray) -> FloatArray:
@@ -182,7 +185,7 @@ def books(rng: np.random.Generator, wood: FloatArray, shelf: float) -> Texture:
 
 
 def print_on(rng: np.random.Generator, width: float, height: float) -> Texture:
-    """A printed face of `width` by `height` [m]: packaging, poster, painting: coloured fields, a disc, lines of text."""
+    """A printed face of `width` by `height` [m], as of packets and posters: coloured fields, a disc, lines of text."""
     fields = [random_colour(rng, (0.3, 0.95), 0.9) for _ in range(4)]
     split, radius = rng.uniform(0.25, 0.7), rng.uniform(0.1, 0.3)
     centre_x, centre_y = rng.uniform(0.3, 0.7, size=2)
@@ -211,3 +214,18 @@ def door(rng: np.random.Generator, colour: FloatArray, width: float, height: flo
         return _tint(colour, shade.astype(np.float32))
 
     return texture
+
+
+def varied_colour(rng: np.random.Generator, colour: FloatArray, spread: float = 0.25) -> FloatArray:
+    """A colour near another."""
+    return np.asarray(np.clip(colour * rng.uniform(1 - spread, 1 + spread, 3), 0, 1), dtype=np.float32)
+
+
+def wood(rng: np.random.Generator, width: float) -> Texture:
+    """Boards of some wood, light or dark, `width` [m] across."""
+    return planks(rng, varied_colour(rng, WOOD) * rng.uniform(0.5, 1.4), width)
+
+
+def pick_texture(rng: np.random.Generator, makers: list[Callable[[], Texture]]) -> Texture:
+    """Build one of several textures."""
+    return makers[int(rng.integers(len(makers)))]()
