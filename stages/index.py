@@ -1,0 +1,58 @@
+"""Join the pictures into samples by name, and check the names against the pixels."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskdepth.console import run, say, warn
+from maskdepth.data.arrays import read_arrays
+from maskdepth.data.index import Index, build_index, check_rejected, describe_samples, write_index, write_rejected
+from maskdepth.data.pairing import describe_pairings
+from maskdepth.journal import open_journal
+from maskdepth.params import load_params
+
+# A tag holds a few thousand characters.
+_ARCHIVES_TOLD = 50
+
+
+def main(
+    arrays: Annotated[Path, typer.Option(help="The pictures and their names.")],
+    index: Annotated[Path, typer.Option(help="Where to write the samples.")],
+    rejected: Annotated[Path, typer.Option(help="Where to write what is in no sample, and why.")],
+    journal: Annotated[Path, typer.Option(help="Where to write the stage's journal.")],
+) -> None:
+    """Make one row per sample; everything that is left over becomes a row that says why."""
+    params = load_params()
+    with open_journal(journal, stage="index") as log:
+        log.params({"data": params.data.model_dump()})
+        pictures = read_arrays(arrays)
+        found = build_index(pictures)
+        write_rejected(rejected, found.rejected)  # also when it is too much: it says what to mend
+        check_rejected(found, params.data.max_rejected)
+        write_index(index, found.samples)
+        pairing = found.pairings[-1]
+        archives = found.samples["archive"].value_counts()
+        log.metrics({"samples": len(found.samples), "archives": len(archives), "rejected": len(found.rejected)})
+        log.metrics(describe_samples(found.samples, pictures))
+        if pairing.compared:
+            log.metrics({"pairing_fits": pairing.share})
+        log.tag("mapping", pairing.mapping)
+        log.tag("samples_per_archive", json.dumps(archives.head(_ARCHIVES_TOLD).to_dict()))
+        log.artifact(rejected, "tables")
+    if len(found.pairings) > 1:
+        warn(f"{describe_pairings(found.pairings)}: the last one is used")
+    say(_tell(found))
+
+
+def _tell(found: Index) -> str:
+    pairing = found.pairings[-1]
+    fits = f"fits {100 * pairing.share:.1f} % ({pairing.mapping} ids)" if pairing.compared else "cannot be checked"
+    archives = found.samples["archive"].nunique()
+    counts = f"{len(found.samples):,} samples from {archives:,} archives, {len(found.rejected):,} rejected"
+    return f"index: {counts}; pairing {fits}"
+
+
+if __name__ == "__main__":
+    run(main)

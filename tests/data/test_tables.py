@@ -1,0 +1,68 @@
+"""Tables keep every text as it was written, and a table that is not whole is refused."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskdepth.data.tables import numbers_where_whole, read_table, replace_text, spell_numbers, write_table
+
+IDS = ["000123", "NA", "1e5", "null", "True", "café", "", "a,b", 'say "no"', "-0", "1.0"]
+
+
+def test_ids_survive_as_text(tmp_path):
+    table = pd.DataFrame({"id": IDS, "row": map(str, range(len(IDS)))}, dtype=str)
+    write_table(tmp_path / "deep" / "table.csv", table)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "deep" / "table.csv", ["id", "row"]), table)
+
+
+def test_a_table_without_rows_keeps_its_header(tmp_path):
+    write_table(tmp_path / "table.csv", pd.DataFrame(columns=["id", "row"]))
+    assert (tmp_path / "table.csv").read_text() == "id,row\n"
+    assert read_table(tmp_path / "table.csv", ["id", "row"]).empty
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a whole table"),
+        ("id,row\n1,2,3\n", "not a whole table"),
+        ("id,row\n1,2\n3\n", "not a whole table"),
+        ("id,row\n1,2\n3,4", "cut in its last line"),
+        ("row,id\n1,2\n", "has the columns row,id; expected id,row"),
+    ],
+)
+def test_a_table_that_was_cut_or_edited_is_refused(tmp_path, text, message):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_table(path, ["id", "row"])
+
+
+def test_a_missing_table_says_what_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="dvc repro"):
+        read_table(tmp_path / "table.csv", ["id"])
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    replace_text(path, "old\n")
+    with pytest.raises(UnicodeEncodeError):
+        replace_text(path, "new \ud800\n")  # a lone surrogate has no UTF-8
+    assert path.read_text() == "old\n"
+
+
+@given(st.lists(st.integers(0, 10**18 - 1), min_size=1), st.integers(0, 5))
+def test_zeros_in_front_change_no_number(numbers, zeros):
+    padded = pd.Series(["0" * zeros + str(number) for number in numbers])
+    assert numbers_where_whole(spell_numbers(padded)).tolist() == numbers
+
+
+def test_one_text_among_numbers_keeps_the_zeros_of_all():
+    ids = pd.Series(["007", "7", "room"], index=[5, 3, 1])
+    assert spell_numbers(ids).to_dict() == {5: "007", 3: "7", 1: "room"}
+    assert numbers_where_whole(ids).tolist() == ["007", "7", "room"]
+
+
+def test_a_number_too_long_for_an_integer_stays_text():
+    assert numbers_where_whole(pd.Series(["9" * 19])).tolist() == ["9" * 19]
