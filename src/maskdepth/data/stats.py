@@ -1,13 +1,13 @@
-"""Mean and standard deviation of every kind of picture, kept as exact integer sums per group so that any subset can be
-had without reading the pictures again.
+"""Mean and standard deviation of every kind of picture, kept as exact sums per group so that any subset is cheap.
 
 The standard deviation is that of all pixels together (population). Published figures can differ for the same pictures:
-the mean of every image's own deviation, which one of the student projects prints, leaves out how the images differ from
-each other and is some 10 % lower.
+the mean of the deviations within each image, which one of the student projects prints, leaves out how images differ
+from each other and is some 10 % lower.
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,32 +19,219 @@ from maskdepth.data.arrays import Arrays, ShardedArray
 from maskdepth.data.tables import read_table, replace_text, write_table
 
 KINDS = ("background", "composite", "mask", "depth")
-_COLUMNS = ("foreground", "background", "kind", "channel", "count", "sum", "sum_of_squares")
-_INTEGERS = ["channel", "count", "sum", "sum_of_squares"]
-_GROUP = ["foreground", "background"]
 
-_LEVELS = np.arange(256)
-# Values decoded at once: 4 MiB stay in the cache of a core while they are put in order and counted.
+_GROUP = ["foreground", "background"]
+_SUMS = ["count", "sum", "sum_of_squares"]
+_COLUMNS = [*_GROUP, "kind", "channel", *_SUMS]
+
+# The stored level that stands for 1.0.
+_SCALE = {"background": 255, "composite": 255, "mask": 1, "depth": 255}
+# What a level adds to the sum and to the sum of squares.
+_POWERS = np.stack([np.arange(256), np.arange(256) ** 2], axis=1)  # (256, 2)
+# Values counted at once: 4 MiB stay near the core while they are put in order and counted.
 _BLOCK_VALUES = 1 << 22
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and standard deviation per channel, on the [0, 1] scale, over `images` pictures of `pixels` in all."""
+    """Mean and population standard deviation per channel, on the [0, 1] scale."""
 
-    pixels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """What the pictures of an index add up to.
+class Measured:
+    """What the pictures of one kind add up to.
 
-    `table` has one row per group, kind and channel (see `measure`); `histograms` has per kind the (C, 256) int64 counts of
-    the stored levels; `images` the number of pictures per kind.
+    Attributes:
+        images: How many they are.
+        table: One row per group and channel: count [px], sum and sum of squares of the stored levels. A group is a
+            pair of foreground and background; for kind background it is the background, and the foreground is "".
+        histogram: (256,) int64, how often each stored level occurs, all channels together.
     """
 
+    images: int
     table: pd.DataFrame
-    histograms: dict[str, np.ndarray]
-    images: dict[str, int]
+    histogram: np.ndarray
+
+
+def measure_kind(index: pd.DataFrame, arrays: Arrays, kind: str) -> Measured:
+    """Read all pictures of one kind once; each background counts once, however many composites it has."""
+    return _measure(_list_pictures(index, kind), _array_of(arrays, kind), kind)
+
+
+def merge_moments(table: pd.DataFrame) -> Moments:
+    """Merge the rows of one kind; the result does not depend on how the pictures were grouped.
+
+    The sums are integers, so nothing is rounded before the last division.
+
+    >>> rows = [("mask", 0, 4, 1, 1), ("mask", 0, 4, 3, 3)]  # one pixel of four, then three of four
+    >>> merge_moments(pd.DataFrame(rows, columns=["kind", "channel", "count", "sum", "sum_of_squares"]))
+    Moments(mean=(0.5,), std=(0.5,))
+    """
+    kinds = table["kind"].unique()
+    if len(kinds) != 1:
+        raise ValueError(f"moments are of one kind of picture at a time and of one at least; found {list(kinds)}")
+    channels = table.groupby("channel")[_SUMS].sum().astype(object)  # Python integers: their products do not overflow
+    scale = _SCALE[kinds[0]]
+    mean = tuple(total / (count * scale) for count, total, _ in channels.to_numpy())
+    std = tuple(
+        math.sqrt(count * squares - total * total) / (count * scale) for count, total, squares in channels.to_numpy()
+    )
+    return Moments(mean, std)
+
+
+def subset_moments(
+    stats: pd.DataFrame, index: pd.DataFrame, arrays: Arrays, sample_ids: Iterable[str]
+) -> dict[str, Moments]:
+    """Give the moments of some of the samples, per kind, exactly as if only these were read.
+
+    Groups that lie wholly inside the subset come from the table; the pictures of the others are read.
+
+    Args:
+        stats: The table of all samples, as `read_stats` gives it.
+        index: All samples.
+        arrays: Their pictures.
+        sample_ids: The subset.
+
+    Raises:
+        ValueError: The subset is empty or not in the index, or the table is not that of the index.
+    """
+    wanted = set(sample_ids)
+    chosen = index[index["sample_id"].isin(wanted)]
+    if chosen.empty or len(chosen) != len(wanted):
+        raise ValueError(
+            f"{len(wanted)} samples asked for, {len(chosen)} of them in the index of {len(index)}; "
+            "run `dvc repro`, which makes index and split belong together"
+        )
+    return {kind: merge_moments(_subset_table(stats, index, chosen, arrays, kind)) for kind in KINDS}
+
+
+def summarise(measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """Say what a person wants to know of each kind: images, mean and std per channel, range, median, histogram."""
+    summary = {}
+    for kind, part in measured.items():
+        moments = merge_moments(part.table)
+        levels = np.flatnonzero(part.histogram)
+        median = np.searchsorted(part.histogram.cumsum(), part.histogram.sum() / 2)
+        summary[kind] = {
+            "images": part.images,
+            "mean": list(moments.mean),
+            "std": list(moments.std),
+            "minimum": int(levels[0]) / _SCALE[kind],
+            "median": int(median) / _SCALE[kind],
+            "maximum": int(levels[-1]) / _SCALE[kind],
+            "histogram": part.histogram.tolist(),
+        }
+    return summary
+
+
+def write_stats(path: Path, measured: Mapping[str, Measured]) -> None:
+    """Write stats.csv: the sums of every group, kind and channel."""
+    write_table(path, pd.concat([part.table for part in measured.values()]))
+
+
+def read_stats(path: Path) -> pd.DataFrame:
+    """Read stats.csv; ids are text, sums are integers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file was cut or edited.
+    """
+    table = read_table(path, _COLUMNS)
+    try:
+        return table.astype(dict.fromkeys(["channel", *_SUMS], "int64"))
+    except ValueError as error:
+        raise ValueError(f"{path}: a sum is not a whole number ({error}); run `dvc repro`, which makes it") from error
+
+
+def write_summary(path: Path, summary: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write stats.json with one fact a line: a histogram over 256 lines would hide the rest."""
+    kinds = (
+        f'  "{kind}": {{\n'
+        + ",\n".join(f'    "{name}": {json.dumps(value)}' for name, value in facts.items())
+        + "\n  }"
+        for kind, facts in summary.items()
+    )
+    replace_text(path, "{\n" + ",\n".join(kinds) + "\n}\n")
+
+
+def _subset_table(
+    stats: pd.DataFrame, index: pd.DataFrame, chosen: pd.DataFrame, arrays: Arrays, kind: str
+) -> pd.DataFrame:
+    every, some = _list_pictures(index, kind), _list_pictures(chosen, kind)
+    sizes = every.groupby(_GROUP).size()
+    taken = some.groupby(_GROUP).size()
+    whole = taken.index[taken == sizes.reindex(taken.index)]
+    known = stats[stats["kind"] == kind].set_index(_GROUP)
+    if not whole.isin(known.index).all():
+        raise ValueError("stats.csv lacks groups that the index has; run `dvc repro`, which makes it again")
+    cut = some[~pd.MultiIndex.from_frame(some[_GROUP]).isin(whole)]
+    merged = known[known.index.isin(whole)].reset_index()
+    return pd.concat([merged, _measure(cut, _array_of(arrays, kind), kind).table])
+
+
+def _list_pictures(index: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """List the pictures of one kind: the group of each, as text, and its row in the array."""
+    samples = index.drop_duplicates("background").assign(foreground="") if kind == "background" else index
+    pictures = samples[_GROUP].astype(str)
+    return pictures.assign(row=samples[f"{kind}_row"].to_numpy())
+
+
+def _array_of(arrays: Arrays, kind: str) -> ShardedArray:
+    array: ShardedArray = getattr(arrays, kind)
+    return array
+
+
+def _measure(pictures: pd.DataFrame, array: ShardedArray, kind: str) -> Measured:
+    groups = pictures[_GROUP].drop_duplicates().sort_values(_GROUP, ignore_index=True)
+    codes = pd.MultiIndex.from_frame(groups).get_indexer(pd.MultiIndex.from_frame(pictures[_GROUP]))
+    sums, histogram = _sum_groups(array, pictures["row"].to_numpy(), codes, len(groups))
+    num_channels = sums.shape[1]
+    table = groups.loc[groups.index.repeat(num_channels)].reset_index(drop=True)
+    table["kind"] = kind
+    table["channel"] = np.tile(np.arange(num_channels), len(groups))
+    pixels = array.shape[1] * array.shape[2]
+    table["count"] = np.repeat(np.bincount(codes, minlength=len(groups)) * pixels, num_channels)
+    table[["sum", "sum_of_squares"]] = sums.reshape(-1, 2)
+    return Measured(len(pictures), table, histogram)
+
+
+def _sum_groups(
+    array: ShardedArray, rows: np.ndarray, codes: np.ndarray, num_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add up the pictures `rows` of `array`, each into its group.
+
+    Returns:
+        (G, C, 2) int64 sums and sums of squares of the levels; (256,) int64 histogram.
+    """
+    num_channels = math.prod(array.shape[3:])
+    sums = np.zeros((num_groups, num_channels, 2), np.int64)
+    histogram = np.zeros(256, np.int64)
+    order = np.argsort(rows, kind="stable")  # as they lie in the file
+    step = max(1, _BLOCK_VALUES // math.prod(array.shape[1:]))
+    for start in range(0, len(order), step):
+        part = order[start : start + step]
+        counts = _count_levels(array.take(rows[part]), num_channels)
+        np.add.at(sums, codes[part], counts @ _POWERS)
+        histogram += counts.sum((0, 1))
+    return sums, histogram
+
+
+def _count_levels(pictures: np.ndarray, num_channels: int) -> np.ndarray:
+    """Count how often each level occurs in each picture.
+
+    A histogram gives both sums exactly, and costs less than squaring every pixel in wide integers.
+
+    Args:
+        pictures: (B, H, W) or (B, H, W, C) uint8.
+        num_channels: C, or 1.
+
+    Returns:
+        (B, C, 256) int64.
+    """
+    pixels = pictures.reshape(len(pictures), -1, num_channels)  # (B, H*W, C)
+    planes = np.ascontiguousarray(pixels.transpose(0, 2, 1))  # (B, C, H*W)
+    counts = [np.bincount(plane, minlength=256) for plane in planes.reshape(-1, planes.shape[-1])]
+    return np.reshape(counts, (len(pictures), num_channels, 256))

@@ -1,0 +1,52 @@
+"""Measure mean and standard deviation of every kind of picture, so that any subset of them is known exactly."""
+
+import itertools
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskdepth.console import run, say, track, warn
+from maskdepth.data.arrays import read_arrays
+from maskdepth.data.index import read_index
+from maskdepth.data.stats import KINDS, measure_kind, summarise, write_stats, write_summary
+from maskdepth.journal import open_journal
+
+
+def main(
+    arrays: Annotated[Path, typer.Option(help="The pictures.")],
+    index: Annotated[Path, typer.Option(help="The samples.")],
+    moments: Annotated[Path, typer.Option(help="Where to write the sums of each group.")],
+    summary: Annotated[Path, typer.Option(help="Where to write what a person reads.")],
+    journal: Annotated[Path, typer.Option(help="Where to write the stage's journal.")],
+) -> None:
+    """Read every picture of the index once."""
+    with open_journal(journal, stage="stats") as log:
+        samples, pictures = read_index(index), read_arrays(arrays)
+        measured = {kind: measure_kind(samples, pictures, kind) for kind in track(KINDS, "stats")}
+        facts = summarise(measured)
+        write_stats(moments, measured)
+        write_summary(summary, facts)
+        log.metrics(_name_metrics(facts))
+        log.artifact(summary, "tables")
+    for kind in KINDS:
+        if 0 in facts[kind]["std"]:
+            warn(f"{kind} has a channel that is the same everywhere (standard deviation 0)")
+    groups = len(measured["composite"].table.drop_duplicates(["foreground", "background"]))
+    means = " ".join(f"{value:.3f}" for value in facts["composite"]["mean"])
+    say(
+        f"stats: {measured['background'].images:,} backgrounds, {measured['composite'].images:,} samples in {groups:,} "
+        f"groups; mean composite {means}, mask {facts['mask']['mean'][0]:.3f}, depth {facts['depth']['mean'][0]:.3f}"
+    )
+
+
+def _name_metrics(facts: dict[str, Any]) -> dict[str, float]:
+    """Give each number a name of its own: `composite/mean_0` is the mean of the red channel."""
+    metrics = {f"{kind}/{name}": facts[kind][name] for kind in facts for name in ("images", "minimum", "maximum")}
+    for kind, name in itertools.product(facts, ("mean", "std")):
+        metrics |= {f"{kind}/{name}_{channel}": value for channel, value in enumerate(facts[kind][name])}
+    return metrics
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,52 @@
+"""The stats stage writes the sums and their summary, and warns of what is the same everywhere."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy import write_toy_archive
+
+from maskdepth.data.stats import KINDS, merge_moments, read_stats
+from maskdepth.journal import read_journal
+from stages import index, stats, unzip
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A folder with the toy data set, indexed, to be in."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_toy_archive(tmp_path / "raw")
+    unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
+    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    return tmp_path
+
+
+def run_stage():
+    stats.main(Path("arrays"), Path("index.csv"), Path("stats.csv"), Path("stats.json"), Path("journals/stats.jsonl"))
+
+
+@pytest.mark.usefixtures("workspace")
+def test_table_summary_and_journal_agree(capsys):
+    run_stage()
+    table, facts = read_stats(Path("stats.csv")), json.loads(Path("stats.json").read_text())
+    values = {point.name: point.value for point in read_journal(Path("journals/stats.jsonl")).points}
+    for kind in KINDS:
+        moments = merge_moments(table[table["kind"] == kind])
+        assert (facts[kind]["mean"], facts[kind]["std"]) == (list(moments.mean), list(moments.std))
+        assert values[f"{kind}/mean_0"] == moments.mean[0]
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1].startswith("stats: 3 backgrounds, 24 samples in 6 groups; mean composite 0.")
+    assert "standard deviation 0" not in told.err
+
+
+def test_a_kind_that_is_the_same_everywhere_is_warned_of(workspace, capsys):
+    (path,) = (workspace / "arrays").glob("*/depth.npy")
+    np.save(path, np.full_like(np.load(path), 77))
+    run_stage()
+    assert "depth has a channel that is the same everywhere" in capsys.readouterr().err
+    assert json.loads(Path("stats.json").read_text())["depth"]["std"] == [0.0]
