@@ -89,14 +89,13 @@ def count_groups(index: pd.DataFrame, splits: pd.Series, by: str) -> pd.DataFram
         by: What was held out.
 
     Returns:
-        One row per split that occurs; columns `samples` and one for each kind of group, such as `background`.
+        One row per split that occurs; columns `samples` and one for each kind of group, such as `backgrounds`.
     """
-    groups = _groups(index, by)
-    names = splits.to_numpy()
-    counts = groups.groupby(names).nunique()
-    counts.insert(0, "samples", groups.groupby(names).size())
-    order = [name for name in (TRAIN, VAL, TEST, MIXED, UNUSED) if name in counts.index]
-    return counts.loc[order]
+    groups = _groups(index, by).groupby(splits.to_numpy())
+    counts = pd.DataFrame({"samples": groups.size()})
+    for kind in _KINDS[by]:
+        counts[f"{kind}s"] = groups[kind].nunique()
+    return counts.loc[[name for name in (TRAIN, VAL, TEST, MIXED, UNUSED) if name in counts.index]]
 
 
 def _groups(index: pd.DataFrame, by: str) -> pd.DataFrame:

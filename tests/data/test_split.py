@@ -1,0 +1,162 @@
+"""Splits hold out whole groups, never move a sample once placed, and say how to mend an empty one."""
+
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskdepth.data.split import assign_splits, count_groups, read_split, write_split
+from maskdepth.params import SplitParams
+
+BY = ["background", "foreground", "both", "sample"]
+
+
+def make_index(backgrounds, foregrounds, placements=(1, 2)):
+    rows = [
+        (f"{foreground}_{background}_0_{placement}", foreground, background, number)
+        for foreground in foregrounds
+        for number, background in enumerate(backgrounds)
+        for placement in placements
+    ]
+    return pd.DataFrame(rows, columns=["sample_id", "foreground", "background", "background_row"])
+
+
+def make_params(by="background", val=0.2, test=0.2, seed=0):
+    return SplitParams(by=by, val=val, test=test, seed=seed)
+
+
+LARGE = make_index(range(1, 41), range(1, 41), placements=(1,))
+
+
+@pytest.mark.parametrize(("by", "columns"), [("background", ["background"]), ("foreground", ["foreground"])])
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_no_group_is_in_two_splits(by, columns, seed):
+    splits = assign_splits(LARGE, make_params(by, seed=seed))
+    per_group = splits.groupby([LARGE[column].to_numpy() for column in columns]).nunique()
+    assert per_group.max() == 1
+
+
+@given(seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_by_both_no_test_background_or_object_is_ever_trained_on(seed):
+    table = LARGE.assign(split=assign_splits(LARGE, make_params("both", seed=seed)).to_numpy())
+    train, test = table[table["split"] == "train"], table[table["split"] == "test"]
+    assert not set(train["background"]) & set(test["background"])
+    assert not set(train["foreground"]) & set(test["foreground"])
+
+
+def test_by_both_mixed_holds_out_exactly_one_of_background_and_object():
+    table = LARGE.assign(split=assign_splits(LARGE, make_params("both")).to_numpy())
+    train, test, mixed = (table[table["split"] == name] for name in ("train", "test", "mixed"))
+    is_background_held_out = mixed["background"].isin(test["background"])
+    is_foreground_held_out = mixed["foreground"].isin(test["foreground"])
+    assert (is_background_held_out ^ is_foreground_held_out).all()
+    assert mixed.loc[~is_background_held_out, "background"].isin(train["background"]).all()
+    assert mixed.loc[~is_foreground_held_out, "foreground"].isin(train["foreground"]).all()
+    assert is_background_held_out.any()
+    assert is_foreground_held_out.any()
+
+
+@pytest.mark.parametrize("by", BY)
+@given(seed=st.integers(0, 1000), extra=st.integers(1, 30), share=st.floats(0.2, 0.9))
+@settings(max_examples=10, deadline=None)
+def test_adding_rows_moves_nothing(by, seed, extra, share):
+    before = make_index(range(1, 25), range(1, 25), placements=(1,))
+    added = make_index(range(1, 25 + extra), range(1, 25 + extra), placements=(1, 2))
+    shuffled = added.sample(frac=1, random_state=seed)
+    params = make_params(by, val=0.3, test=0.3, seed=seed)
+    assert assign_splits(shuffled, params)[before["sample_id"]].equals(assign_splits(before, params))
+
+
+def test_places_are_those_of_the_published_rule():
+    # The first 53 bits of sha256("0:background:<id>") as a share of one: 1 -> 0.08, 2 -> 0.36, 7 -> 0.74.
+    index = make_index([1, 2, 7], [1], placements=(1,))
+    splits = assign_splits(index, make_params(val=0.3, test=0.2))
+    assert splits.to_dict() == {"1_1_0_1": "test", "1_2_0_1": "val", "1_7_0_1": "train"}
+
+
+def test_a_larger_test_share_only_adds_to_the_test():
+    small, large = (assign_splits(LARGE, make_params(test=test)) for test in (0.1, 0.5))
+    assert set(small.index[small == "test"]) < set(large.index[large == "test"])
+
+
+def test_shares_are_shares_of_the_groups():
+    index = make_index(range(1000), [1], placements=(1,))
+    shares = assign_splits(index, make_params(val=0.1, test=0.3)).value_counts(normalize=True)
+    assert shares["test"] == pytest.approx(0.3, abs=0.04)  # three standard deviations of 1000 draws
+    assert shares["val"] == pytest.approx(0.1, abs=0.03)
+
+
+def test_identical_pictures_under_two_numbers_are_one_group():
+    index = LARGE.assign(background_row=LARGE["background_row"] // 2)
+    for seed in range(5):
+        splits = assign_splits(index, make_params(seed=seed)).to_numpy()
+        assert index.groupby(splits)["background_row"].unique().explode().is_unique
+
+
+def test_text_ids_are_groups_too():
+    index = make_index([f"room {number}" for number in range(30)], ["NA", "007"])
+    assert set(assign_splits(index, make_params())) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("by", ["background", "foreground", "both"])
+def test_an_empty_split_is_an_error_whose_seed_cures_it(by):
+    index = make_index([1, 2, 3, 4], [1, 2, 3, 4])
+    failing = next(seed for seed in range(100) if not _fills(index, by, seed))
+    with pytest.raises(ValueError, match=f"split by {by}: nothing falls into .* of 4 ") as error:
+        assign_splits(index, make_params(by, seed=failing))
+    assert "nearly always enough" in str(error.value)
+    suggested = re.search(r"split.seed=(\d+)", str(error.value))
+    assert suggested
+    assert set(assign_splits(index, make_params(by, seed=int(suggested[1])))) >= {"train", "val", "test"}
+
+
+def _fills(index, by, seed):
+    try:
+        assign_splits(index, make_params(by, seed=seed))
+    except ValueError:
+        return False
+    return True
+
+
+def test_two_groups_cannot_fill_three_splits_whatever_the_seed():
+    with pytest.raises(ValueError, match=r"of 2 backgrounds\. Use larger split.val and split.test, or more data: 14 b"):
+        assign_splits(make_index([1, 2], [1]), make_params())
+
+
+def test_splits_survive_the_file(tmp_path):
+    splits = assign_splits(LARGE, make_params("both"))
+    write_split(tmp_path / "split.csv", splits)
+    assert (tmp_path / "split.csv").read_text().startswith("sample_id,split\n1_1_0_1,")
+    assert read_split(tmp_path / "split.csv").equals(splits)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sample_id,split\na,train\nb,tes\n", "unknown split 'tes'"),
+        ("sample_id,split\na,train\na,test\n", "sample a is listed twice"),
+        ("sample_id,split\na,train\nb,test", "cut in its last line"),
+        ("sample_id,split\na,train\nb\n", "not a whole table"),
+        ("sample_id,part\na,train\n", "has the columns sample_id,part; expected sample_id,split"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "split.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_split(path)
+
+
+def test_a_missing_file_says_what_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="dvc repro"):
+        read_split(tmp_path / "split.csv")
+
+
+def test_counts_say_what_each_split_holds():
+    index = make_index([1, 2, 7], [1, 2])
+    counts = count_groups(index, assign_splits(index, make_params(val=0.3, test=0.2)), "background")
+    assert counts.to_dict("index") == {name: {"samples": 4, "backgrounds": 1} for name in ("train", "val", "test")}
