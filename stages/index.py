@@ -8,8 +8,9 @@ import typer
 
 from maskdepth.console import run, say, warn
 from maskdepth.data.arrays import read_arrays
-from maskdepth.data.index import Index, build_index, check_rejected, describe_samples, write_index, write_rejected
+from maskdepth.data.index import Index, build_index, check_rejected, describe_samples, write_rejected
 from maskdepth.data.pairing import describe_pairings
+from maskdepth.data.samples import write_index
 from maskdepth.journal import open_journal
 from maskdepth.params import load_params
 

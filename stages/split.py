@@ -7,8 +7,8 @@ import pandas as pd
 import typer
 
 from maskdepth.console import run, say
-from maskdepth.data.index import read_index
-from maskdepth.data.split import assign_splits, count_groups, write_split
+from maskdepth.data.samples import read_index, write_split
+from maskdepth.data.split import assign_splits, count_groups
 from maskdepth.journal import open_journal
 from maskdepth.params import load_params
 

@@ -8,7 +8,7 @@ import typer
 
 from maskdepth.console import run, say, track, warn
 from maskdepth.data.arrays import read_arrays
-from maskdepth.data.index import read_index
+from maskdepth.data.samples import read_index
 from maskdepth.data.stats import KINDS, measure_kind, summarise, write_stats, write_summary
 from maskdepth.journal import open_journal
 

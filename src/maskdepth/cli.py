@@ -38,7 +38,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same bytes.")] = 0,
 ) -> None:
     """Draw the sample data set: scenes with exactly known mask and depth, as zip archives."""
-    from maskdepth.data.sample import write_sample
+    from maskdepth.drawing.sample import write_sample
 
     write_sample(folder, layout, seed, backgrounds, foregrounds, composites, size)
 

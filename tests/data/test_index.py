@@ -15,8 +15,6 @@ from maskdepth.data.index import (
     build_index,
     check_rejected,
     describe_samples,
-    read_index,
-    write_index,
     write_rejected,
 )
 
@@ -225,38 +223,6 @@ def test_the_quality_of_the_samples_is_counted(arrays):
     assert facts == {"masks_empty": 1, "masks_full": 1, "depths_constant": 1}
 
 
-def test_the_index_survives_the_file(arrays, tmp_path):
-    samples = index_of(arrays, arrays.members).samples
-    write_index(tmp_path / "index.csv", samples)
-    lines = (tmp_path / "index.csv").read_text().splitlines()
-    assert lines[:2] == [COLUMNS, "1_1_0_1,1,1,0,1,batch1_images,0,0,0,0"]
-    pd.testing.assert_frame_equal(read_index(tmp_path / "index.csv"), samples)
-
-
-def test_text_ids_survive_the_file(arrays, tmp_path):
-    names = {"1": "000123", "2": "NA"}
-    members = arrays.members.assign(foreground=arrays.members["foreground"].replace(names))
-    samples = index_of(arrays, members).samples
-    write_index(tmp_path / "index.csv", samples)
-    read = read_index(tmp_path / "index.csv")
-    pd.testing.assert_frame_equal(read, samples)
-    assert set(read["foreground"]) == {"000123", "NA"}
-
-
 def test_rejected_members_are_written_even_when_there_are_none(arrays, tmp_path):
     write_rejected(tmp_path / "rejected.csv", index_of(arrays, arrays.members).rejected)
     assert (tmp_path / "rejected.csv").read_text() == "archive,member,reason,cure\n"
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ("1_1_0_1,1,1,0,1,a,0,0,0,x\n", "not a row number"),
-        ("1_1_0_1,1,1,0,1,a,0,0,0,0\n1_1_0_1,1,1,0,1,a,0,0,0,0\n", "sample 1_1_0_1 is listed twice"),
-        ("1_1_0_1,1,1,0,1,a,0,0,0\n", "not a whole table"),
-    ],
-)
-def test_a_damaged_index_is_refused(tmp_path, rows, message):
-    (tmp_path / "index.csv").write_text(f"{COLUMNS}\n{rows}")
-    with pytest.raises(ValueError, match=message):
-        read_index(tmp_path / "index.csv")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskdepth.data.split import assign_splits, count_groups, read_split, write_split
+from maskdepth.data.split import assign_splits, count_groups
 from maskdepth.params import SplitParams
 
 BY = ["background", "foreground", "both", "sample"]
@@ -125,35 +125,6 @@ def _fills(index, by, seed):
 def test_two_groups_cannot_fill_three_splits_whatever_the_seed():
     with pytest.raises(ValueError, match=r"of 2 backgrounds\. Use larger split.val and split.test, or more data: 14 b"):
         assign_splits(make_index([1, 2], [1]), make_params())
-
-
-def test_splits_survive_the_file(tmp_path):
-    splits = assign_splits(LARGE, make_params("both"))
-    write_split(tmp_path / "split.csv", splits)
-    assert (tmp_path / "split.csv").read_text().startswith("sample_id,split\n1_1_0_1,")
-    assert read_split(tmp_path / "split.csv").equals(splits)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("sample_id,split\na,train\nb,tes\n", "unknown split 'tes'"),
-        ("sample_id,split\na,train\na,test\n", "sample a is listed twice"),
-        ("sample_id,split\na,train\nb,test", "cut in its last line"),
-        ("sample_id,split\na,train\nb\n", "not a whole table"),
-        ("sample_id,part\na,train\n", "has the columns sample_id,part; expected sample_id,split"),
-    ],
-)
-def test_a_damaged_file_is_refused(tmp_path, text, message):
-    path = tmp_path / "split.csv"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_split(path)
-
-
-def test_a_missing_file_says_what_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="dvc repro"):
-        read_split(tmp_path / "split.csv")
 
 
 def test_counts_say_what_each_split_holds():

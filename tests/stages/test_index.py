@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from toy import write_toy_archive
 
-from maskdepth.data.index import read_index
+from maskdepth.data.samples import read_index
 from maskdepth.journal import read_journal
 from stages import index, unzip
 

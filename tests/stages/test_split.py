@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from maskdepth.data.index import write_index
-from maskdepth.data.split import read_split
+from maskdepth.data.samples import read_split, write_index
 from maskdepth.journal import read_journal
 from stages.split import main
 

@@ -12,13 +12,11 @@ import pandas as pd
 
 from maskdepth.data.arrays import Arrays
 from maskdepth.data.pairing import Pairing, choose_mapping, find_rows, read_reduced
-from maskdepth.data.tables import numbers_where_whole, read_table, spell_numbers, write_table
+from maskdepth.data.samples import IDS, INDEX_COLUMNS, ROWS
+from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_table
 
-_IDS = ["foreground", "background", "flip", "placement"]
 # All that a name can say: a composite, a mask and a depth of equal name are one sample.
-_NAME = [*_IDS, "number"]
-_ROWS = ["background_row", "composite_row", "mask_row", "depth_row"]
-_COLUMNS = ["sample_id", *_IDS, "archive", *_ROWS]
+_NAME = [*IDS, "number"]
 _REJECTED = ["archive", "member", "reason", "cure"]
 _KINDS = ["background", "composite", "mask", "depth"]
 
@@ -111,34 +109,9 @@ def describe_samples(samples: pd.DataFrame, arrays: Arrays) -> dict[str, float]:
     }
 
 
-def write_index(path: Path, samples: pd.DataFrame) -> None:
-    """Write index.csv."""
-    write_table(path, samples[_COLUMNS])
-
-
 def write_rejected(path: Path, rejected: pd.DataFrame) -> None:
     """Write rejected.csv."""
     write_table(path, rejected[_REJECTED])
-
-
-def read_index(path: Path) -> pd.DataFrame:
-    """Read index.csv; rows are int64, ids int64 where all of a column are numbers and text elsewhere.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file was cut or edited, or lists a sample twice.
-    """
-    samples = read_table(path, _COLUMNS)
-    for column in _IDS:
-        samples[column] = numbers_where_whole(samples[column])
-    try:
-        samples = samples.astype(dict.fromkeys(_ROWS, "int64"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a row number ({error}); run `dvc repro`, which makes the file again") from error
-    if not samples["sample_id"].is_unique:
-        repeated = samples.loc[samples["sample_id"].duplicated(), "sample_id"].iloc[0]
-        raise ValueError(f"{path}: sample {repeated} is listed twice; run `dvc repro`, which makes the file again")
-    return samples
 
 
 def _mark(table: pd.DataFrame, where: pd.Series, reason: str | pd.Series, cure: str) -> pd.DataFrame:
@@ -200,7 +173,7 @@ def _list_backgrounds(pictures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add_ids(samples: pd.DataFrame, ids: pd.DataFrame) -> pd.DataFrame:
-    samples = samples.assign(**{column: ids[column].astype(str) for column in _IDS})
+    samples = samples.assign(**{column: ids[column].astype(str) for column in IDS})
     return _mark(samples, ids["reason"].ne(""), ids["reason"], "check data.layout, or take the picture away")
 
 
@@ -244,7 +217,7 @@ def _collect_rejected(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _finish(samples: pd.DataFrame) -> pd.DataFrame:
     """Keep the good samples, in the order of the composites' pictures, and give the columns their types."""
-    samples = samples.loc[samples["reason"].eq(""), _COLUMNS].sort_values("composite_row", ignore_index=True)
-    return samples.astype(dict.fromkeys(_ROWS, "int64")).assign(
-        **{column: numbers_where_whole(samples[column]) for column in _IDS}
+    samples = samples.loc[samples["reason"].eq(""), INDEX_COLUMNS].sort_values("composite_row", ignore_index=True)
+    return samples.astype(dict.fromkeys(ROWS, "int64")).assign(
+        **{column: numbers_where_whole(samples[column]) for column in IDS}
     )

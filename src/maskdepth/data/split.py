@@ -7,21 +7,13 @@ expected shares of the groups: few groups stray from them.
 
 import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from maskdepth.data.tables import read_table, write_table
+from maskdepth.data.samples import MIXED, TEST, TRAIN, UNUSED, VAL
 from maskdepth.params import SplitParams
 
-TRAIN, VAL, TEST = "train", "val", "test"
-# Split by both: one of background and object is held out for the test, the other is trained on.
-MIXED = "mixed"
-# Split by both: held out in a way that belongs to no cell that is reported.
-UNUSED = "unused"
-
-_COLUMNS = ("sample_id", "split")
 _KINDS = {
     "background": ("background",),
     "foreground": ("foreground",),
@@ -56,28 +48,6 @@ def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
     if empty:
         raise ValueError(_explain_empty(index, params, empty))
     return splits.set_axis(pd.Index(index["sample_id"], name="sample_id"))
-
-
-def write_split(path: Path, splits: pd.Series) -> None:
-    """Write split.csv: sample_id, split."""
-    write_table(path, splits.rename("split").rename_axis("sample_id").reset_index())
-
-
-def read_split(path: Path) -> pd.Series:
-    """Read split.csv: split names labelled by sample_id.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file was cut or edited: unknown split names, a sample that is listed twice.
-    """
-    table = read_table(path, _COLUMNS)
-    unknown = set(table["split"]) - {TRAIN, VAL, TEST, MIXED, UNUSED}
-    if unknown:
-        raise ValueError(f"{path}: unknown split {sorted(unknown)[0]!r}; expected train, val, test, mixed or unused")
-    if not table["sample_id"].is_unique:
-        repeated = table.loc[table["sample_id"].duplicated(), "sample_id"].iloc[0]
-        raise ValueError(f"{path}: sample {repeated} is listed twice; run `dvc repro`, which makes the file again")
-    return table.set_index("sample_id")["split"]
 
 
 def count_groups(index: pd.DataFrame, splits: pd.Series, by: str) -> pd.DataFrame:

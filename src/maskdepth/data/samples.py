@@ -1,0 +1,82 @@
+"""The two tables that later stages read: index.csv, one row per sample, and split.csv, what each sample is for."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from maskdepth.data.tables import numbers_where_whole, read_table, write_table
+
+IDS = ["foreground", "background", "flip", "placement"]
+ROWS = ["background_row", "composite_row", "mask_row", "depth_row"]
+INDEX_COLUMNS = ["sample_id", *IDS, "archive", *ROWS]
+
+TRAIN, VAL, TEST = "train", "val", "test"
+# Split by both: one of background and object is held out for the test, the other is trained on.
+MIXED = "mixed"
+# Split by both: held out in a way that belongs to no cell that is reported.
+UNUSED = "unused"
+
+_SPLIT_COLUMNS = ("sample_id", "split")
+
+
+def read_samples(index_path: Path, split_path: Path) -> dict[str, pd.DataFrame]:
+    """Read the rows of each split, with the columns of index.csv and `split`.
+
+    Raises:
+        FileNotFoundError: One of the files is missing.
+        ValueError: A file was cut or edited, or the two are not of the same samples.
+    """
+    samples, splits = read_index(index_path), read_split(split_path)
+    if set(samples["sample_id"]) != set(splits.index):
+        raise ValueError(
+            f"{split_path} and {index_path} list different samples; run `dvc repro`, which makes both again"
+        )
+    samples["split"] = samples["sample_id"].map(splits)
+    return {str(name): rows.reset_index(drop=True) for name, rows in samples.groupby("split")}
+
+
+def write_index(path: Path, samples: pd.DataFrame) -> None:
+    """Write index.csv."""
+    write_table(path, samples[INDEX_COLUMNS])
+
+
+def read_index(path: Path) -> pd.DataFrame:
+    """Read index.csv; rows are int64, ids int64 where all of a column are numbers and text elsewhere.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file was cut or edited, or lists a sample twice.
+    """
+    samples = read_table(path, INDEX_COLUMNS)
+    for column in IDS:
+        samples[column] = numbers_where_whole(samples[column])
+    try:
+        samples = samples.astype(dict.fromkeys(ROWS, "int64"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a row number ({error}); run `dvc repro`, which makes the file again") from error
+    if not samples["sample_id"].is_unique:
+        repeated = samples.loc[samples["sample_id"].duplicated(), "sample_id"].iloc[0]
+        raise ValueError(f"{path}: sample {repeated} is listed twice; run `dvc repro`, which makes the file again")
+    return samples
+
+
+def write_split(path: Path, splits: pd.Series) -> None:
+    """Write split.csv: sample_id, split."""
+    write_table(path, splits.rename("split").rename_axis("sample_id").reset_index())
+
+
+def read_split(path: Path) -> pd.Series:
+    """Read split.csv: split names labelled by sample_id.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file was cut or edited: unknown split names, a sample that is listed twice.
+    """
+    table = read_table(path, _SPLIT_COLUMNS)
+    unknown = set(table["split"]) - {TRAIN, VAL, TEST, MIXED, UNUSED}
+    if unknown:
+        raise ValueError(f"{path}: unknown split {sorted(unknown)[0]!r}; expected train, val, test, mixed or unused")
+    if not table["sample_id"].is_unique:
+        repeated = table.loc[table["sample_id"].duplicated(), "sample_id"].iloc[0]
+        raise ValueError(f"{path}: sample {repeated} is listed twice; run `dvc repro`, which makes the file again")
+    return table.set_index("sample_id")["split"]

@@ -1,0 +1,87 @@
+"""The tables of samples survive their files, and a file that was cut or edited is refused by name."""
+
+import pandas as pd
+import pytest
+
+from maskdepth.data.samples import INDEX_COLUMNS, read_index, read_samples, read_split, write_index, write_split
+
+COLUMNS = "sample_id,foreground,background,flip,placement,archive,background_row,composite_row,mask_row,depth_row"
+
+
+def make_samples(foregrounds=(1, 2)) -> pd.DataFrame:
+    rows = [(f"{f}_7_0_1", f, 7, 0, 1, "batch1_images", 0, row, row, row) for row, f in enumerate(foregrounds)]
+    return pd.DataFrame(rows, columns=INDEX_COLUMNS)
+
+
+def make_splits(names: dict[str, str]) -> pd.Series:
+    return pd.Series(names, name="split", dtype=str).rename_axis("sample_id")
+
+
+def test_the_index_survives_the_file(tmp_path):
+    samples = make_samples()
+    write_index(tmp_path / "index.csv", samples)
+    lines = (tmp_path / "index.csv").read_text().splitlines()
+    assert lines[:2] == [COLUMNS, "1_7_0_1,1,7,0,1,batch1_images,0,0,0,0"]
+    pd.testing.assert_frame_equal(read_index(tmp_path / "index.csv"), samples, check_dtype=False)
+
+
+def test_text_ids_survive_the_file(tmp_path):
+    write_index(tmp_path / "index.csv", make_samples(["000123", "NA"]))
+    assert list(read_index(tmp_path / "index.csv")["foreground"]) == ["000123", "NA"]
+
+
+def test_splits_survive_the_file(tmp_path):
+    splits = make_splits({"1_7_0_1": "train", "2_7_0_1": "mixed"})
+    write_split(tmp_path / "split.csv", splits)
+    assert (tmp_path / "split.csv").read_text() == "sample_id,split\n1_7_0_1,train\n2_7_0_1,mixed\n"
+    assert read_split(tmp_path / "split.csv").equals(splits)
+
+
+def test_samples_are_given_by_split(tmp_path):
+    write_index(tmp_path / "index.csv", make_samples([1, 2, 3]))
+    write_split(tmp_path / "split.csv", make_splits({"3_7_0_1": "train", "2_7_0_1": "test", "1_7_0_1": "train"}))
+    rows = read_samples(tmp_path / "index.csv", tmp_path / "split.csv")
+    assert {name: list(part["foreground"]) for name, part in rows.items()} == {"train": [1, 3], "test": [2]}
+
+
+def test_tables_of_different_samples_are_refused(tmp_path):
+    write_index(tmp_path / "index.csv", make_samples([1, 2]))
+    write_split(tmp_path / "split.csv", make_splits({"1_7_0_1": "train"}))
+    with pytest.raises(ValueError, match="list different samples"):
+        read_samples(tmp_path / "index.csv", tmp_path / "split.csv")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("1_1_0_1,1,1,0,1,a,0,0,0,x\n", "not a row number"),
+        ("1_1_0_1,1,1,0,1,a,0,0,0,0\n1_1_0_1,1,1,0,1,a,0,0,0,0\n", "sample 1_1_0_1 is listed twice"),
+        ("1_1_0_1,1,1,0,1,a,0,0,0\n", "not a whole table"),
+    ],
+)
+def test_a_damaged_index_is_refused(tmp_path, rows, message):
+    (tmp_path / "index.csv").write_text(f"{COLUMNS}\n{rows}")
+    with pytest.raises(ValueError, match=message):
+        read_index(tmp_path / "index.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sample_id,split\na,train\nb,tes\n", "unknown split 'tes'"),
+        ("sample_id,split\na,train\na,test\n", "sample a is listed twice"),
+        ("sample_id,split\na,train\nb,test", "cut in its last line"),
+        ("sample_id,split\na,train\nb\n", "not a whole table"),
+        ("sample_id,part\na,train\n", "has the columns sample_id,part; expected sample_id,split"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, text, message):
+    path = tmp_path / "split.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_split(path)
+
+
+def test_a_missing_file_says_what_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="dvc repro"):
+        read_split(tmp_path / "split.csv")
