@@ -12,8 +12,7 @@ from maskdepth.checkpoint import load_network
 from maskdepth.console import run, say, track
 from maskdepth.data.arrays import read_arrays
 from maskdepth.data.batches import Batches
-from maskdepth.data.index import read_index
-from maskdepth.data.split import read_split
+from maskdepth.data.samples import MIXED, TEST, TRAIN, VAL, read_samples
 from maskdepth.evaluation import (
     Predictor,
     assign_cells,
@@ -49,25 +48,23 @@ def main(
     seed_everything(settings.seed)
     device = choose_device()
     network = load_network(models / "model.safetensors").to(device).eval()
-    samples = read_index(index).merge(read_split(split), on="sample_id", validate="one_to_one")
-    pictures = read_arrays(arrays)
-    rows = {name: part.reset_index(drop=True) for name, part in samples.groupby("split")}
+    pictures, rows = read_arrays(arrays), read_samples(index, split)
     batches = {name: Batches(pictures, part, settings.batch_size, device) for name, part in rows.items()}
-    held_out = samples[samples["split"].isin(["test", "mixed"])].reset_index(drop=True)
-    held_out["cell"] = assign_cells(held_out, rows["train"])
+    held_out = pd.concat([rows[name] for name in (TEST, MIXED) if name in rows], ignore_index=True)
+    held_out["cell"] = assign_cells(held_out, rows[TRAIN])
     unseen = Batches(pictures, held_out, settings.batch_size, device)
 
     with open_journal(journal, "evaluate") as log:
         log.params(params.model_dump())
-        thresholds = settings.threshold, choose_threshold(network, batches["val"].in_order())
-        untrained = baseline(mean_depth_map(batches["train"].in_order()))
+        thresholds = settings.threshold, choose_threshold(network, batches[VAL].in_order())
+        untrained = baseline(mean_depth_map(batches[TRAIN].in_order()))
         trained_table = measure(network, "evaluate the network", held_out, unseen, thresholds)
         untrained_table = measure(untrained, "evaluate the baseline", held_out, unseen, thresholds)
         summary = summarise(trained_table, untrained_table, settings.resamples, settings.seed)
         numbers = headline_numbers(summary) | {
-            "loss": mean_loss(network, batches["test"].in_order(), build_criterion(params.loss)),
+            "loss": mean_loss(network, batches[TEST].in_order(), build_criterion(params.loss)),
             "threshold_tuned": thresholds[1],
-            "num_samples": len(rows["test"]),
+            "num_samples": len(rows[TEST]),
         }
         write_reports(reports, trained_table, summary)
         score = (trained_table["mask_iou"] + trained_table["depth_ssim"]) / 2

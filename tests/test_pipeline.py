@@ -1,0 +1,217 @@
+"""The pipeline as a user runs it: a clone, drawn data, `dvc repro`, experiments, a queue, one MLflow store.
+
+Everything is real (git, DVC, SQLite, processes); only the data set and the training are small.
+"""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from toy import write_toy_archive
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+ROOT = Path(__file__).parent.parent
+SMALL = {"epochs: 12": "epochs: 2", "image_size: 64": "image_size: 32", "resamples: 2000": "resamples: 100"}
+
+
+class Clone:
+    """A clone of this working tree with its own data, in which commands run as a user types them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Nothing of the tests' own surroundings may reach the stages, but for the interpreter.
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "MASKDEPTH_"))
+        }
+        self.environment = kept | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "MASKDEPTH_THREADS": "1",
+            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org",
+            "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
+        }  # fmt: skip
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """Run a command in the clone; return what it printed. A pipe would keep `dvc queue start` from returning."""
+        log = self.path.parent / "log.txt"
+        with log.open("w") as file:
+            done = subprocess.run(command, cwd=self.path, env=self.environment, stdout=file, stderr=file, check=False)
+        printed = log.read_text()
+        assert (done.returncode != 0) == fails, printed[-4000:]
+        return printed
+
+    def change(self, old: str, new: str) -> None:
+        path = self.path / "params.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    def numbers(self, name: str) -> dict:
+        return json.loads((self.path / "metrics" / name).read_text())
+
+    def rows(self, experiment: str = "maskdepth") -> pd.DataFrame:
+        """Read the MLflow rows of an experiment straight from the store, one line per row with its tags."""
+        with sqlite3.connect(self.path / "mlflow.db") as store:
+            runs = pd.read_sql(
+                "select r.run_uuid, r.name, r.status from runs r join experiments e using (experiment_id) "
+                f"where e.name = '{experiment}' and r.lifecycle_stage = 'active' order by r.start_time",
+                store,
+            )
+            tags = pd.read_sql("select run_uuid, key, value from tags", store)
+            metrics = pd.read_sql("select run_uuid, key, count(*) n from metrics group by run_uuid, key", store)
+            params = pd.read_sql("select run_uuid, key, value from params", store)
+        for name, part in (("tags", tags), ("params", params)):
+            runs[name] = [dict(part[part.run_uuid == run][["key", "value"]].to_numpy()) for run in runs.run_uuid]
+        runs["points"] = [dict(metrics[metrics.run_uuid == run][["key", "n"]].to_numpy()) for run in runs.run_uuid]
+        return runs
+
+
+def make_clone(path: Path) -> Clone:
+    """Clone what git tracks, as it stands in the working tree, with one toy archive."""
+    path.mkdir()
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, path / name)
+    clone = Clone(path)
+    for old, new in SMALL.items():
+        clone.change(old, new)
+    (path / "data" / "raw").mkdir(parents=True)
+    write_toy_archive(path / "data" / "raw", backgrounds=range(1, 25), foregrounds=range(1, 5), placements=[1])
+    clone.run("git", "init", "-q")
+    clone.run("dvc", "add", "-q", "data/raw")
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "start")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Clone:
+    """A clone whose pipeline has run once and is committed."""
+    clone = make_clone(tmp_path_factory.mktemp("pipeline") / "clone")
+    clone.first = clone.run("dvc", "repro")
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "first result")
+    return clone
+
+
+def ran(printed: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", printed)
+
+
+def test_the_pipeline_runs_and_every_stage_says_what_it_did(clone):
+    assert ran(clone.first) == ["unzip", "index", "stats", "split", "train", "evaluate", "report"]
+    for stage in ("unzip", "index", "stats", "split", "train", "evaluate", "report"):
+        assert len(re.findall(rf"^{stage}: \S.*$", clone.first, re.MULTILINE)) == 1
+
+
+def test_a_second_repro_does_nothing(clone):
+    assert ran(clone.run("dvc", "repro")) == []
+    assert clone.run("git", "status", "--porcelain") == ""
+
+
+def test_metrics_hold_the_network_and_the_baseline(clone):
+    test = clone.numbers("test.json")
+    for name in (
+        "mask_iou",
+        "mask_dice",
+        "mask_mae",
+        "depth_ssim",
+        "depth_rmse",
+        "depth_mae",
+        "depth_abs_rel",
+        "depth_delta1",
+        "loss",
+        "diff_mask_iou",
+        "mean_map_depth_ssim",
+    ):
+        assert isinstance(test[name], float), name
+    assert "mask_iou" in clone.numbers("train.json")
+
+
+def test_the_first_row_is_complete(clone):
+    row = clone.rows().iloc[0]
+    assert row.status == "FINISHED"
+    assert row.params["loss.depth"] == "l1"
+    assert row.points["val/mask_iou"] == 2
+    assert row.points["test/mask_iou"] == 1
+    assert set(clone.rows("maskdepth-data").tags.map(lambda tags: tags["maskdepth.stage"])) == {
+        "unzip",
+        "index",
+        "stats",
+        "split",
+    }
+
+
+def test_a_changed_loss_runs_train_and_evaluate_alone(clone):
+    printed = clone.run("dvc", "exp", "run", "-n", "with-ssim", "-S", "loss.depth=ssim")
+    assert ran(printed) == ["train", "evaluate", "report"]
+    rows = clone.rows()
+    assert rows.name.tolist().count("with-ssim") == 1
+    row = rows[rows.name == "with-ssim"].iloc[0]
+    assert (row.status, row.params["loss.depth"], row.points["test/depth_ssim"]) == ("FINISHED", "ssim", 1)
+
+
+def test_an_experiment_restored_from_the_run_cache_has_its_own_row(clone):
+    printed = clone.run("dvc", "exp", "run", "-n", "with-ssim-again", "--temp", "-S", "loss.depth=ssim")
+    assert "train" not in ran(printed)
+    row = clone.rows().set_index("name").loc["with-ssim-again"]
+    assert (row.status, row.points["val/mask_iou"], row.points["test/depth_ssim"]) == ("FINISHED", 2, 1)
+
+
+def test_a_changed_threshold_evaluates_alone_and_has_its_own_row(clone):
+    printed = clone.run("dvc", "exp", "run", "-n", "strict", "-S", "evaluate.threshold=0.8", "-S", "loss.depth=l1")
+    assert ran(printed) == ["evaluate", "report"]
+    row = clone.rows().set_index("name").loc["strict"]
+    assert (row.params["evaluate.threshold"], row.points["val/mask_iou"]) == ("0.8", 2)
+
+
+def test_a_queue_of_four_gives_four_rows_in_one_store(clone):
+    clone.run("dvc", "exp", "run", "--queue", "-n", "grid", "-S", "loss.mask=bce,dice", "-S", "loss.depth=mse,l1+ssim")
+    clone.run("dvc", "queue", "start", "-j", "2")
+    names = [f"grid-{number}" for number in range(1, 5)]
+    for _ in range(400):
+        if len(re.findall("grid-.*(?:Success|Failed)", clone.run("dvc", "queue", "status"))) == 4:
+            break
+        subprocess.run(["sleep", "1"], check=True)
+    assert len(re.findall("grid-.*Success", clone.run("dvc", "queue", "status"))) == 4
+    rows = clone.rows().set_index("name").loc[names]
+    assert (rows.status == "FINISHED").all()
+    assert {(row.params["loss.mask"], row.params["loss.depth"]) for row in rows.itertuples()} == {
+        (mask, depth) for mask in ("bce", "dice") for depth in ("mse", "l1+ssim")
+    }
+    shown = clone.run("dvc", "exp", "show", "--csv")
+    assert all(name in shown for name in names)
+    assert rows.run_uuid.isin(re.findall(r"[0-9a-f]{32}", shown)).all()
+
+
+def test_experiments_are_compared(clone):
+    assert "mask_iou" in clone.run("dvc", "metrics", "diff", "HEAD", "strict")
+    clone.run("dvc", "plots", "show", "-o", "page")
+    assert "Mask IoU" in (clone.path / "page" / "index.html").read_text()
+
+
+def test_an_unknown_loss_fails_before_any_work(clone):
+    printed = clone.run("dvc", "exp", "run", "--temp", "-S", "loss.depth=sism", fails=True)
+    assert re.search(r"error: .*loss\.depth.*sism.*did you mean.*ssim", printed)
+    assert "Traceback" not in printed
+
+
+def test_added_data_is_decoded_alone_and_moves_no_sample(clone):
+    before = pd.read_csv(clone.path / "data" / "split.csv", index_col="sample_id")["split"]
+    clone.run("dvc", "unprotect", "data/raw")
+    raw = clone.path / "data" / "raw"
+    write_toy_archive(raw, name="batch2_images.zip", backgrounds=range(1, 25), foregrounds=[5, 6], placements=[1])
+    clone.run("dvc", "add", "-q", "data/raw")
+    printed = clone.run("dvc", "repro", "split")
+    assert re.search(r"^unzip: .*\(1 new\)", printed, re.MULTILINE)
+    after = pd.read_csv(clone.path / "data" / "split.csv", index_col="sample_id")["split"]
+    assert len(after) > len(before)
+    assert (after[before.index] == before).all()

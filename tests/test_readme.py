@@ -1,0 +1,88 @@
+"""The README tells the truth: its commands exist, its settings are valid, its tree is the tree."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from typer.main import get_command
+
+from maskdepth.cli import app
+from maskdepth.data.layouts import layout_from_patterns
+from maskdepth.losses import build_criterion
+from maskdepth.params import LossParams, Params
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    """Give every command of the README: the lines of its shell blocks, and what stands in the text in backticks."""
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    quoted = re.findall(r"`((?:make|dvc|mlflow|maskdepth) [^`]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
+    return [part.strip() for line in lines + quoted for part in line.split("&&") if part.strip()]
+
+
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+SUBCOMMANDS = set(get_command(app).commands)
+
+
+def test_the_readme_shows_commands():
+    assert {"make repro", "make test", "dvc repro", "mlflow ui"} <= set(commands())
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_exists(command):
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        assert arguments[0] in TARGETS
+    elif program == "maskdepth":
+        assert arguments[0] in SUBCOMMANDS | {"--help"}
+    elif program == "dvc":
+        from dvc.cli.parser import get_main_parser
+
+        get_main_parser().parse_args(arguments)
+    else:
+        assert program in {"mlflow", "git", "source", "pip"}, f"{command}: not known to this test"
+
+
+@pytest.mark.parametrize("override", re.findall(r"-S '?([a-z_.]+=[^'\s`]+)'?", README))
+def test_every_override_is_a_valid_setting(override):
+    key, values = override.split("=")
+    section, name = key.split(".")
+    shipped = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    assert name in shipped[section], f"params.yaml has no {key}"
+    for value in values.split(","):
+        params = Params.model_validate(shipped | {section: shipped[section] | {name: value}})
+        if isinstance(getattr(params, section), LossParams) and value != "l1+yours":
+            build_criterion(params.loss)
+
+
+def test_the_layout_of_ones_own_is_valid():
+    (block,) = (block for block in blocks("yaml") if "layout:" in block)
+    layout = layout_from_patterns(YAML(typ="safe").load(block)["data"]["layout"])
+    recognised = layout.recognise("mine/pictures/3_17_2.jpg")
+    assert recognised is not None
+    assert recognised.kind == "composite"
+
+
+def test_the_tree_is_the_tree():
+    (block,) = (block for block in blocks("") if "src/maskdepth/" in block)
+    folder = ROOT
+    for line in block.splitlines():
+        name = re.sub(r"^[│├└─ ]+", "", line).split()[0]
+        if line.startswith(("├", "└")):
+            folder = ROOT
+        assert (folder / name).exists(), line
+        if name == "src/maskdepth/":
+            folder = ROOT / name
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
+def test_every_link_leads_somewhere(link):
+    assert (ROOT / link).exists()

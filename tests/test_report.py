@@ -1,0 +1,49 @@
+"""Figures: errors are coloured by kind, the same figure is the same file, and pictures have the asked rows."""
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from maskdepth.report import FALSE_ALARM, HIT, MISS, DrawnSample, draw_curves, draw_samples, mask_errors
+
+
+def sample(size: int = 16) -> DrawnSample:
+    ramp = np.linspace(0, 1, size, dtype=np.float32)[:, None].repeat(size, 1)
+    picture = (ramp[..., None].repeat(3, 2) * 255).astype(np.uint8)
+    return DrawnSample("1_2_0_3", picture, picture[::-1], ramp > 0.5, ramp, ramp, 1 - ramp)
+
+
+def test_mask_errors_are_coloured_by_kind():
+    truth = np.array([[True, True, False, False]])
+    pred = np.array([[True, False, True, False]])
+    assert mask_errors(truth, pred)[0].tolist() == [list(HIT), list(MISS), list(FALSE_ALARM), [0, 0, 0]]
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    for name in ("a.png", "b.png"):
+        draw_samples([sample(), sample()], 0.5, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_more_samples_make_a_taller_picture(tmp_path):
+    heights = []
+    for count in (1, 3):
+        draw_samples([sample()] * count, 0.5, tmp_path / "new" / f"{count}.png")
+        with Image.open(tmp_path / "new" / f"{count}.png") as picture:
+            heights.append(picture.height)
+    assert heights[1] > 2 * heights[0]
+
+
+def test_curves_need_no_train_metric(tmp_path):
+    epochs = pd.DataFrame(
+        {
+            "epoch": [0, 1],
+            "train_total": [2.0, 1.0],
+            "val_total": [2.0, 1.5],
+            "val_mask_iou": [0.1, 0.5],
+            "val_depth_ssim": [0.2, 0.4],
+        }
+    )
+    draw_curves(epochs, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.width > 500
