@@ -17,13 +17,23 @@ STAGES = ("unzip", "index", "stats", "split", "train", "evaluate", "report")
 FLOORS = (
     {"params", "console", "journal", "runtime"},
     {"data.tables", "data.zips", "data.layouts", "models.prediction", "models.blocks", "ssim", "drawing.textures"},
-    {"data.archives", "data.pictures", "data.arrays", "data.samples", "models.*", "models.network", "map_losses", "drawing.camera"},
+    {
+        "data.archives",
+        "data.pictures",
+        "data.arrays",
+        "data.samples",
+        "models.*",
+        "models.network",
+        "map_losses",
+        "drawing.camera",
+    },
     {"data.pairing", "data.shards", "models.catalogue", "mask_losses", "depth_losses", "drawing.raycast"},
     {"data.index", "data.stats", "data.split", "checkpoint", "losses", "metrics", "drawing.objects", "drawing.indoors"},
     {"data.batches", "drawing.outdoors", "drawing.placing", "labelling.alignment"},
     {"data.augmentation", "evaluation", "drawing.scenes", "labelling.sources", "labelling.teacher"},
     {"training", "drawing.sample", "labelling.labels"},
     {"tracking", "report", "predict"},
+    {"doctor"},
     {"cli"},
 )
 

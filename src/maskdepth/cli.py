@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskdepth.console import guard, say
+from maskdepth.console import BAD_INPUT, guard, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -101,6 +101,66 @@ def results(
     say("curves and pictures of this run, and all runs: mlflow ui   then open http://127.0.0.1:5000")
     say("one more combination of losses:                dvc exp run -S loss.depth=ssim")
     say("all experiments as a table:                    dvc exp show --only-changed")
+
+
+@app.command("label-depth", epilog="Example: [bold]maskdepth label-depth pictures.csv --out depth[/bold]")
+def label_depth(
+    pictures: Annotated[
+        Path, typer.Argument(help="A folder of pictures, or a CSV table with the columns composite,background,mask.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the 16-bit labels; dark is near.")],
+    checkpoint: Annotated[
+        str, typer.Option(help="Id on the hub, or a folder.")
+    ] = "depth-anything/Depth-Anything-V2-Small-hf",
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures that the network sees at once.")] = 8,
+    allow_noncommercial: Annotated[bool, typer.Option(help="Also use weights that forbid commercial use.")] = False,
+) -> None:
+    """Make depth maps with a pretrained network; goes on where it was stopped."""
+    from maskdepth.labelling import labels
+    from maskdepth.runtime import choose_device
+
+    labels.label_depth(pictures, out, checkpoint, batch_size, allow_noncommercial, choose_device())
+
+
+@app.command()
+def sync(
+    seconds: Annotated[float, typer.Option(min=1, help="How long to try [s].")] = 600,
+    row: Annotated[Path, typer.Option(help="The file in which an experiment names its row.")] = Path(
+        "metrics/mlflow.json"
+    ),
+) -> None:
+    """Send what an unreachable tracking server missed, end dead rows, rename renamed ones."""
+    from maskdepth.tracking import maintenance
+
+    for line in maintenance.sync(seconds, row) or ["nothing to do: every row is complete"]:
+        say(line)
+
+
+@app.command()
+def doctor() -> None:
+    """Look for what would go wrong later, and say what to do; exit code 2 when something was found."""
+    from maskdepth.doctor import describe_machine, examine
+
+    for line in describe_machine():
+        say(line)
+    findings = examine()
+    for line in findings or ["nothing is wrong"]:
+        say(line)
+    if findings:
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command()
+def relocate() -> None:
+    """Mend the absolute paths in the SQLite store after the repository moved."""
+    from maskdepth.runtime import repository_root
+    from maskdepth.tracking import maintenance
+
+    before, here = maintenance.find_moved_root(), repository_root()
+    if before is None:
+        say("the store is where it was made; nothing to mend")
+        return
+    say(f"{maintenance.relocate(before, here)} paths changed from {before} to {here}")
 
 
 def show(titles: list[str], rows: list[list[Any]]) -> None:

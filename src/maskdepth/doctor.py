@@ -1,0 +1,86 @@
+"""What is wrong with this repository, in words, each with its cure; nothing is changed."""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from maskdepth.runtime import choose_device, repository_root, set_threads
+from maskdepth.tracking.maintenance import check_store
+
+_LIBRARIES = ("dvc", "mlflow", "torch", "torchvision", "kornia", "pandas")
+
+
+def describe_machine() -> list[str]:
+    """Say what computes here, and with which versions."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    return [
+        f"Python {platform.python_version()} on {platform.platform()}",
+        libraries,
+        f"device {choose_device()}, {set_threads()} threads",
+    ]
+
+
+def examine() -> list[str]:
+    """Look for what would go wrong later; return one line with the cure for each, none when all is well.
+
+    Raises:
+        FileNotFoundError: The current folder is in no DVC repository.
+    """
+    root = repository_root()
+    return [*check_data(root), *check_git(root), *check_dvc(root), *check_store()]
+
+
+def check_data(root: Path) -> list[str]:
+    """Check that there is raw data, and that DVC will bring it into the workspaces of queued experiments."""
+    raw = root / "data" / "raw"
+    if not raw.is_dir() or not any(raw.iterdir()):
+        return [f"{raw} is empty: put your archives there, or draw the sample data with `maskdepth sample data/raw`"]
+    if not raw.with_name("raw.dvc").is_file():
+        return [f"{raw} is not tracked, so queued experiments will not see it: `dvc add data/raw`"]
+    if not _git(root, "ls-files", "data/raw.dvc"):
+        return ["data/raw.dvc is not in git, so queued experiments will not see the data: `git add data/raw.dvc`"]
+    return []
+
+
+def check_git(root: Path) -> list[str]:
+    """Check that experiments have a commit and a branch to start from."""
+    if not _git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
+        return ["there is no commit to start experiments from: `git add -A && git commit`"]
+    if not _git(root, "symbolic-ref", "--quiet", "HEAD"):
+        return ["HEAD is detached, as a killed `dvc exp run` leaves it: `git switch` to your branch"]
+    return []
+
+
+def check_dvc(root: Path) -> list[str]:
+    """Check what killed DVC processes leave behind, and that data is linked and not copied."""
+    findings = []
+    lock = root / ".dvc" / "tmp" / "rwlock"
+    if lock.is_file() and not _is_json(lock):
+        findings.append(f"{lock} is damaged, every dvc command will fail: delete it while no dvc command runs")
+    left = [path for path in (root / ".dvc" / "tmp" / "exps").glob("tmp*") if path.is_dir()]
+    if left:
+        findings.append(
+            f"{len(left)} workspaces of experiments in {left[0].parent}: of running ones, or left by killed ones; "
+            "`dvc queue status` tells, and what is in no queue can be deleted"
+        )
+    linked = subprocess.run(
+        ["dvc", "config", "cache.type"], cwd=root, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    if linked in ("", "copy"):
+        findings.append("DVC copies data between cache and workspace: `dvc config cache.type hardlink,symlink,copy`")
+    return findings
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    return done.stdout.strip()

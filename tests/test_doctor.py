@@ -1,0 +1,73 @@
+"""The doctor finds what would go wrong later, names the cure, and changes nothing."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from maskdepth.doctor import check_data, check_dvc, check_git, describe_machine
+
+
+def git(root: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """A git repository with a commit, tracked raw data, and a DVC folder that links."""
+    git(tmp_path, "init", "-q", "-b", "main")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[cache]\n    type = hardlink\n")
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    (tmp_path / "data" / "raw" / "a.zip").touch()
+    (tmp_path / "data" / "raw.dvc").touch()
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "start")
+    return tmp_path
+
+
+def test_a_sound_repository_has_no_findings(repository):
+    assert check_data(repository) + check_git(repository) + check_dvc(repository) == []
+
+
+def test_missing_data_is_named_with_the_cure(repository):
+    (repository / "data" / "raw" / "a.zip").unlink()
+    assert "maskdepth sample data/raw" in check_data(repository)[0]
+
+
+def test_untracked_data_is_found(repository):
+    (repository / "data" / "raw.dvc").unlink()
+    assert "`dvc add data/raw`" in check_data(repository)[0]
+
+
+def test_data_that_git_does_not_know_is_found(repository):
+    git(repository, "rm", "-q", "--cached", "data/raw.dvc")
+    assert "`git add data/raw.dvc`" in check_data(repository)[0]
+
+
+def test_a_detached_head_is_found(repository):
+    git(repository, "checkout", "-q", "--detach")
+    assert "git switch" in check_git(repository)[0]
+
+
+def test_a_repository_without_a_commit_is_found(tmp_path):
+    git(tmp_path, "init", "-q")
+    assert "no commit" in check_git(tmp_path)[0]
+
+
+def test_what_a_killed_dvc_leaves_is_found(repository):
+    (repository / ".dvc" / "tmp" / "exps" / "tmpabc").mkdir(parents=True)
+    (repository / ".dvc" / "tmp" / "rwlock").touch()
+    findings = check_dvc(repository)
+    assert "rwlock is damaged" in findings[0]
+    assert "1 workspaces" in findings[1]
+
+
+def test_copying_is_found(repository):
+    (repository / ".dvc" / "config").write_text("")
+    assert "hardlink,symlink,copy" in check_dvc(repository)[0]
+
+
+def test_the_machine_is_described():
+    assert "torch 2" in describe_machine()[1]
