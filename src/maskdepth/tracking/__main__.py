@@ -1,0 +1,9 @@
+"""`python -m maskdepth.tracking FOLDER`: mirrors one live row; `maskdepth.tracking.live` starts it."""
+
+import sys
+from pathlib import Path
+
+from maskdepth.tracking.live import follow
+
+if __name__ == "__main__":
+    follow(Path(sys.argv[1]))

@@ -1,0 +1,183 @@
+"""What is put right after the fact: rows that wait, rows of dead processes, renamed experiments, a moved repository."""
+
+import json
+import re
+import socket
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskdepth.journal import KILLED, RUNNING, describe_process
+from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, mirror_outbox
+from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
+from maskdepth.tracking.store import EXPERIMENT, Connection, connect, explain, locate_store, redact, trouble
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+# Every place where MLflow keeps an absolute path.
+_PATH_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+_ARTIFACTS = "mlartifacts"
+_EXPERIMENT_REF = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
+
+
+def sync(budget: float, row_file: Path) -> list[str]:
+    """Send what waits, end rows of dead processes, give rows the new names of renamed DVC experiments.
+
+    Args:
+        budget: Time for sending [s].
+        row_file: The file in which each experiment's commit names its MLflow run.
+
+    Returns:
+        One line for everything that was done or could not be done.
+
+    Raises:
+        ValueError: The address of the store is one that we refuse; see `locate_store`.
+    """
+    store = locate_store()
+    lines = []
+    for folder, sent in mirror_outbox(budget).items():
+        lines.append(f"{sent.name or folder}: {'sent' if sent.is_complete else f'waits: {sent.reason}'}")
+    try:
+        connection = connect(store)
+        lines += [f"{run.info.run_name}: ended as KILLED, its process is gone" for run in end_dead_runs(connection)]
+        lines += rename_runs(connection, row_file)
+    except trouble() as error:
+        lines.append(f"{redact(store.uri)}: {explain(error)}")
+    return lines
+
+
+def end_dead_runs(connection: Connection) -> "list[Run]":
+    """End the runs that are RUNNING although their process on this host is gone; return them."""
+    dead = _dead_runs(connection)
+    for run in dead:
+        connection.client.set_terminated(run.info.run_id, KILLED)
+    return dead
+
+
+def rename_runs(connection: Connection, row_file: Path) -> list[str]:
+    """Rename the runs of DVC experiments that `dvc exp rename` has renamed; return one line for each."""
+    experiments = _experiment_runs(row_file)
+    lines = []
+    for name, run_id in experiments.items():
+        found = connection.client.search_runs([connection.experiments[EXPERIMENT]], f"attributes.run_id = '{run_id}'")
+        before = found[0].data.tags.get(EXPERIMENT_TAG, "") if found else ""
+        # An experiment that changed nothing names the run of the one before it, whose name is still in use.
+        if before and before not in experiments:
+            connection.client.update_run(run_id, name=name)
+            for tag in (EXPERIMENT_TAG, "dvc.exp.name"):
+                connection.client.set_tag(run_id, tag, name)
+            lines.append(f"{before}: renamed to {name}")
+    return lines
+
+
+def check_store() -> list[str]:
+    """Look for what is wrong with the tracking store; return one line with the cure for each, none when all is well."""
+    waiting = len(waiting_rows())
+    findings = [f"{waiting} rows wait to be sent; `maskdepth sync` sends them"] if waiting else []
+    try:
+        store = locate_store()
+        if store.database is not None:
+            if not store.database.is_file():  # nothing has been tracked yet; looking makes no store
+                return findings
+            problems = _check_database(store.database, store.root)
+            if problems:
+                return problems + findings
+        dead = len(_dead_runs(connect(store)))
+    except trouble() as error:
+        return [f"the tracking store does not work: {explain(error)}", *findings]
+    return findings + ([f"{dead} rows are RUNNING without a process; `maskdepth sync` ends them"] if dead else [])
+
+
+def find_moved_root() -> Path | None:
+    """Say where the repository was when the store was made, None when it is still there or the store is elsewhere."""
+    store = locate_store()
+    if store.database is None or not store.database.is_file():
+        return None
+    return _recorded_root(store.database, store.root)
+
+
+def relocate(old_root: Path, new_root: Path) -> int:
+    """Mend the absolute paths in the SQLite store after the repository moved; a copy of it is kept beside.
+
+    Args:
+        old_root: Where the repository was.
+        new_root: Where it is.
+
+    Returns:
+        How many paths were changed.
+
+    Raises:
+        ValueError: The store is no SQLite file.
+        FileNotFoundError: There is no store.
+    """
+    database = locate_store().database
+    if database is None:
+        raise ValueError("only a SQLite store holds absolute paths; MLFLOW_TRACKING_URI names a server")
+    if not database.is_file():
+        raise FileNotFoundError(f"{database}: no store here; nothing to mend")
+    changed = 0
+    with closing(sqlite3.connect(database)) as store, closing(sqlite3.connect(f"{database}.before-relocate")) as backup:
+        store.backup(backup)
+        with store:
+            for prefix in ("", "file://"):
+                old, new = f"{prefix}{old_root}/", f"{prefix}{new_root}/"
+                for table, column in _PATH_COLUMNS:
+                    changed += store.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                        (new, len(old) + 1, len(old), old),
+                    ).rowcount
+    return changed
+
+
+def _check_database(path: Path, root: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        told = database.execute("PRAGMA integrity_check").fetchone()[0]
+    if told != "ok":
+        return [f"{path} is damaged ({told}); restore a copy, or rename it and run `dvc repro -f -s report`"]
+    moved_from = _recorded_root(path, root)
+    return [f"{path} was made in {moved_from}; `maskdepth relocate` mends its paths"] if moved_from else []
+
+
+def _recorded_root(path: Path, root: Path) -> Path | None:
+    with closing(sqlite3.connect(path)) as database:
+        found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
+    recorded = Path(found[0].removeprefix("file://")) if found else root / _ARTIFACTS / EXPERIMENT
+    is_ours = recorded.parts[-2:] == (_ARTIFACTS, EXPERIMENT)
+    return recorded.parents[1] if is_ours and recorded.parents[1] != root else None
+
+
+def _dead_runs(connection: Connection) -> "list[Run]":
+    running = connection.client.search_runs(
+        list(connection.experiments.values()), f"attributes.status = '{RUNNING}'", max_results=1000
+    )
+    return [run for run in running if _is_dead(run.data.tags)]
+
+
+def _is_dead(tags: dict[str, str]) -> bool:
+    process = tags.get(PROCESS_TAG, "")
+    if not process or tags.get(HOST_TAG) != socket.gethostname():
+        return False
+    return describe_process(int(process.split()[0])) != process
+
+
+def _experiment_runs(row_file: Path) -> dict[str, str]:
+    """Read which MLflow run each DVC experiment names in its commit."""
+    runs = {}
+    for ref in _git("for-each-ref", "--format=%(refname)", "refs/exps").splitlines():
+        named = _EXPERIMENT_REF.fullmatch(ref)
+        text = _git("show", f"{ref}:{row_file.as_posix()}") if named else ""
+        if named and text:
+            runs[named["name"]] = str(json.loads(text)["mlflow"]["run_id"])
+    return runs
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, timeout=30).stdout

@@ -1,0 +1,342 @@
+"""Sends waiting rows into MLflow, each exactly once however often it is tried.
+
+Nothing here trusts that an earlier attempt ended: the run is looked for before it is made, metrics carry their recorded
+times (MLflow keeps equal ones once), files are compared by size, and the row leaves the outbox only when all is there.
+What the store refuses is the reason in the result, never an exception in the caller.
+"""
+
+import hashlib
+import json
+import math
+import re
+import shutil
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from filelock import Timeout
+
+from maskdepth.journal import FINISHED, KILLED, RUNNING, JournalContents, Point, is_writer_alive, read_journal
+from maskdepth.tracking.outbox import FILES, JOURNAL_TAG, MODEL, TRAIN_TAG, Row, read_row, row_lock, waiting_rows
+from maskdepth.tracking.store import DATA_EXPERIMENT, Connection, connect, explain, locate_store, trouble
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Item = TypeVar("Item")
+
+COMPLETE_TAG = "maskdepth.complete"
+ROW_TAG = "maskdepth.row"
+REUSED_TAG = "maskdepth.reused_because"
+HOST_TAG, PROCESS_TAG = "host", "process"
+
+# MLflow takes 1,000 metrics and 100 params or tags per call.
+_METRICS_PER_CALL = 500
+_PARAMS_PER_CALL = 100
+_LONGEST_VALUE = 5000  # of a param or a tag; MLflow would cut it, and no comparison would find it again
+_LEFT_TO_SENDER_SECONDS = 600.0
+_PICTURES = {".png", ".jpg", ".jpeg"}
+_MANIFEST = "manifest.json"
+_SENT_FILE = "sent.json"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one waiting row.
+
+    Args:
+        name: The run's name.
+        run_id: The MLflow run, "" when the store gave none.
+        is_complete: Nothing of the row waits any more.
+        reason: Why something waits, one line; "" when nothing does.
+    """
+
+    name: str
+    run_id: str
+    is_complete: bool
+    reason: str
+
+
+def mirror_outbox(budget: float, own: Collection[str] | None = None) -> dict[str, Sent]:
+    """Send waiting rows.
+
+    Args:
+        budget: When to give up [s]; a call to a server may go over it by the patience that the store allows.
+        own: Keys of rows to send before all others, of which those that another process may be about to send are left
+            to it; None sends all.
+
+    Returns:
+        What became of each row, by the name of its folder; see `mirror_row`.
+    """
+    deadline = time.monotonic() + budget
+    folders = waiting_rows() if own is None else waiting_rows(own, _LEFT_TO_SENDER_SECONDS)
+    if not folders:
+        return {}
+    try:
+        connection = connect(locate_store())
+    except trouble() as error:
+        # Asked once: a store that is away would take its full time for every row.
+        return {folder.name: _waits(folder, explain(error)) for folder in folders}
+    return {folder.name: _mirror(connection, folder, deadline) for folder in folders}
+
+
+def mirror_row(folder: Path, budget: float) -> Sent:
+    """Send what one row has to say so far; a row whose journals have ended leaves the outbox.
+
+    Args:
+        folder: The row's folder in the outbox; one that is gone has been sent.
+        budget: As for `mirror_outbox`.
+
+    Returns:
+        What became of it; trouble with the store is told there and never raised.
+    """
+    deadline = time.monotonic() + budget
+    try:
+        connection = connect(locate_store())
+    except trouble() as error:
+        return _waits(folder, explain(error))
+    return _mirror(connection, folder, deadline)
+
+
+def _mirror(connection: Connection, folder: Path, deadline: float) -> Sent:
+    try:
+        _check_time(deadline)
+        row = read_row(folder)
+        with row_lock(folder, row.key, deadline - time.monotonic()) as lock:
+            sent = _mirror_locked(connection, folder, row, deadline)
+            if not folder.is_dir():
+                # Unlinked while it is held: whoever waits for it sees that and makes a fresh one.
+                Path(lock.lock_file).unlink(missing_ok=True)
+        return sent
+    except Timeout:
+        return _waits(folder, "another process is sending it")
+    except trouble() as error:
+        return _waits(folder, explain(error))
+
+
+def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: float) -> Sent:
+    if not folder.is_dir():  # another process has sent it while this one waited for the lock
+        run = find_row_run(connection, row)
+        return Sent(row.name, run.info.run_id if run else "", is_complete=True, reason="")
+    row = read_row(folder)
+    sent = _send_row(connection, folder, row, deadline)
+    # A killed training may have been taken up again meanwhile: then its row stays.
+    if sent.is_complete and _overall_status(_read_journals(folder, row)) != RUNNING:
+        shutil.rmtree(folder)
+    return sent
+
+
+def _waits(folder: Path, reason: str) -> Sent:
+    """Say that a row waits; one whose folder is gone was sent by another process meanwhile."""
+    if not folder.is_dir():
+        return Sent(folder.name, "", is_complete=True, reason="")
+    try:
+        name = read_row(folder).name
+    except (ValueError, OSError):
+        name = folder.name
+    return Sent(name, "", is_complete=False, reason=reason)
+
+
+def find_runs(connection: Connection, experiment: str, tags: dict[str, str]) -> "list[Run]":
+    """List the active runs with all of these tags, a missing tag counting as "", oldest first."""
+    # One tag is asked of the store and the rest compared here: a search cannot express "missing or empty".
+    name, value = next(iter(tags.items()))
+    found = connection.client.search_runs(
+        [connection.experiments[experiment]], f"tags.`{name}` = '{value}'", max_results=1000
+    )
+    same = [run for run in found if all(run.data.tags.get(key, "") == tags[key] for key in tags)]
+    return sorted(same, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+def find_row_run(connection: Connection, row: Row) -> "Run | None":
+    """Find the run that a row belongs to: tags as joined, claims equal or absent, no setting with another value."""
+    fitting = [
+        run
+        for run in find_runs(connection, row.experiment, row.join)
+        if all(run.data.tags.get(key, value) == value for key, value in row.claim.items())
+        and all(run.data.params.get(key, value) == value for key, value in _stored(row.params).items())
+    ]
+    claimed = [run for run in fitting if row.claim.items() <= run.data.tags.items()]
+    return next(iter(claimed + fitting), None)
+
+
+def _send_row(connection: Connection, folder: Path, row: Row, deadline: float) -> Sent:
+    journals = _read_journals(folder, row)
+    run = find_row_run(connection, row) or _create_run(connection, row, journals[0])
+    run_id, name = run.info.run_id, run.info.run_name
+    if run.data.tags.get(COMPLETE_TAG) == row.folder_name:
+        return Sent(name, run_id, is_complete=True, reason="")
+    points = [point for journal in journals for point in journal.points]
+    _send_facts(connection, run, row, journals)
+    _send_points(connection.client, run_id, folder, points + list(row.points), deadline)
+    _send_files(connection.client, run_id, folder / FILES, deadline)
+    if (folder / MODEL).is_file():
+        _check_time(deadline)
+        _send_network(connection, row, run_id, folder)
+    return _send_status(connection.client, run, row, journals)
+
+
+def _send_status(client: "MlflowClient", run: "Run", row: Row, journals: list[JournalContents]) -> Sent:
+    status = _overall_status(journals)
+    run_id, name = run.info.run_id, run.info.run_name
+    if status == RUNNING:
+        if run.info.status != RUNNING:  # a training that was killed goes on
+            client.update_run(run_id, RUNNING)
+        return Sent(name, run_id, is_complete=False, reason="still running")
+    client.set_terminated(run_id, status, max(journal.ended or _last_time(journal) for journal in journals))
+    if row.kind != "live":  # the training of a live row may go on one day
+        client.set_tag(run_id, COMPLETE_TAG, row.folder_name)
+    return Sent(name, run_id, is_complete=True, reason="")
+
+
+def _create_run(connection: Connection, row: Row, first: JournalContents) -> "Run":
+    made_for = row.join | row.claim | {ROW_TAG: row.run_key}
+    tags = made_for | {HOST_TAG: first.host, PROCESS_TAG: first.process}
+    if row.kind == "report":  # else its training would have made the run
+        tags[REUSED_TAG] = _explain_reuse(connection, row)
+    client = connection.client
+    client.create_run(connection.experiments[row.experiment], first.started, tags, row.name)
+    # A server that did the work and lost its answer is asked again and has two runs: the first one stays.
+    run, *others = find_runs(connection, row.experiment, made_for)
+    for other in others:
+        client.delete_run(other.info.run_id)
+    return run
+
+
+def _explain_reuse(connection: Connection, row: Row) -> str:
+    trained = find_runs(connection, row.experiment, {TRAIN_TAG: row.join[TRAIN_TAG]})
+    if trained:
+        return f"same training as run {trained[0].info.run_name} ({trained[0].info.run_id})"
+    return "the run of this training is not here: deleted, or made in another store"
+
+
+def _send_facts(connection: Connection, run: "Run", row: Row, journals: list[JournalContents]) -> None:
+    """Send params, tags and the data used; on a run that has them this changes nothing."""
+    from mlflow.entities import Param, RunTag
+
+    client, run_id = connection.client, run.info.run_id
+    writer = {HOST_TAG: journals[-1].host, PROCESS_TAG: journals[-1].process}
+    told = {key: value for journal in journals for key, value in journal.tags.items()}
+    tags = _stored(row.tags | row.join | row.claim | writer | told | _linked_runs(connection, row))
+    damaged = sum(journal.damaged for journal in journals)
+    if damaged:
+        tags["maskdepth.damaged_records"] = str(damaged)
+    changed = {key: value for key, value in tags.items() if run.data.tags.get(key) != value}
+    missing = {key: value for key, value in _stored(row.params).items() if key not in run.data.params}
+    for part in _batches(missing.items(), _PARAMS_PER_CALL):
+        client.log_batch(run_id, params=[Param(key, value) for key, value in part])
+    for tag_part in _batches(changed.items(), _PARAMS_PER_CALL):
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tag_part])
+    _send_data(client, run_id, row)
+
+
+def _stored(values: dict[str, str]) -> dict[str, str]:
+    return {key: value[:_LONGEST_VALUE] for key, value in values.items()}
+
+
+def _linked_runs(connection: Connection, row: Row) -> dict[str, str]:
+    """Name the data rows that a training row was made from, by stage."""
+    return {
+        f"maskdepth.data.{stage}": run.info.run_id
+        for stage, journal_id in row.links.items()
+        for run in find_runs(connection, DATA_EXPERIMENT, {JOURNAL_TAG: journal_id})[:1]
+    }
+
+
+def _send_data(client: "MlflowClient", run_id: str, row: Row) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    used = [
+        DatasetInput(
+            Dataset(v.name, v.digest, "dvc", v.source, profile=json.dumps({"rows": v.rows} if v.rows else {})),
+            [InputTag("mlflow.data.context", v.name)],
+        )
+        for v in row.data
+    ]
+    if used:
+        client.log_inputs(run_id, used)
+
+
+def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list[Point], deadline: float) -> None:
+    """Send metrics not sent yet. The note of how many were sent only saves work: MLflow keeps equal points once."""
+    from mlflow.entities import Metric
+
+    note = folder / _SENT_FILE
+    before: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else {}
+    done = before["points"] if before.get("run_id") == run_id else 0
+    for part in _batches(points[done:], _METRICS_PER_CALL):
+        _check_time(deadline)
+        # MLflow would store an infinite value as a very large one.
+        client.log_batch(run_id, [Metric(p.name, p.value, p.time, p.step) for p in part if not math.isinf(p.value)])
+        done += len(part)
+        partial = note.with_suffix(".partial")
+        partial.write_text(json.dumps({"run_id": run_id, "points": done}))
+        partial.replace(note)
+
+
+def _send_files(client: "MlflowClient", run_id: str, folder: Path, deadline: float) -> None:
+    """Send files one by one, those that are there in full left out, then a manifest of their SHA-256."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = {}
+    for path in files:
+        _check_time(deadline)
+        shown_in = path.parent.relative_to(folder).as_posix()
+        manifest[f"{shown_in}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        sizes = {Path(entry.path).name: entry.file_size for entry in client.list_artifacts(run_id, shown_in)}
+        if sizes.get(path.name) != path.stat().st_size:
+            client.log_artifact(run_id, str(path), shown_in)
+        if path.suffix.lower() in _PICTURES:
+            _show_picture(client, run_id, path, f"{shown_in}/{path.stem}")
+    if files:
+        client.log_dict(run_id, manifest, _MANIFEST)
+
+
+def _show_picture(client: "MlflowClient", run_id: str, path: Path, key: str) -> None:
+    """Put a picture where the web interface compares pictures of several runs, once."""
+    from PIL import Image
+
+    key = re.sub(r"[^a-zA-Z0-9_\-./ ]", "_", key)
+    shown = [Path(entry.path).name for entry in client.list_artifacts(run_id, "images")]
+    start = key.replace("/", "~") + "+step+0+"
+    # A picture is stored in full and small; the small one comes last, so it tells that both are there.
+    if not any(name.startswith(start) and "+compressed" in name for name in shown):
+        with Image.open(path) as picture:
+            client.log_image(run_id, picture.convert("RGB"), key=key, step=0)
+
+
+def _send_network(connection: Connection, row: Row, run_id: str, folder: Path) -> None:
+    from maskdepth.tracking.model import send_model
+
+    outcome = send_model(connection, row.experiment, run_id, folder / MODEL)
+    connection.client.set_tag(run_id, "model.export", outcome)
+    if outcome != "ok":
+        connection.client.log_artifact(run_id, str(folder / MODEL), "model")
+
+
+def _read_journals(folder: Path, row: Row) -> list[JournalContents]:
+    return [read_journal(folder / name) for name in row.journals]
+
+
+def _overall_status(journals: list[JournalContents]) -> str:
+    statuses = [
+        KILLED if journal.status == RUNNING and not is_writer_alive(journal) else journal.status for journal in journals
+    ]
+    return next((status for status in statuses if status != FINISHED), FINISHED)
+
+
+def _last_time(journal: JournalContents) -> int:
+    return max((point.time for point in journal.points), default=journal.started)
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    everything = list(items)
+    for start in range(0, len(everything), size):
+        yield everything[start : start + size]
+
+
+def _check_time(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError("no time left; it is sent later")

@@ -1,0 +1,172 @@
+"""Where MLflow keeps the runs: one SQLite file at the repository root, or the server that MLFLOW_TRACKING_URI names.
+
+Two things here are easy to get wrong. Several processes that open a new SQLite store at once destroy it, so it is built
+under a lock, in a file beside, and renamed into place. And MLflow derives the artifact folder from the folder in which
+an experiment is created, which inside `dvc exp run --temp` is about to be deleted, so it is always given.
+"""
+
+import logging
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from maskdepth.runtime import repository_root, state_dir
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "maskdepth"
+DATA_EXPERIMENT = "maskdepth-data"
+
+_SQLITE = "sqlite:///"
+_LOCK_SECONDS = 60.0
+_LONGEST_REASON = 300
+_SETTINGS = {
+    # MLflow's own patience makes one call to a dead server take four minutes.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    # A pickled model runs code when it is loaded; ours is not pickled.
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    # What a stage did is said in its one line.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+_MOST_RETRIES = 10  # above this MLflow refuses every call
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking store by its address, and the repository it belongs to."""
+
+    root: Path
+    uri: str
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, None for a server."""
+        return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
+
+
+@dataclass(frozen=True)
+class Connection:
+    """An open store and the numbers of our two MLflow experiments by name."""
+
+    store: Store
+    client: "MlflowClient"
+    experiments: dict[str, str]
+
+
+def locate_store() -> Store:
+    """Say which store is used: MLFLOW_TRACKING_URI, else `mlflow.db` at the root of the repository.
+
+    Raises:
+        ValueError: The address holds a password, names a folder, or the number of retries is one MLflow refuses.
+        FileNotFoundError: The current folder is in no DVC repository.
+    """
+    root = repository_root()
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"{_SQLITE}mlflow.db"
+    parts = urlsplit(uri)
+    if parts.password is not None or (parts.username is not None and parts.scheme in ("http", "https")):
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI {redact(uri)} holds a login, which MLflow prints at the end of each run; "
+            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+        )
+    if parts.scheme in ("", "file"):
+        raise ValueError(
+            f"MLFLOW_TRACKING_URI {uri} is a folder, which MLflow no longer takes as a store; "
+            f"write {_SQLITE}mlflow.db or the address of a server"
+        )
+    if parts.scheme == "sqlite":
+        return Store(root, _SQLITE + str(Path(root, uri.removeprefix(_SQLITE)).resolve()))
+    retries = os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    if not retries.isdigit() or int(retries) > _MOST_RETRIES:
+        raise ValueError(f"MLFLOW_HTTP_REQUEST_MAX_RETRIES is {retries!r}; MLflow takes 0 to {_MOST_RETRIES}")
+    return Store(root, uri)
+
+
+def redact(text: str) -> str:
+    """Hide the login of every address in a text.
+
+    >>> redact("no answer from http://ann:secret@example.org:5000/api")
+    'no answer from http://***@example.org:5000/api'
+    """
+    words = (
+        f"{start}://***@{rest.rpartition('@')[2]}" if "@" in rest and start else word
+        for word in text.split(" ")
+        for start, _, rest in [word.partition("://")]
+    )
+    return " ".join(words)
+
+
+def trouble() -> tuple[type[Exception], ...]:
+    """List what a store that is away, locked, full or damaged raises, and a damaged row of the outbox."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError)
+
+
+def explain(error: Exception) -> str:
+    """Say in one line what went wrong: in our own words, else in those of the first cause below a library's layers."""
+    cause = error.__cause__ or error.__context__
+    while type(error) is not ValueError and isinstance(cause, Exception):
+        error, cause = cause, cause.__cause__ or cause.__context__
+    text = redact(" ".join(str(error).split()))
+    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."
+
+
+def connect(store: Store) -> Connection:
+    """Open the store, building it and our experiments where they are missing; raises one of `trouble()`."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for logger in ("mlflow", "alembic"):  # building a store is no news
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    state = state_dir()
+    state.mkdir(parents=True, exist_ok=True)
+    with FileLock(state / "store.lock", timeout=_LOCK_SECONDS):
+        if store.database is not None and not _holds_something(store.database):
+            _build_database(store.database, store.root)
+        client = mlflow.MlflowClient(store.uri)
+        experiments = {name: _make_experiment(store, client, name) for name in (EXPERIMENT, DATA_EXPERIMENT)}
+    return Connection(store, client, experiments)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _build_database(path: Path, root: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for stale in path.parent.glob(f"{path.name}.building*"):  # left by a process killed here
+        stale.unlink()
+    building = path.with_name(f"{path.name}.building")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store: Any = SqlAlchemyStore(f"{_SQLITE}{building}", str(root / "mlartifacts"))  # type: ignore[no-untyped-call]
+    store.engine.dispose()
+    with closing(sqlite3.connect(building)) as database:
+        database.execute(
+            "PRAGMA journal_mode=WAL"
+        )  # stays in the file: readers and one writer do not wait for each other
+    building.replace(path)
+
+
+def _make_experiment(store: Store, client: "MlflowClient", name: str) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        # A server decides itself where artifacts go.
+        location = str(store.root / "mlartifacts" / name) if store.database else None
+        return str(client.create_experiment(name, artifact_location=location))
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)

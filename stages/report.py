@@ -1,0 +1,54 @@
+"""Give the experiment its one MLflow row, also when DVC restored it without running anything."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskdepth.console import run, say
+from maskdepth.journal import read_journal
+from maskdepth.params import load_params
+from maskdepth.report import draw_curves
+from maskdepth.tracking.mirror import mirror_outbox
+from maskdepth.tracking.rows import DATA_STAGES, curves, put_data_row, put_experiment_row
+from maskdepth.tracking.store import locate_store
+
+# [s] for sending: exporting the network takes most of it. What is left over waits for `maskdepth sync`.
+BUDGET = 180.0
+
+
+def main(
+    journals: Annotated[Path, typer.Option()],
+    models: Annotated[Path, typer.Option()],
+    train: Annotated[Path, typer.Option()],
+    test: Annotated[Path, typer.Option()],
+    row: Annotated[Path, typer.Option()],
+) -> None:
+    """Send the rows of the data stages and of the experiment; write which MLflow run holds it."""
+    params = load_params()
+    store = locate_store()
+    trained = read_journal(journals / "train.jsonl")
+    for stage in DATA_STAGES:
+        put_data_row(journals / f"{stage}.jsonl", stage)
+    with tempfile.TemporaryDirectory() as folder:
+        picture = Path(folder) / "curves.png"
+        draw_curves(curves(trained), picture)
+        waiting = put_experiment_row(params, journals, models, train, test, picture)
+    own = {trained.id, *(read_journal(journals / f"{stage}.jsonl").id for stage in DATA_STAGES)}
+    sent = mirror_outbox(BUDGET, own=own)[waiting.name]
+
+    named = {"run_id": sent.run_id, "run_name": sent.name} | ({"reason": sent.reason} if sent.reason else {})
+    row.parent.mkdir(parents=True, exist_ok=True)
+    partial = row.with_suffix(".partial")
+    partial.write_text(json.dumps({"mlflow": named}, indent=2) + "\n", encoding="utf-8")
+    partial.replace(row)
+    if sent.is_complete:
+        say(f"report: row {sent.name} in {store.uri} (complete)")
+    else:
+        say(f"report: row {sent.name} waits in the outbox ({store.uri}: {sent.reason}); `maskdepth sync` sends it")
+
+
+if __name__ == "__main__":
+    run(main)

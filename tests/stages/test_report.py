@@ -1,0 +1,74 @@
+"""The report stage gives an experiment its row, or says where it waits, and never fails for the store's sake."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from tracked import write_experiment
+
+from maskdepth.tracking.store import connect, locate_store
+from stages.report import main
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Path:
+    """A repository in which the six stages have run."""
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    write_experiment(tmp_path)
+    return tmp_path
+
+
+def report() -> dict[str, str]:
+    row = Path("metrics/mlflow.json")
+    main(Path("journals"), Path("models"), Path("metrics/train.json"), Path("metrics/test.json"), row)
+    return json.loads(row.read_text())["mlflow"]
+
+
+def test_the_row_is_complete_linked_to_its_data_and_named_in_a_file(repository, capsys):
+    Path("dvc.lock").write_text(
+        f"schema: '2.0'\nstages:\n  index:\n    cmd: x\n    outs:\n    - path: data/index.csv\n      md5: {'a' * 32}\n"
+        f"    - path: journals/index.jsonl\n      md5: {'b' * 32}\n"
+    )
+    named = report()
+    connection = connect(locate_store())
+    run = connection.client.get_run(named["run_id"])
+    assert run.info.run_name == named["run_name"]
+    assert capsys.readouterr().out == (
+        f"report: row {named['run_name']} in sqlite:///{repository}/mlflow.db (complete)\n"
+    )
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest, run.data.tags["data.version"]) == ("index.csv", "a" * 32, "a" * 32)
+    for stage in ("unzip", "index", "stats", "split"):
+        data = connection.client.get_run(run.data.tags[f"maskdepth.data.{stage}"])
+        assert (data.data.tags["maskdepth.stage"], data.info.status) == (stage, "FINISHED")
+    assert report() == named
+
+
+def test_without_a_store_the_row_waits_and_the_stage_succeeds(repository, monkeypatch, capsys):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        named = report()
+    assert named == {"run_id": "", "run_name": named["run_name"], "reason": "[Errno 111] Connection refused"}
+    assert capsys.readouterr().out == (
+        f"report: row {named['run_name']} waits in the outbox ({address}: [Errno 111] Connection refused); "
+        "`maskdepth sync` sends it\n"
+    )
+
+
+def test_a_stage_that_has_not_run_is_named(repository):
+    Path("journals/evaluate.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match=r"evaluate\.jsonl: no journal here; .*`dvc repro`"):
+        report()
