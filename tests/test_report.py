@@ -38,8 +38,8 @@ def test_curves_need_no_train_metric(tmp_path):
     epochs = pd.DataFrame(
         {
             "epoch": [0, 1],
-            "train_total": [2.0, 1.0],
-            "val_total": [2.0, 1.5],
+            "train_loss": [2.0, 1.0],
+            "val_loss": [2.0, 1.5],
             "val_mask_iou": [0.1, 0.5],
             "val_depth_ssim": [0.2, 0.4],
         }

@@ -76,7 +76,7 @@ def mask_errors(truth: NDArray[np.bool_], pred: NDArray[np.bool_]) -> NDArray[np
 
 def draw_curves(epochs: pd.DataFrame, path: Path) -> None:
     """Draw loss, mask IoU and depth SSIM against the epoch, train and validation where both are known."""
-    panels = {"loss": "total", "mask IoU": "mask_iou", "depth SSIM": "depth_ssim"}
+    panels = {"loss": "loss", "mask IoU": "mask_iou", "depth SSIM": "depth_ssim"}
     figure = _figure((10, 3))
     axes = figure.subplots(1, len(panels))
     for axis, (title, metric) in zip(axes, panels.items(), strict=True):
