@@ -3,11 +3,9 @@
 Facts of the machine come from the environment and not from params.yaml: a new machine must not re-run the pipeline.
 """
 
-import hashlib
 import os
 import random
 import signal
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -73,18 +71,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def mix_seed(*parts: int) -> int:
-    """Make one seed of several numbers, [0, 2**63); every part changes all of it.
-
-    Randomness as a function of (seed, epoch, step) needs no generator state to be saved and restored.
-
-    >>> mix_seed(0, 1) == mix_seed(0, 1), mix_seed(0, 1) == mix_seed(1, 0)
-    (True, False)
-    """
-    digest = hashlib.sha256(",".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
 def set_deterministic(device: "torch.device") -> None:
     """Make repeated runs equal bit for bit on the CPU; on CUDA take the fastest kernels, which differ in last bits."""
     import torch
@@ -99,11 +85,14 @@ def set_deterministic(device: "torch.device") -> None:
         torch.set_float32_matmul_precision("high")
 
 
-def autocast(device: "torch.device", precision: str) -> AbstractContextManager[None]:
-    """Give the context under which a network's forward pass runs: bfloat16 where `precision` is "bf16"."""
+def has_bf16(device: "torch.device") -> bool:
+    """Tell whether the device computes in bfloat16 itself; a CPU that imitates it is slower than in float32."""
     import torch
 
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 class StopSignals:

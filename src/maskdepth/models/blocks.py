@@ -29,7 +29,7 @@ def double_convolution(in_channels: int, out_channels: int) -> nn.Sequential:
 class SeparableBlock(nn.Module):
     """A residual depthwise-separable block: 1x1, depthwise 3x3, 1x1, added to what the first 1x1 gave.
 
-    Some nine times fewer multiply-adds than a plain 3x3 block of the same width. After MobileNetV2 (Sandler et al. 2018,
+    Some nine times fewer multiply-adds than a plain 3x3 block of the same width. MobileNetV2 (Sandler et al. 2018,
     https://arxiv.org/abs/1801.04381) without its expansion.
 
     Args:

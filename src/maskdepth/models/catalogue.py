@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -42,16 +41,6 @@ MODELS = {
     "unet": Architecture(UNet, tuple(INPUT_CHANNELS), "plain U-Net with two decoders"),
     "sajnanshetty": Architecture(SajnanshettyUNet, ("background+composite",), "student project sajnanshetty"),
 }
-
-
-class ModelRow(NamedTuple):
-    """What `maskdepth models` says about one architecture; multiply-adds are of one 64 px sample."""
-
-    name: str
-    origin: str
-    parameters: int
-    multiply_adds: int
-    constraints: str
 
 
 def resolve_inputs(params: ModelParams) -> str:
@@ -97,8 +86,12 @@ def build_network(spec: NetworkSpec) -> Network:
     return Network(build_model(spec.architecture, spec.inputs), spec)
 
 
-def describe_models() -> list[ModelRow]:
-    """Describe every architecture with its "auto" inputs, in the order of the table."""
+def describe_models() -> list[dict[str, str]]:
+    """Describe every architecture with its "auto" inputs, for people, in the order of the table.
+
+    >>> next(row["parameters"] for row in describe_models() if row["name"] == "sajnanshetty")
+    '8,631,810'
+    """
     return [_describe(name, architecture) for name, architecture in MODELS.items()]
 
 
@@ -107,14 +100,19 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _describe(name: str, architecture: Architecture) -> ModelRow:
+def _describe(name: str, architecture: Architecture) -> dict[str, str]:
     channels = INPUT_CHANNELS[architecture.inputs[0]]
     # On the meta device shapes are followed and nothing is computed.
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         model = architecture.build(channels).eval()
         model(torch.empty(1, channels, _COUNTED_SIDE, _COUNTED_SIDE))
-    constraints = f"sides from {SMALLEST_SIDE} px; inputs {' or '.join(architecture.inputs)}"
-    return ModelRow(name, architecture.origin, count_parameters(model), counter.get_total_flops() // 2, constraints)
+    return {
+        "name": name,
+        "origin": architecture.origin,
+        "parameters": f"{count_parameters(model):,}",
+        f"multiply-adds at {_COUNTED_SIDE} px": f"{counter.get_total_flops() / 2e6:,.0f} M",
+        "constraints": f"sides from {SMALLEST_SIDE} px; inputs {' or '.join(architecture.inputs)}",
+    }
 
 
 def _find(name: str) -> Architecture:

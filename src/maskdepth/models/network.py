@@ -13,7 +13,7 @@ INPUT_CHANNELS = {"background+composite": 6, "background+composite+difference": 
 # A channel that never changes has no spread; one grey level keeps the division finite.
 _SMALLEST_STD = 1 / 255
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
 
 
 @dataclass(frozen=True)

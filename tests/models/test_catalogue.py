@@ -1,0 +1,97 @@
+"""Proves that every network of the table keeps the contract, and that wrong names and inputs are refused helpfully."""
+
+import pytest
+import torch
+
+from maskdepth.models.catalogue import (
+    MODELS,
+    build_model,
+    build_network,
+    check_image_size,
+    describe_models,
+    resolve_inputs,
+)
+from maskdepth.models.network import INPUT_CHANNELS, NetworkSpec, Normalisation
+from maskdepth.params import ModelParams
+
+HALF = (0.5, 0.5, 0.5)
+
+
+def build(name, inputs=None):
+    inputs = inputs or MODELS[name].inputs[0]
+    return build_network(NetworkSpec(name, inputs, Normalisation(HALF, HALF, HALF, HALF), 32))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_prediction_has_the_size_and_range_of_its_contract(name):
+    prediction = build(name).eval()(*torch.rand(2, 1, 3, 32, 32))
+    assert prediction.mask_logits.shape == prediction.depth.shape == (1, 1, 32, 32)
+    assert 0 <= prediction.depth.min() <= prediction.depth.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["dsunet", "unet", "sajnanshetty"])
+def test_odd_sizes_come_back_as_they_were(name):
+    prediction = build(name).eval()(*torch.rand(2, 1, 3, 21, 38))
+    assert prediction.mask_logits.shape == prediction.depth.shape == (1, 1, 21, 38)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_both_heads_send_gradients_into_shared_weights_and_both_pictures_matter(name):
+    torch.manual_seed(0)
+    network = build(name).eval()
+    background, composite = torch.rand(2, 1, 3, 32, 32).requires_grad_().unbind()
+    pictures = (background, composite)
+    prediction = network(*pictures)
+    for output in prediction:
+        for gradient in torch.autograd.grad(output.sum(), pictures, retain_graph=True):
+            assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_sample_does_not_depend_on_its_neighbours_in_the_batch(name):
+    network = build(name).eval()
+    background, composite = torch.rand(2, 3, 3, 32, 32)
+    with torch.inference_mode():
+        together, alone = network(background, composite), network(background[1:2], composite[1:2])
+    torch.testing.assert_close(together.depth[1:2], alone.depth, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together.mask_logits[1:2], alone.mask_logits, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("dsunet", 607_050), ("unet", 1_297_906)])
+def test_our_networks_stay_small(name, parameters):
+    assert sum(p.numel() for p in build_model(name, "background+composite").parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", ["dsunet", "unet"])
+def test_the_difference_is_three_more_channels(name):
+    first = next(build_model(name, "background+composite+difference").parameters())
+    assert first.shape[1] == INPUT_CHANNELS["background+composite+difference"] == 9
+
+
+def test_description_counts_what_a_batch_of_one_costs():
+    rows = {row["name"]: row for row in describe_models()}
+    assert list(rows) == list(MODELS)
+    assert rows["sajnanshetty"]["parameters"] == "8,631,810"
+    assert rows["sajnanshetty"]["multiply-adds at 64 px"] == "1,215 M"
+
+
+def test_unknown_network_names_the_nearest_and_all():
+    with pytest.raises(
+        ValueError, match=r"model\.name: unknown network 'u-net'; did you mean unet\? Known: dsunet, unet"
+    ):
+        resolve_inputs(ModelParams(name="u-net", inputs="auto"))
+
+
+def test_auto_takes_the_first_inputs_of_the_network():
+    assert resolve_inputs(ModelParams(name="sajnanshetty", inputs="auto")) == "background+composite"
+
+
+def test_inputs_that_a_network_cannot_take_are_refused():
+    with pytest.raises(ValueError, match=r"model\.inputs: sajnanshetty does not accept 'background\+composite\+diff"):
+        resolve_inputs(ModelParams(name="sajnanshetty", inputs="background+composite+difference"))
+
+
+def test_pictures_that_vanish_in_four_halvings_are_refused():
+    check_image_size(16)
+    with pytest.raises(ValueError, match=r"data\.image_size: found 15 px; the networks need 16 px or more"):
+        check_image_size(15)
