@@ -1,0 +1,231 @@
+"""What outlives a process: a trained network in one safe file, and a training state from which to go on exactly.
+
+Nothing here is ever unpickled into code, and nothing is trusted because it can be read: both formats load a flipped
+bit as a wrong weight without a word, so both kinds of file carry the SHA-256 of what they hold.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import platform
+import re
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from maskdepth.models.catalogue import build_network
+from maskdepth.models.network import Network, NetworkSpec, Normalisation
+
+_FORMAT = "maskdepth-network-1"
+
+# A state file's name says how far it is and carries the SHA-256 of its content: one rename commits both.
+_STATE_NAME = re.compile(r"state-(\d{8,})-([0-9a-f]{64})\.pt")
+
+# The newest and, should that one turn out damaged, the one before.
+_KEPT_STATES = 2
+
+
+class ResumedState(NamedTuple):
+    """A training state as it was saved, and what the user should know about going on from it."""
+
+    state: dict[str, Any]
+    notices: list[str]
+
+
+def save_network(network: Network, path: Path) -> None:
+    """Write weights, architecture, inputs, normalisation and image size as one safetensors file, replaced in one step.
+
+    Args:
+        network: The trained network, on any device.
+        path: The file to write; its folder is made.
+    """
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    card = {"format": _FORMAT, **asdict(network.spec), "weights_sha256": _digest_weights(weights)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_durably(path, save(weights, {"maskdepth": json.dumps(card)}))
+
+
+def load_network(path: Path) -> Network:
+    """Read a network that `save_network` wrote; on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Not such a file, an unknown architecture, or damaged weights; says which and what to do.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; `dvc repro train` makes it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = json.loads((file.metadata() or {}).get("maskdepth", "{}"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no readable safetensors file ({error}); {_RESTORE}") from error
+    if card.get("format") != _FORMAT:
+        raise ValueError(f"{path}: found format {card.get('format')!r}, expected {_FORMAT!r}; {_RESTORE}")
+    if card["weights_sha256"] != _digest_weights(weights):
+        raise ValueError(f"{path}: the weights are damaged (SHA-256 differs); {_RESTORE}")
+    try:
+        network = build_network(_read_spec(card))
+        network.load_state_dict(weights)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} does not fit this version of maskdepth: {error}; {_RESTORE}") from error
+    return network.eval()
+
+
+_RESTORE = "restore it with `dvc checkout --force` or make it again with `dvc repro --force train`"
+
+
+def save_state(folder: Path, state: dict[str, Any], progress: int) -> None:
+    """Write a training state so that a kill at any instant leaves this one or the one before; keep the newest two.
+
+    Args:
+        folder: Where the states of this training lie; must exist and be locked by the caller (`lock_folder`).
+        state: Tensors and plain Python values, nested.
+        progress: How far the training is; a later state has a higher number.
+    """
+    buffer = io.BytesIO()
+    torch.save(state | {"environment": describe_environment()}, buffer)
+    content = buffer.getvalue()
+    _write_durably(folder / f"state-{progress:08d}-{hashlib.sha256(content).hexdigest()}.pt", content)
+    for old in _list_states(folder)[_KEPT_STATES:]:
+        old.unlink()
+
+
+def load_state(folder: Path) -> ResumedState | None:
+    """Read the newest undamaged training state of a folder; None where none was saved yet.
+
+    Raises:
+        ValueError: Every state there is damaged.
+    """
+    notices = []
+    states = _list_states(folder)
+    for path in states:
+        match = _STATE_NAME.fullmatch(path.name)
+        assert match
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != match[2]:
+            notices.append(f"{path.name[:14]} is damaged (SHA-256 differs); going on from the one before")
+            continue
+        try:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path} holds unsafe content and was not loaded; delete {folder}") from error
+        return ResumedState(state, notices + _compare_environments(state.pop("environment")))
+    if states:
+        raise ValueError(
+            f"every saved training state in {folder} is damaged; delete that folder to start training anew"
+        )
+    return None
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Hold a training's folder alone, making it first; the lock ends with the process, however that ends.
+
+    Raises:
+        Timeout: Another process holds it; says which.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / "owner"
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = owner.read_text(encoding="utf-8") if owner.is_file() else "a process that is starting"
+        raise Timeout(f"{folder} ({holder})") from None
+    try:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        for left in folder.glob("*.tmp"):
+            left.unlink()
+        yield
+    finally:
+        lock.release()
+
+
+def state_key(sections: Iterable[BaseModel], data: Iterable[Path], code: Iterable[Path]) -> str:
+    """Name a training by everything its weights depend on, so that no training goes on from another one's state.
+
+    Args:
+        sections: The sections of params.yaml that matter.
+        data: Files that it reads. Arrays count by name and size: the small files beside them tell their content.
+        code: Source files that it runs.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for section in sections:
+        digest.update(section.model_dump_json().encode())
+    for path in (*data, *code):
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        if path.suffix != ".npy":
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def describe_environment() -> dict[str, str]:
+    """Say what the last bits of a training depend on besides its settings."""
+    return {
+        "torch": str(torch.__version__),
+        "threads": str(torch.get_num_threads()),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "machine": platform.machine(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def _compare_environments(before: dict[str, str]) -> list[str]:
+    now = describe_environment()
+    changes = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
+    if not changes:
+        return []
+    return [f"going on in another environment, so not equal bit for bit to a run without a break: {', '.join(changes)}"]
+
+
+def _list_states(folder: Path) -> list[Path]:
+    """List the committed states, newest first."""
+    return sorted((path for path in folder.glob("state-*.pt") if _STATE_NAME.fullmatch(path.name)), reverse=True)
+
+
+def _read_spec(card: dict[str, Any]) -> NetworkSpec:
+    moments = {name: tuple(values) for name, values in card["normalisation"].items()}
+    return NetworkSpec(card["architecture"], card["inputs"], Normalisation(**moments), card["image_size"])
+
+
+def _digest_weights(weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    """Replace a file so that after a kill or a full disk the old one or the whole new one is there."""
+    partial = path.with_name(f"{path.name}.tmp")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,299 @@
+"""Training as a generator: `fit` trains and yields, and whoever iterates decides what to show, log and save.
+
+No files, no prints, no tracking. Everything that the next step depends on is in `TrainState`; chance is a function of
+(seed, epoch, step), so a state that was saved after any step goes on as if nothing had happened.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from maskdepth.data.augmentation import augment
+from maskdepth.data.batches import Batches, mix_seed
+from maskdepth.metrics import quick_metrics
+from maskdepth.models.network import Network
+from maskdepth.models.prediction import Prediction
+from maskdepth.params import TrainParams
+
+Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
+
+# On CUDA a look at a value waits for all work under way, so NaN is looked for only every so many steps.
+_CUDA_CHECK_STEPS = 50
+
+# Mask probability above which a pixel counts as object in validation; the test's own is an evaluation setting.
+_THRESHOLD = 0.5
+
+_CURE = "lower train.learning_rate, or set train.clip_norm"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update is done and the state may be saved; `step` counts the updates of this epoch."""
+
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training samples and its validation.
+
+    Attributes:
+        index: 0 for the first.
+        train: Mean of `loss` and of every unweighted loss term over the pass, augmented samples, changing weights.
+        val: The same terms and the quick metrics on the validation samples, with the weights at the end.
+        learning_rate: Of the last update.
+        seconds: Time spent in load, forward, backward, validation [s]; of this process, on CUDA that of starting work.
+        is_best: No epoch before scored as high.
+    """
+
+    index: int
+    train: dict[str, float]
+    val: dict[str, float]
+    learning_rate: float
+    seconds: dict[str, float]
+    is_best: bool
+
+
+class TrainState:
+    """Everything that training changes.
+
+    Args:
+        network: On the device where it is trained.
+        params: Section train of params.yaml.
+        steps_per_epoch: Updates per epoch, for the schedule.
+    """
+
+    def __init__(self, network: Network, params: TrainParams, steps_per_epoch: int) -> None:
+        self.network = network
+        self.optimizer = build_optimizer(network, params)
+        self.scheduler = build_scheduler(self.optimizer, params, steps_per_epoch)
+        self.epoch = 0
+        self.step = 0  # updates done in this epoch
+        self.steps_per_epoch = steps_per_epoch
+        self.sums: dict[str, Tensor] = {}  # of each loss term over this epoch's samples so far
+        self.num_samples = 0
+        self.epochs: list[Epoch] = []
+        self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def best(self) -> Epoch | None:
+        """The last epoch that scored higher than all before it; None if none scored a number."""
+        return next((epoch for epoch in reversed(self.epochs) if epoch.is_best), None)
+
+    @property
+    def progress(self) -> int:
+        """How many Steps and Epochs `fit` has yielded up to this state."""
+        return self.epoch * (self.steps_per_epoch + 1) + self.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give everything as tensors and plain Python values.
+
+        Raises:
+            FloatingPointError: A weight is not finite; such a state is not worth saving.
+        """
+        weights = self.network.state_dict()
+        for name, value in weights.items():
+            if not value.isfinite().all():
+                raise FloatingPointError(f"{name} is not finite after step {self.step} of epoch {self.epoch}; {_CURE}")
+        return {
+            "network": weights,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "num_samples": self.num_samples,
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "best_weights": self.best_weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        device = next(self.network.parameters()).device
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self.num_samples = state["num_samples"]
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.best_weights = state["best_weights"]
+
+
+def fit(
+    state: TrainState, train: Batches, val: Batches, criterion: Criterion, params: TrainParams
+) -> Iterator[Step | Epoch]:
+    """Train from where `state` stands to the last epoch, changing `state`.
+
+    Args:
+        state: Fresh, or as loaded.
+        train: Training samples.
+        val: Validation samples; never augmented.
+        criterion: Prediction, mask, depth to unweighted loss terms by name, and their weighted sum `total`.
+        params: Section train of params.yaml.
+
+    Yields:
+        A Step after each update and an Epoch after each validation; the state may be saved at either.
+
+    Raises:
+        FloatingPointError: The loss is not finite; names step, terms and, on the CPU, the samples.
+    """
+    while state.epoch < params.epochs:
+        seconds = dict.fromkeys(("load", "forward", "backward", "validation"), 0.0)
+        yield from _train_epoch(state, train, criterion, params, seconds)
+        began = time.perf_counter()
+        val_means = validate(state.network, val, criterion)
+        seconds["validation"] = time.perf_counter() - began
+        yield _end_epoch(state, val_means, seconds)
+
+
+def _train_epoch(
+    state: TrainState, batches: Batches, criterion: Criterion, params: TrainParams, seconds: dict[str, float]
+) -> Iterator[Step]:
+    """Train on the batches of this epoch that are left."""
+    network = state.network.train()
+    check_steps = 1 if batches.device.type == "cpu" else _CUDA_CHECK_STEPS
+    lap = _Stopwatch(seconds)
+    for read in batches.epoch(params.seed, state.epoch, state.step):
+        batch = augment(read, params.augment, mix_seed(params.seed, state.epoch, state.step))
+        lap("load")
+        with autocast(batches.device, params.precision):
+            prediction = network(batch.background, batch.composite)
+        terms = criterion(prediction, batch.mask, batch.depth)
+        lap("forward")
+        state.optimizer.zero_grad()
+        terms["total"].backward()  # type: ignore[no-untyped-call]
+        if params.clip_norm:
+            terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)
+        _add_terms(state, terms, len(batch.mask))
+        if state.step % check_steps == 0 or state.step == len(batches) - 1:
+            _require_finite(state, terms, batch.sample_ids)
+        state.optimizer.step()
+        if not isinstance(state.scheduler, ReduceLROnPlateau):
+            state.scheduler.step()
+        state.step += 1
+        lap("backward")
+        yield Step(state.epoch, state.step)
+        lap("")
+
+
+@torch.inference_mode()
+def validate(network: Network, batches: Batches, criterion: Criterion) -> dict[str, float]:
+    """Average `loss`, the loss terms and the quick metrics over samples, in full precision.
+
+    A loss that is not a mean over samples depends a little on the batch size; the metrics do not.
+    """
+    network.eval()
+    sums: dict[str, Tensor] = {}
+    num_samples = 0
+    for batch in batches.in_order():
+        prediction = network(batch.background, batch.composite)
+        terms = criterion(prediction, batch.mask, batch.depth)
+        terms["loss"] = terms.pop("total")
+        size = len(batch.mask)
+        values = {name: term.double() * size for name, term in terms.items()}
+        measured = quick_metrics(prediction, batch.mask, batch.depth, _THRESHOLD)
+        values |= {name: each.sum() for name, each in measured.items()}
+        sums = {name: value + sums.get(name, 0) for name, value in values.items()}
+        num_samples += size
+    return {name: value.item() / num_samples for name, value in sums.items()}
+
+
+def score(val: dict[str, float]) -> float:
+    """Judge validation metrics by one number: the mean of mask IoU and depth SSIM; higher is better.
+
+    >>> score({"mask_iou": 0.5, "depth_ssim": 1.0})
+    0.75
+    """
+    return (val["mask_iou"] + val["depth_ssim"]) / 2
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Give the context of a network's forward pass: bfloat16 where `precision` is "bf16", else float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def build_optimizer(network: Network, params: TrainParams) -> Optimizer:
+    """Build the optimiser; weight decay pulls on the convolutions and not on scales and biases, which it only harms."""
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if params.optimizer == "sgd":
+        return SGD(groups, params.learning_rate, momentum=params.momentum, fused=True)
+    if params.optimizer == "adam":
+        return Adam(groups, params.learning_rate, fused=True)
+    return AdamW(groups, params.learning_rate, fused=True)
+
+
+def build_scheduler(optimizer: Optimizer, params: TrainParams, steps_per_epoch: int) -> LRScheduler:
+    """Build the schedule of the learning rate; it moves on with each update, but "plateau" with each validation."""
+    total_steps = params.epochs * steps_per_epoch
+    if params.schedule == "plateau":
+        return ReduceLROnPlateau(optimizer, "max", params.gamma, patience=params.step_epochs)
+    if params.schedule == "one_cycle":
+        # Warms up over 30 % of the updates and ends near zero; the momentum stays what params.yaml says.
+        return OneCycleLR(optimizer, params.learning_rate, total_steps, cycle_momentum=False)
+    factors: dict[str, Callable[[int], float]] = {
+        "constant": lambda update: 1.0,
+        "step": lambda update: params.gamma ** (update // steps_per_epoch // params.step_epochs),
+        "cosine": lambda update: (1 + math.cos(math.pi * update / total_steps)) / 2,
+    }
+    return LambdaLR(optimizer, factors[params.schedule])
+
+
+def _add_terms(state: TrainState, terms: dict[str, Tensor], size: int) -> None:
+    for name, term in terms.items():
+        state.sums[name] = state.sums.get(name, 0) + term.detach().double() * size
+    state.num_samples += size
+
+
+def _require_finite(state: TrainState, terms: dict[str, Tensor], sample_ids: list[str]) -> None:
+    """Stop before a value that is not finite reaches the weights; a sum that met one stays so, whenever one looks."""
+    wrong = [name for name, total in state.sums.items() if not total.isfinite()]
+    if not wrong:
+        return
+    values = ", ".join(f"{name} {terms[name].item():g}" for name in terms)
+    raise FloatingPointError(
+        f"{', '.join(wrong)} not finite by step {state.step} of epoch {state.epoch} ({values}); "
+        f"samples of this step: {' '.join(map(str, sample_ids[:10]))}; {_CURE}"
+    )
+
+
+def _end_epoch(state: TrainState, val: dict[str, float], seconds: dict[str, float]) -> Epoch:
+    """Close the epoch in `state`: keep its weights if they are the best so far, and turn to the next one."""
+    train = {name: (total / state.num_samples).item() for name, total in state.sums.items()}
+    train["loss"] = train.pop("total")
+    learning_rate = float(state.optimizer.param_groups[0]["lr"])
+    # NaN compares as false and so never wins.
+    is_best = score(val) > (score(state.best.val) if state.best else -math.inf)
+    epoch = Epoch(state.epoch, train, val, learning_rate, seconds, is_best)
+    if is_best:
+        state.best_weights = {name: value.detach().cpu().clone() for name, value in state.network.state_dict().items()}
+    if isinstance(state.scheduler, ReduceLROnPlateau):
+        state.scheduler.step(score(val))
+    state.epochs.append(epoch)
+    state.epoch, state.step, state.sums, state.num_samples = state.epoch + 1, 0, {}, 0
+    return epoch
+
+
+class _Stopwatch:
+    """Adds the time since the last call to the named part of `seconds`; no name, no part."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        self.last = time.perf_counter()
+
+    def __call__(self, part: str) -> None:
+        now = time.perf_counter()
+        if part:
+            self.seconds[part] += now - self.last
+        self.last = now
