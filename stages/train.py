@@ -1,0 +1,204 @@
+"""Train the network of params.yaml, and go on exactly where an earlier call was stopped."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import torch
+import typer
+
+import maskdepth
+from maskdepth.checkpoint import load_state, lock_folder, save_network, save_state, state_key
+from maskdepth.console import run, say, track, warn
+from maskdepth.data.arrays import read_arrays
+from maskdepth.data.batches import Batches
+from maskdepth.data.samples import read_index, read_split
+from maskdepth.data.stats import Moments, read_stats, subset_moments
+from maskdepth.data.tables import replace_text, write_table
+from maskdepth.journal import FAILED, FINISHED, KILLED, Journal
+from maskdepth.losses import build_criterion
+from maskdepth.models.catalogue import build_network, check_image_size, count_parameters, resolve_inputs
+from maskdepth.models.network import NetworkSpec, Normalisation
+from maskdepth.params import TrainParams, load_params
+from maskdepth.runtime import (
+    StopSignals,
+    choose_device,
+    has_bf16,
+    seed_everything,
+    set_deterministic,
+    set_threads,
+    state_dir,
+)
+from maskdepth.tracking.live import start_mirror
+from maskdepth.training import Epoch, Step, TrainState, fit
+
+# The sources that decide the weights, below the package.
+_CODE = (
+    "data/augmentation.py",
+    "data/batches.py",
+    "data/stats.py",
+    "models/*.py",
+    "*losses.py",
+    "metrics.py",
+    "ssim.py",
+    "training.py",
+)
+
+# How long the end of a training may wait for the tracking store [s].
+_TRACKING_SECONDS = 20.0
+
+
+def main(
+    arrays: Annotated[Path, typer.Option()],
+    index: Annotated[Path, typer.Option()],
+    stats: Annotated[Path, typer.Option()],
+    split: Annotated[Path, typer.Option()],
+    models: Annotated[Path, typer.Option()],
+    metrics: Annotated[Path, typer.Option()],
+    plots: Annotated[Path, typer.Option()],
+    journal: Annotated[Path, typer.Option()],
+) -> None:
+    """Write the trained network, its validation metrics and its learning curves."""
+    params = load_params()
+    inputs, criterion = resolve_inputs(params.model), build_criterion(params.loss)
+    device = choose_device()
+    set_threads()
+    set_deterministic(device)
+    seed_everything(params.train.seed)
+    settings = fit_precision(params.train, device)
+
+    pictures = read_arrays(arrays)
+    samples = read_index(index).merge(read_split(split), on="sample_id", validate="one_to_one")
+    rows = {name: part.reset_index(drop=True) for name, part in samples.groupby("split")}
+    train, val = (Batches(pictures, rows[name], settings.batch_size, device) for name in ("train", "val"))
+    moments = subset_moments(read_stats(stats), samples, pictures, rows["train"]["sample_id"])
+    network = build_network(describe_network(params.model.name, inputs, moments, pictures.composite.shape[1]))
+    state = TrainState(network.to(device).to(memory_format=torch.channels_last), settings, len(train))
+
+    data = [index, stats, split, *sorted(path for path in arrays.rglob("*") if path.is_file())]
+    folder = state_dir() / "train" / state_key((params.model, params.loss, settings), data, list_code())
+    with lock_folder(folder), StopSignals() as stop:
+        resume(state, folder)
+        log = Journal(folder / "train.jsonl")  # not among the outputs: DVC deletes those before it starts the stage
+        log.start("train")
+        log.params(params.model_dump(include={"model", "loss", "train"}))
+        mirror = start_mirror(log.path, params)
+        status = FAILED
+        try:
+            follow(fit(state, train, val, criterion, settings), state, settings, folder, log, stop)
+            status = KILLED if stop.received else FINISHED
+        finally:
+            log.end(status)
+        if stop.received:
+            say(f"train: stopped at epoch {state.epoch + 1} step {state.step}; run the same command to go on")
+            sys.exit(stop.exit_code)
+        numbers = write_outputs(state, settings, models, metrics, plots)
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(log.path, journal)
+        say(mirror.finish(_TRACKING_SECONDS))
+        shutil.rmtree(folder)
+    say(
+        f"train: {params.model.name}, {len(rows['train']):,} samples, {settings.epochs} epochs in "
+        f"{numbers['seconds']:.0f} s; validation mask IoU {numbers['mask_iou']:.3f}, "
+        f"depth SSIM {numbers['depth_ssim']:.3f} (epoch {numbers['best_epoch']:.0f})"
+    )
+
+
+def fit_precision(settings: TrainParams, device: torch.device) -> TrainParams:
+    """Fall back to float32 where bfloat16 is only imitated: exacter and faster."""
+    if settings.precision == "bf16" and not has_bf16(device):
+        warn(f"train.precision: this {device.type} has no bfloat16 of its own; training in fp32")
+        return settings.model_copy(update={"precision": "fp32"})
+    return settings
+
+
+def describe_network(name: str, inputs: str, moments: Mapping[str, Moments], image_size: int) -> NetworkSpec:
+    """Put together what the network is, normalised by the training pictures."""
+    check_image_size(image_size)
+    background, composite = moments["background"], moments["composite"]
+    normalisation = Normalisation(background.mean, background.std, composite.mean, composite.std)
+    return NetworkSpec(name, inputs, normalisation, image_size)
+
+
+def list_code() -> list[Path]:
+    """List the sources that decide the weights: after a change of one of them no older state is gone on from."""
+    package = Path(maskdepth.__file__).parent
+    return sorted(path for pattern in _CODE for path in package.glob(pattern))
+
+
+def resume(state: TrainState, folder: Path) -> None:
+    """Load the newest state of this very training, if there is one."""
+    resumed = load_state(folder)
+    if resumed is None:
+        return
+    for notice in resumed.notices:
+        warn(notice)
+    state.load_state_dict(resumed.state)
+    say(f"train: going on at epoch {state.epoch + 1} step {state.step}")
+
+
+def follow(
+    events: Iterator[Step | Epoch],
+    state: TrainState,
+    settings: TrainParams,
+    folder: Path,
+    log: Journal,
+    stop: StopSignals,
+) -> None:
+    """Watch a training to its end or a stop signal: log and show each epoch, save the state now and then."""
+    saved = time.monotonic()
+    for event in track(events, "train", settings.epochs * (state.steps_per_epoch + 1) - state.progress):
+        if isinstance(event, Epoch):
+            log.metrics(flatten_epoch(event, "/"), step=event.index + 1)
+            say(
+                f"epoch {event.index + 1}/{settings.epochs}: loss {event.train['loss']:.4f}, "
+                f"validation loss {event.val['loss']:.4f}, mask IoU {event.val['mask_iou']:.3f}, "
+                f"depth SSIM {event.val['depth_ssim']:.3f}, {sum(event.seconds.values()):.1f} s"
+            )
+        if isinstance(event, Epoch) or stop.received or time.monotonic() - saved > settings.checkpoint_seconds:
+            save_state(folder, state.state_dict(), state.progress)
+            saved = time.monotonic()
+        if stop.received:
+            return
+
+
+def flatten_epoch(epoch: Epoch, between: str) -> dict[str, float]:
+    """Give all numbers of an epoch, such as val/mask_iou, with `between` after the split that they belong to."""
+    train = epoch.train | {"learning_rate": epoch.learning_rate}
+    train |= {f"seconds_{part}": seconds for part, seconds in epoch.seconds.items()}
+    splits = {"train": train, "val": epoch.val}
+    return {f"{split}{between}{name}": value for split, values in splits.items() for name, value in values.items()}
+
+
+def write_outputs(
+    state: TrainState, settings: TrainParams, models: Path, metrics: Path, plots: Path
+) -> dict[str, float]:
+    """Write the kept network with its card, its validation metrics and the curves; return the metrics."""
+    kept = state.epochs[-1]
+    if settings.keep == "best" and state.best:
+        kept = state.best
+        state.network.load_state_dict(state.best_weights)
+    seconds = sum(sum(epoch.seconds.values()) for epoch in state.epochs)
+    numbers = kept.val | {
+        "best_epoch": kept.index + 1,
+        "epochs": len(state.epochs),
+        "parameters": count_parameters(state.network),
+        "seconds": round(seconds, 1),
+    }
+    save_network(state.network, models / "model.safetensors")
+    card = asdict(state.network.spec) | {"validation": numbers, "train": settings.model_dump()}
+    replace_text(models / "model.json", json.dumps(card, indent=2) + "\n")
+    replace_text(metrics, json.dumps(numbers, indent=2) + "\n")
+    curves = [{"epoch": epoch.index + 1} | flatten_epoch(epoch, "_") for epoch in state.epochs]
+    write_table(plots / "epochs.csv", pd.DataFrame(curves))
+    return numbers
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,226 @@
+"""Proves that the train stage writes what it promises, resumes exactly after a kill, and refuses bad settings."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from ruamel.yaml import YAML
+from toy import write_toy_archive
+
+from maskdepth.checkpoint import load_network
+from maskdepth.journal import FINISHED, KILLED, read_journal
+from maskdepth.training import Epoch
+from stages.train import flatten_epoch, list_code
+
+ROOT = Path(__file__).parent.parent.parent
+OPTIONS = {
+    "unzip": "--raw data/raw --arrays data/arrays --journal journals/unzip.jsonl",
+    "index": "--arrays data/arrays --index data/index.csv --rejected data/rejected.csv --journal journals/index.jsonl",
+    "stats": "--arrays data/arrays --index data/index.csv --moments data/stats.csv --summary data/stats.json "
+    "--journal journals/stats.jsonl",
+    "split": "--index data/index.csv --split data/split.csv --journal journals/split.jsonl",
+    "train": "--arrays data/arrays --index data/index.csv --stats data/stats.csv --split data/split.csv "
+    "--models models --metrics metrics/train.json --plots plots --journal journals/train.jsonl",
+}
+
+
+def write_params(repository, **sections):
+    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    for section, values in sections.items():
+        params[section] |= values
+    with (repository / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(params, file)
+
+
+def start_stage(repository, stage):
+    env = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "MASKDEPTH_THREADS": "1", "MASKDEPTH_DEVICE": "cpu"}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}", *OPTIONS[stage].split()],
+        cwd=repository,
+        env={name: value for name, value in env.items() if not name.startswith(("DVC_", "MLFLOW_"))},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_stage(repository, stage):
+    process = start_stage(repository, stage)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    return stdout
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Give a repository in which all stages but the training have run."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / ".dvc").mkdir()
+    write_toy_archive(folder / "data" / "raw", backgrounds=range(1, 13))
+    write_params(
+        folder,
+        data={"image_size": 32},
+        model={"name": "dsunet"},
+        train={"epochs": 4, "batch_size": 8, "checkpoint_seconds": 0.01, "precision": "fp32"},
+    )
+    for stage in ("unzip", "index", "stats", "split"):
+        run_stage(folder, stage)
+    return folder
+
+
+@pytest.fixture
+def repository(prepared, tmp_path):
+    return Path(shutil.copytree(prepared, tmp_path / "repository"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(prepared, tmp_path_factory):
+    repository = shutil.copytree(prepared, tmp_path_factory.mktemp("uninterrupted") / "repository")
+    return repository, run_stage(repository, "train")
+
+
+def wait_for_state(repository, process, count):
+    """Wait until so many states were saved; a state's number counts the updates and epochs before it."""
+    until = time.monotonic() + 300
+    while time.monotonic() < until and process.poll() is None:
+        states = (repository / ".dvc" / "tmp" / "maskdepth" / "train").glob("*/state-*.pt")
+        if any(int(path.name.split("-")[1]) >= count for path in states):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no state {count} was saved: {process.communicate()}")
+
+
+def weights(repository):
+    return load_network(repository / "models" / "model.safetensors").state_dict()
+
+
+def read_curves(repository):
+    curves = pd.read_csv(repository / "plots" / "epochs.csv")
+    return curves.drop(columns=[name for name in curves if "seconds" in name])
+
+
+def read_points(repository):
+    points = read_journal(repository / "journals" / "train.jsonl").points
+    return {(point.name, point.step, point.value) for point in points if "seconds" not in point.name}
+
+
+def assert_same_training(repository, expected):
+    ours, theirs = weights(repository), weights(expected)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    pd.testing.assert_frame_equal(read_curves(repository), read_curves(expected), check_exact=True)
+    assert read_points(repository) == read_points(expected)
+
+
+@pytest.mark.slow
+def test_training_writes_network_card_metrics_curves_and_journal(uninterrupted):
+    repository, output = uninterrupted
+    numbers = json.loads((repository / "metrics" / "train.json").read_text())
+    assert {"mask_iou", "depth_ssim", "loss", "best_epoch", "epochs", "parameters", "seconds"} <= set(numbers)
+    curves = pd.read_csv(repository / "plots" / "epochs.csv")
+    assert curves["epoch"].tolist() == [1, 2, 3, 4]
+    assert curves["val_mask_iou"][numbers["best_epoch"] - 1] == numbers["mask_iou"]
+    card = json.loads((repository / "models" / "model.json").read_text())
+    assert (card["architecture"], card["image_size"], card["validation"]) == ("dsunet", 32, numbers)
+    journal = read_journal(repository / "journals" / "train.jsonl")
+    assert journal.status == FINISHED
+    assert journal.params["train.epochs"] == "4"
+    assert {point.step for point in journal.points if point.name == "val/mask_iou"} == {1, 2, 3, 4}
+    assert re.fullmatch(r"train: dsunet, \d+ samples, 4 epochs in .*", output.splitlines()[-1])
+    assert not list((repository / ".dvc" / "tmp" / "maskdepth" / "train").iterdir())
+
+
+@pytest.mark.slow
+def test_the_same_settings_give_the_same_weights(repository, uninterrupted):
+    run_stage(repository, "train")
+    assert_same_training(repository, uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_killed_twice_and_resumed_equals_uninterrupted_bit_for_bit(repository, uninterrupted):
+    for count in (3, 17):
+        process = start_stage(repository, "train")
+        wait_for_state(repository, process, count)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    assert "train: going on at epoch" in run_stage(repository, "train")
+    assert_same_training(repository, uninterrupted[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_with_a_saved_state_and_the_next_call_goes_on(repository, uninterrupted, number, code):
+    process = start_stage(repository, "train")
+    wait_for_state(repository, process, 5)
+    process.send_signal(number)
+    stdout, stderr = process.communicate()
+    assert process.returncode == code, stderr
+    stopped = re.search(r"train: stopped at (epoch \d+ step \d+); run the same command to go on", stdout)
+    (journal,) = (repository / ".dvc" / "tmp" / "maskdepth" / "train").glob("*/train.jsonl")
+    assert read_journal(journal).status == KILLED
+    assert f"going on at {stopped[1]}" in run_stage(repository, "train")
+    assert_same_training(repository, uninterrupted[0])
+
+
+@pytest.mark.slow
+def test_a_second_training_of_the_same_is_refused_and_names_the_first(repository):
+    first = start_stage(repository, "train")
+    wait_for_state(repository, first, 1)
+    second = start_stage(repository, "train")
+    _, stderr = second.communicate()
+    first.kill()
+    first.communicate()
+    assert second.returncode == 4
+    assert f"(process {first.pid} on " in stderr
+    assert len(stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("model", {"name": "dsnet"}, r"model\.name: unknown network 'dsnet'; did you mean dsunet\?"),
+        ("loss", {"depth": "sim"}, r"loss\.depth"),
+        ("train", {"batch_size": 1}, r"train\.batch_size: found 1"),
+    ],
+)
+def test_wrong_settings_are_refused_before_any_data_is_read(tmp_path, monkeypatch, section, values, message):
+    from stages.train import main
+
+    write_params(tmp_path, **{section: values})
+    monkeypatch.chdir(tmp_path)
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(ValueError, match=message):
+        main(*[nowhere] * 8)
+
+
+def test_names_of_an_epoch_say_what_they_are_of():
+    epoch = Epoch(0, {"loss": 2.0}, {"loss": 3.0}, 0.1, {"load": 4.0}, is_best=True)
+    assert flatten_epoch(epoch, "/") == {
+        "train/loss": 2.0,
+        "val/loss": 3.0,
+        "train/seconds_load": 4.0,
+        "train/learning_rate": 0.1,
+    }
+
+
+def test_the_code_that_decides_the_weights_is_found():
+    names = {path.name for path in list_code()}
+    assert {
+        "training.py",
+        "dsunet.py",
+        "losses.py",
+        "metrics.py",
+        "ssim.py",
+        "batches.py",
+        "augmentation.py",
+        "stats.py",
+    } <= names
