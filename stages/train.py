@@ -18,7 +18,7 @@ from maskdepth.checkpoint import load_state, lock_folder, save_network, save_sta
 from maskdepth.console import run, say, track, warn
 from maskdepth.data.arrays import read_arrays
 from maskdepth.data.batches import Batches
-from maskdepth.data.samples import read_index, read_split
+from maskdepth.data.samples import TRAIN, VAL, read_samples
 from maskdepth.data.stats import Moments, read_stats, subset_moments
 from maskdepth.data.tables import replace_text, write_table
 from maskdepth.journal import FAILED, FINISHED, KILLED, Journal
@@ -74,10 +74,10 @@ def main(
     settings = fit_precision(params.train, device)
 
     pictures = read_arrays(arrays)
-    samples = read_index(index).merge(read_split(split), on="sample_id", validate="one_to_one")
-    rows = {name: part.reset_index(drop=True) for name, part in samples.groupby("split")}
-    train, val = (Batches(pictures, rows[name], settings.batch_size, device) for name in ("train", "val"))
-    moments = subset_moments(read_stats(stats), samples, pictures, rows["train"]["sample_id"])
+    rows = read_samples(index, split)
+    train, val = (Batches(pictures, rows[name], settings.batch_size, device) for name in (TRAIN, VAL))
+    samples = pd.concat(rows.values(), ignore_index=True)
+    moments = subset_moments(read_stats(stats), samples, pictures, rows[TRAIN]["sample_id"])
     network = build_network(describe_network(params.model.name, inputs, moments, pictures.composite.shape[1]))
     state = TrainState(network.to(device).to(memory_format=torch.channels_last), settings, len(train))
 
@@ -104,7 +104,7 @@ def main(
         say(mirror.finish(_TRACKING_SECONDS))
         shutil.rmtree(folder)
     say(
-        f"train: {params.model.name}, {len(rows['train']):,} samples, {settings.epochs} epochs in "
+        f"train: {params.model.name}, {len(rows[TRAIN]):,} samples, {settings.epochs} epochs in "
         f"{numbers['seconds']:.0f} s; validation mask IoU {numbers['mask_iou']:.3f}, "
         f"depth SSIM {numbers['depth_ssim']:.3f} (epoch {numbers['best_epoch']:.0f})"
     )
@@ -120,7 +120,7 @@ def fit_precision(settings: TrainParams, device: torch.device) -> TrainParams:
 
 def describe_network(name: str, inputs: str, moments: Mapping[str, Moments], image_size: int) -> NetworkSpec:
     """Put together what the network is, normalised by the training pictures."""
-    check_image_size(image_size)
+    check_image_size(name, image_size)
     background, composite = moments["background"], moments["composite"]
     normalisation = Normalisation(background.mean, background.std, composite.mean, composite.std)
     return NetworkSpec(name, inputs, normalisation, image_size)

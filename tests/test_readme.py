@@ -18,7 +18,9 @@ README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^ *```{language}\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE)
+    """Give the fenced blocks of a language, "" for those that name none."""
+    fenced = re.findall(r"^( *)```(\w*)\n(.*?)^\1```", README, re.DOTALL | re.MULTILINE)
+    return [body for _, named, body in fenced if named == language]
 
 
 def commands() -> list[str]:

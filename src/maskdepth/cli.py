@@ -175,8 +175,8 @@ def _table(titles: list[str], rows: list[list[Any]]) -> "Table":
     from rich.table import Table
 
     table = Table(box=SIMPLE)
-    for title in titles:
-        table.add_column(title, overflow="fold")
+    for position, title in enumerate(titles):
+        table.add_column(title, no_wrap=position == 0, overflow="fold")
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
     return table

@@ -83,6 +83,7 @@ def test_unknown_network_names_the_nearest_and_all():
 
 
 def test_auto_takes_the_first_inputs_of_the_network():
+    assert resolve_inputs(ModelParams(name="dsunet", inputs="auto")) == "background+composite+difference"
     assert resolve_inputs(ModelParams(name="sajnanshetty", inputs="auto")) == "background+composite"
 
 
@@ -92,6 +93,12 @@ def test_inputs_that_a_network_cannot_take_are_refused():
 
 
 def test_pictures_that_vanish_in_four_halvings_are_refused():
-    check_image_size(16)
+    check_image_size("unet", 16)
     with pytest.raises(ValueError, match=r"data\.image_size: found 15 px; the networks need 16 px or more"):
-        check_image_size(15)
+        check_image_size("unet", 15)
+
+
+def test_a_size_that_does_not_halve_evenly_is_refused_where_it_must():
+    check_image_size("sajnanshetty", 100)
+    with pytest.raises(ValueError, match=r"found 100 px; mshilpaa needs a multiple of 16, for example 112"):
+        check_image_size("mshilpaa", 100)

@@ -1,16 +1,22 @@
 """The networks that params.yaml can name: one table, with where each comes from and what it accepts."""
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from maskdepth.models.deepjyotisaha85 import Deepjyotisaha85ResNet
 from maskdepth.models.dsunet import DSUNet
+from maskdepth.models.mshilpaa import MshilpaaUNet
 from maskdepth.models.network import INPUT_CHANNELS, Network, NetworkSpec
 from maskdepth.models.sajnanshetty import SajnanshettyUNet
+from maskdepth.models.sudhakarmlal import SudhakarmlalConvGen, SudhakarmlalNet
+from maskdepth.models.sumankanukollu import SumankanukolluDepthMask
 from maskdepth.models.unet import UNet
 from maskdepth.params import ModelParams
 
@@ -29,17 +35,37 @@ class Architecture:
         build: Makes the model, given the channels of its stacked pictures.
         inputs: The inputs that it accepts; the first is what "auto" means.
         origin: Where it comes from, for `maskdepth models`.
+        multiple: The sides of its pictures are multiples of this [px].
     """
 
     build: Callable[[int], nn.Module]
     inputs: tuple[str, ...]
     origin: str
+    multiple: int = 1
 
+
+_OURS = tuple(INPUT_CHANNELS)
+_STUDENTS = ("background+composite",)
 
 MODELS = {
-    "dsunet": Architecture(DSUNet, tuple(INPUT_CHANNELS), "separable encoder and mask decoder, plain depth decoder"),
-    "unet": Architecture(UNet, tuple(INPUT_CHANNELS), "plain U-Net with two decoders"),
-    "sajnanshetty": Architecture(SajnanshettyUNet, ("background+composite",), "student project sajnanshetty"),
+    "dsunet": Architecture(
+        DSUNet, _OURS[::-1], "separable encoder and mask decoder, plain depth decoder at half the size"
+    ),
+    "unet": Architecture(UNet, _OURS[::-1], "plain U-Net with two decoders, depth at half the size"),
+    "sajnanshetty": Architecture(SajnanshettyUNet, _STUDENTS, "student project sajnanshetty"),
+    "sajnanshetty-transposed": Architecture(
+        partial(SajnanshettyUNet, bilinear=False), _STUDENTS, "the same, enlarging by transposed convolutions"
+    ),
+    "sumankanukollu": Architecture(SumankanukolluDepthMask, _STUDENTS, "student project sumankanukollu"),
+    "sumankanukollu-colour": Architecture(
+        partial(SumankanukolluDepthMask, depth_channels=3), _STUDENTS, "its first version: a depth head of 3 channels"
+    ),
+    "deepjyotisaha85": Architecture(Deepjyotisaha85ResNet, _STUDENTS, "student project deepjyotisaha85"),
+    "mshilpaa": Architecture(MshilpaaUNet, _STUDENTS, "student project mshilpaa", multiple=16),
+    "sudhakarmlal": Architecture(SudhakarmlalNet, _STUDENTS, "student project sudhakarmlal, Model1"),
+    "sudhakarmlal-convgen": Architecture(
+        SudhakarmlalConvGen, _STUDENTS, "its Model2: one output served as mask and as depth"
+    ),
 }
 
 
@@ -58,14 +84,20 @@ def resolve_inputs(params: ModelParams) -> str:
     return params.inputs
 
 
-def check_image_size(image_size: int) -> None:
-    """Refuse pictures that four halvings would leave empty.
+def check_image_size(name: str, image_size: int) -> None:
+    """Refuse pictures that a network cannot take.
 
     Raises:
-        ValueError: `image_size` [px] is too small.
+        ValueError: `image_size` [px] is too small, or not a multiple of what the network halves; names one that fits.
     """
     if image_size < SMALLEST_SIDE:
         raise ValueError(f"data.image_size: found {image_size} px; the networks need {SMALLEST_SIDE} px or more")
+    multiple = _find(name).multiple
+    if image_size % multiple:
+        fitting = math.ceil(image_size / multiple) * multiple
+        raise ValueError(
+            f"data.image_size: found {image_size} px; {name} needs a multiple of {multiple}, for example {fitting}"
+        )
 
 
 def build_model(name: str, inputs: str) -> nn.Module:
@@ -96,7 +128,7 @@ def describe_models() -> list[dict[str, str]]:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Count the numbers that training adjusts."""
+    """Count all numbers of a model, also those that it keeps but never trains."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -111,7 +143,8 @@ def _describe(name: str, architecture: Architecture) -> dict[str, str]:
         "origin": architecture.origin,
         "parameters": f"{count_parameters(model):,}",
         f"multiply-adds at {_COUNTED_SIDE} px": f"{counter.get_total_flops() / 2e6:,.0f} M",
-        "constraints": f"sides from {SMALLEST_SIDE} px; inputs {' or '.join(architecture.inputs)}",
+        "sides": f"from {SMALLEST_SIDE} px" + (f", x{architecture.multiple}" if architecture.multiple > 1 else ""),
+        "difference input": "yes" if len(architecture.inputs) > 1 else "no",
     }
 
 
