@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -123,6 +124,54 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     if held_out >= 1:
         raise ValueError(f"{path}: split.val + split.test is {held_out:g}, which leaves nothing to train on")
     return params
+
+
+def update_params(path: Path, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Change values of a params.yaml; all else, its comments too, stays as it is.
+
+    Args:
+        path: The file; valid as it is.
+        values: New value by dotted key.
+
+    Returns:
+        What changed: dotted key to the values before and after.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not valid, or would not be with these values; it is then left as it was.
+    """
+    before = load_params(path).model_dump()
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # a long line stays one
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    document = yaml.load(path.read_text(encoding="utf-8"))
+    changes = {}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        if name not in before.get(section, {}):
+            raise ValueError(f"{path}: {key}: unknown key{_nearest(key)}")
+        if before[section][name] != value:
+            changes[key] = (before[section][name], value)
+            document[section][name] = _in_brackets(value) if isinstance(value, list) else value
+    # Whoever reads it finds the old file or the whole new one.
+    partial = path.with_name(f".partial-{path.name}")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        yaml.dump(document, file)
+    try:
+        load_params(partial)
+    except ValueError as error:
+        partial.unlink()
+        raise ValueError(f"{path} was not changed: {str(error).removeprefix(f'{partial}: ')}") from error
+    partial.replace(path)
+    return changes
+
+
+def _in_brackets(values: list[Any]) -> CommentedSeq:
+    """Make a list that is written on one line, where the comment of the line stays behind it."""
+    sequence = CommentedSeq(values)
+    sequence.fa.set_flow_style()
+    return sequence
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
