@@ -16,7 +16,16 @@ STAGES = ("unzip", "index", "stats", "split", "train", "evaluate", "report")
 # From the ground up; a module imports ours only from a lower floor. `models.*` stands for every network.
 FLOORS = (
     {"params", "console", "journal", "runtime"},
-    {"data.tables", "data.zips", "data.layouts", "models.prediction", "models.blocks", "ssim", "drawing.textures"},
+    {
+        "recipes",
+        "data.tables",
+        "data.zips",
+        "data.layouts",
+        "models.prediction",
+        "models.blocks",
+        "ssim",
+        "drawing.textures",
+    },
     {
         "data.archives",
         "data.pictures",
@@ -29,7 +38,7 @@ FLOORS = (
     },
     {"data.pairing", "data.shards", "models.catalogue", "mask_losses", "depth_losses", "drawing.raycast"},
     {"data.index", "data.stats", "data.split", "checkpoint", "losses", "metrics", "drawing.objects", "drawing.indoors"},
-    {"data.batches", "drawing.outdoors", "drawing.placing", "labelling.alignment"},
+    {"data.batches", "predict_files", "drawing.outdoors", "drawing.placing", "labelling.alignment"},
     {"data.augmentation", "evaluation", "drawing.scenes", "labelling.sources", "labelling.teacher"},
     {"training", "drawing.sample", "labelling.labels"},
     {"tracking", "report", "predict"},

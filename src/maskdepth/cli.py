@@ -103,6 +103,47 @@ def results(
     say("all experiments as a table:                    dvc exp show --only-changed")
 
 
+@app.command(epilog="Example: [bold]maskdepth predict room.jpg visitor.jpg --out predictions[/bold]")
+def predict(
+    background: Annotated[Path, typer.Argument(help="The scene without the object: a picture, or a folder.")],
+    composite: Annotated[Path, typer.Argument(help="The scene with it: a picture, or a folder with equal names.")],
+    out: Annotated[Path, typer.Option(help="Folder for masks, depth maps and side-by-side pictures.")],
+    model: Annotated[Path, typer.Option(help="A trained network.")] = Path("models/model.safetensors"),
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability above which a pixel is object.")] = 0.5,
+    probability: Annotated[bool, typer.Option(help="Also write the mask before the threshold.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace results that are there.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
+) -> None:
+    """Predict mask and depth of pictures of any size, at their own size."""
+    from maskdepth import predict as prediction
+
+    prediction.predict(
+        background,
+        composite,
+        out,
+        model,
+        threshold=threshold,
+        probability=probability,
+        overwrite=overwrite,
+        strict=strict,
+    )
+
+
+@app.command(epilog="Example: [bold]maskdepth recipe mshilpaa[/bold]")
+def recipe(
+    name: Annotated[str | None, typer.Argument(help="A student's run; all are listed without it.")] = None,
+    params: Annotated[Path, typer.Option(help="The file to write.")] = Path("params.yaml"),
+) -> None:
+    """Write the settings of a student's run into params.yaml; comments stay."""
+    from maskdepth.recipes import describe_recipes, write_recipe
+
+    if name is None:
+        rows = describe_recipes()
+        show(list(rows[0]), [list(row.values()) for row in rows])
+    else:
+        write_recipe(name, params)
+
+
 @app.command("label-depth", epilog="Example: [bold]maskdepth label-depth pictures.csv --out depth[/bold]")
 def label_depth(
     pictures: Annotated[
