@@ -43,6 +43,36 @@ def sample(
     write_sample(folder, layout, seed, backgrounds, foregrounds, composites, size)
 
 
+@app.command(epilog="Example: [bold]maskdepth compose --foregrounds cutouts --backgrounds rooms --out data/raw[/bold]")
+def compose(
+    foregrounds: Annotated[Path, typer.Option(help="Folder of cut-outs: PNG pictures with alpha.")],
+    backgrounds: Annotated[Path, typer.Option(help="Folder of pictures of any size.")],
+    out: Annotated[Path, typer.Option(help="Folder for the archives.")],
+    depths: Annotated[Path | None, typer.Option(help="Folder of depth maps named as their backgrounds.")] = None,
+    layout: Annotated[str, typer.Option(help="How folders and files are named.")] = "sudhakarmlal",
+    size: Annotated[int, typer.Option(help="Height and width of the composites [px].")] = 160,
+    object_size: Annotated[float, typer.Option(help="Height of objects: up to 1 of the picture's, above [px].")] = 0.5,
+    placements: Annotated[int, typer.Option(min=1, help="Of each object on each background.")] = 20,
+    mirror: Annotated[str, typer.Option(help="Mirrored objects: none, same or independent places.")] = "independent",
+    rule: Annotated[str, typer.Option(help="Where objects go: uniform, or standing on the ground.")] = "uniform",
+    quality: Annotated[int, typer.Option(help="JPEG quality of composites, 1 to 100; 0 is PNG.")] = 60,
+    mask_quality: Annotated[int, typer.Option(help="Likewise of masks.")] = 60,
+    depth_quality: Annotated[int, typer.Option(help="Likewise of depth maps.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed composes the same bytes.")] = 0,
+) -> None:
+    """Paste cut-outs on backgrounds and write a data set; goes on where it was stopped."""
+    from maskdepth.composing.compose import compose as write_composition
+    from maskdepth.composing.composition import Composition
+    from maskdepth.data.shards import usable_cores
+
+    settings = Composition(
+        foregrounds=foregrounds, backgrounds=backgrounds, depths=depths, out=out, layout=layout, size=size,
+        object_size=object_size, placements=placements, mirror=mirror, rule=rule, quality=quality,
+        mask_quality=mask_quality, depth_quality=depth_quality, seed=seed,
+    )  # fmt: skip
+    write_composition(settings, usable_cores())
+
+
 @app.command(epilog="Example: [bold]maskdepth layouts data/raw[/bold]")
 def layouts(
     path: Annotated[Path | None, typer.Argument(help="A folder with archives or pictures, to be explained.")] = None,
@@ -115,9 +145,9 @@ def predict(
     strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
 ) -> None:
     """Predict mask and depth of pictures of any size, at their own size."""
-    from maskdepth import predict as prediction
+    from maskdepth.predict import predict as write_predictions
 
-    prediction.predict(
+    write_predictions(
         background,
         composite,
         out,
@@ -157,10 +187,10 @@ def label_depth(
     allow_noncommercial: Annotated[bool, typer.Option(help="Also use weights that forbid commercial use.")] = False,
 ) -> None:
     """Make depth maps with a pretrained network; goes on where it was stopped."""
-    from maskdepth.labelling import labels
+    from maskdepth.labelling.labels import label_depth as write_labels
     from maskdepth.runtime import choose_device
 
-    labels.label_depth(pictures, out, checkpoint, batch_size, allow_noncommercial, choose_device())
+    write_labels(pictures, out, checkpoint, batch_size, allow_noncommercial, choose_device())
 
 
 @app.command()

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from maskdepth.data.layout_writer import WRITTEN_LAYOUTS, Totals
 from maskdepth.data.layouts import IDS, NAME_COLUMNS, read_layouts
-from maskdepth.drawing.sample import SAMPLE_LAYOUTS, Totals, plan_samples, write_sample
+from maskdepth.drawing.sample import plan_samples, write_sample
 
 COUNTS = Totals(background=4, foreground=5, number=12)
 SIZE = 32
@@ -59,7 +60,7 @@ def decode(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content))).astype(int)
 
 
-@pytest.mark.parametrize("layout", SAMPLE_LAYOUTS)
+@pytest.mark.parametrize("layout", WRITTEN_LAYOUTS)
 def test_names_say_what_the_plan_says_and_nothing_is_missing(tmp_path: Path, layout: str) -> None:
     contents = write(tmp_path / "raw", layout)
     members = recognised(layout, contents)
@@ -69,7 +70,7 @@ def test_names_say_what_the_plan_says_and_nothing_is_missing(tmp_path: Path, lay
     composites = members[members["kind"] == "composite"]
     ids = known.resolve(known.mappings[0], composites, labels)
     found = sorted(map(tuple, ids[list(IDS)].astype(int).to_numpy().tolist()))
-    plan = plan_samples(COUNTS, seed=0, mirrors=SAMPLE_LAYOUTS[layout].mirrors)
+    plan = plan_samples(COUNTS, seed=0, mirrors=WRITTEN_LAYOUTS[layout].mirrors)
     assert found == sorted((one.foreground, one.background, one.flip, one.placement) for one in plan)
     assert Counter(members["kind"])["mask"] == Counter(members["kind"])["depth"] == COUNTS.number
     numbers = members.groupby("kind")[["background", "foreground"]].agg(lambda column: set(column) - {""})
@@ -172,6 +173,12 @@ def test_failed_run_leaves_nothing(tmp_path: Path) -> None:
         ("mshilpaa", (1, 101, 1), 32, "number of foregrounds is 101; the layouts have at most 100"),
         ("mshilpaa", (1, 1, 41), 32, "41 composites are more than the 40 that 1 objects on 1 backgrounds can make"),
         ("sumankanukollu", (1, 1, 21), 32, "21 composites are more than the 20"),
+        (
+            "sajnanshetty",
+            (101, 1, 1),
+            32,
+            "number of backgrounds is 101; the running numbers of this layout tell 100 apart",
+        ),
         ("mshilpaa", (1, 1, 1), 31, "size is 31 px; expected 32 or more"),
     ],
 )

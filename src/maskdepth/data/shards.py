@@ -9,19 +9,14 @@ import fcntl
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +31,7 @@ from maskdepth.data.pictures import Near, decode_picture
 from maskdepth.data.tables import write_table
 from maskdepth.data.zips import Member, RefusedError
 from maskdepth.params import DataParams
+from maskdepth.worker_pool import map_in_order, open_pool
 
 UNKNOWN = "unknown"
 
@@ -45,6 +41,7 @@ _CODE = ("archives", "arrays", "layouts", "pictures", "shards", "zips")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # Enough work to be worth a message between processes, little enough for smooth progress.
 _CHUNK = 64
+_CHUNKS_PER_WORKER = 4  # under way at a time
 # Starting processes takes about as long as decoding this many pictures.
 _FEW_PICTURES = 1000
 _READ_BYTES = 2**20
@@ -102,7 +99,6 @@ class _Chunk(NamedTuple):
 
 
 # `map` or a pool's: runs the chunks and gives the outcomes in order.
-_Run = Callable[[Callable[[_Chunk], list[_Outcome]], Iterator[_Chunk]], Iterable[list[_Outcome]]]
 
 
 def plan_shard(archive: Archive, members: list[Member], layout: Layout, params: DataParams) -> ShardPlan:
@@ -190,22 +186,13 @@ def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> 
         MemoryError: A worker was killed.
     """
     _check_space(arrays_dir, sum(map(_num_bytes, plans)))
-    if workers == 1 or sum(plan.num_pictures for plan in plans) <= _FEW_PICTURES:
+    is_little = sum(plan.num_pictures for plan in plans) <= _FEW_PICTURES
+    with open_pool(1 if is_little else workers) as pool:
         for plan in plans:
-            yield from _write_shard(arrays_dir, plan, map)
-        return
-    # Started afresh, and not forked, so that threads of this process cannot leave a lock behind in a worker.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
-    try:
-        for plan in plans:
-            yield from _write_shard(arrays_dir, plan, pool.map)
-    except BrokenProcessPool as error:
-        raise MemoryError("a decoding process was killed, most likely for lack of memory; run again") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+            yield from _write_shard(arrays_dir, plan, pool, ahead=_CHUNKS_PER_WORKER * workers)
 
 
-def _write_shard(arrays_dir: Path, plan: ShardPlan, run: _Run) -> Iterator[None]:
+def _write_shard(arrays_dir: Path, plan: ShardPlan, pool: ProcessPoolExecutor | None, ahead: int) -> Iterator[None]:
     folder = arrays_dir / plan.archive.shard
     staging = arrays_dir / f"{_PARTIAL}{plan.archive.shard}"
     shutil.rmtree(staging, ignore_errors=True)
@@ -213,7 +200,7 @@ def _write_shard(arrays_dir: Path, plan: ShardPlan, run: _Run) -> Iterator[None]
     for kind in plan.counts:
         np.lib.format.open_memmap(staging / f"{kind}.npy", "w+", np.uint8, _shape(plan, kind))
     outcomes = []
-    for chunk_outcomes in run(_decode_chunk, _chunks(plan, staging)):
+    for chunk_outcomes in map_in_order(pool, _decode_chunk, _chunks(plan, staging), ahead):
         outcomes += chunk_outcomes
         yield from [None] * len(chunk_outcomes)
     table = _add_outcomes(plan.table, outcomes)
@@ -245,18 +232,6 @@ def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
                 arrays[kind][row] = picture.pixels
                 outcomes.append(_Outcome(str(picture.width), str(picture.height), "", ""))
     return outcomes
-
-
-def _prepare_worker() -> None:
-    """Leave Ctrl-C to the parent, and die with it even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        wait([parent.sentinel])
-    os._exit(1)
 
 
 def _add_outcomes(table: pd.DataFrame, outcomes: Sequence[_Outcome]) -> pd.DataFrame:
