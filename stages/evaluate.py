@@ -12,7 +12,7 @@ from maskdepth.checkpoint import load_network
 from maskdepth.console import run, say, track
 from maskdepth.data.arrays import read_arrays
 from maskdepth.data.batches import Batches
-from maskdepth.data.samples import MIXED, TEST, TRAIN, VAL, read_samples
+from maskdepth.data.samples import MIXED, ROWS, TEST, TRAIN, VAL, read_samples
 from maskdepth.evaluation import (
     Predictor,
     assign_cells,
@@ -24,6 +24,7 @@ from maskdepth.evaluation import (
     mean_depth_map,
     mean_loss,
     pick_samples,
+    pooled_iou,
     summarise,
 )
 from maskdepth.journal import open_journal
@@ -63,6 +64,7 @@ def main(
         summary = summarise(trained_table, untrained_table, settings.resamples, settings.seed)
         numbers = headline_numbers(summary) | {
             "loss": mean_loss(network, batches[TEST].in_order(), build_criterion(params.loss)),
+            "mask_iou_pooled": pooled_iou(trained_table[trained_table["split"] == TEST]),
             "threshold_tuned": thresholds[1],
             "num_samples": len(rows[TEST]),
         }
@@ -93,8 +95,7 @@ def measure(
 def write_reports(reports: Path, samples: pd.DataFrame, summary: pd.DataFrame) -> None:
     """Write one row per sample, and one row per metric with its interval."""
     reports.mkdir(parents=True, exist_ok=True)
-    rows = [name for name in samples if name.endswith("_row")]
-    samples.drop(columns=rows).to_csv(reports / "samples.csv", index=False, float_format="%.6g")
+    samples.drop(columns=ROWS).to_csv(reports / "samples.csv", index=False, float_format="%.6g")
     summary.to_csv(reports / "intervals.csv", index=False, float_format="%.6g")
 
 

@@ -20,6 +20,7 @@ from maskdepth.evaluation import (
     intervals,
     mean_depth_map,
     pick_samples,
+    pooled_iou,
     summarise,
 )
 from maskdepth.models.prediction import Prediction
@@ -156,6 +157,11 @@ def test_the_summary_holds_test_baseline_cells_and_sizes():
     mixed = trained[trained["cell"] == "seen_background_unseen_object"]
     assert numbers["seen_background_unseen_object_depth_ssim"] == pytest.approx(mixed["depth_ssim"].mean())
     assert numbers["small_mask_iou"] == pytest.approx(test["mask_iou"].mean())
+
+
+def test_pooled_iou_counts_pixels_and_the_mean_counts_samples():
+    samples = pd.DataFrame({"mask_intersection": [90, 0], "mask_union": [100, 10]})
+    assert pooled_iou(samples) == 90 / 110
 
 
 def test_cells_say_what_training_saw():

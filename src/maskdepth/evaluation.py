@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from maskdepth.data.batches import Batch
+from maskdepth.data.samples import IDS, ROWS
 from maskdepth.metrics import image_metrics
 from maskdepth.models.prediction import Prediction
 
@@ -24,6 +25,9 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
 
 # The metrics that get intervals, baselines and a number per cell: each target's usual ones.
 HEADLINE = ("mask_iou", "mask_boundary_iou", "depth_ssim", "depth_rmse", "depth_abs_rel", "depth_delta1")
+
+# Pixel counts, of which the means say nothing.
+_COUNTS = ("mask_intersection", "mask_union")
 
 # Smallest difference of composite and background that counts as object, [0, 1]: 23 of 255 grey levels, above the
 # noise of JPEG at the qualities in use and below the contrast of most objects.
@@ -201,6 +205,11 @@ def _draw_counts(random: np.random.Generator, num_groups: int, resamples: int) -
     return random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=resamples).astype(float)
 
 
+def pooled_iou(samples: pd.DataFrame) -> float:
+    """Give the IoU of all pixels of all samples together: unlike the mean over samples it favours large objects."""
+    return float(samples["mask_intersection"].sum() / max(samples["mask_union"].sum(), 1))
+
+
 def assign_cells(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
     """Say for every held-out sample whether training saw its background and its object.
 
@@ -234,8 +243,7 @@ def summarise(trained: pd.DataFrame, untrained: pd.DataFrame, resamples: int, se
         Rows of `predictor` (network, baseline), `samples` (test, a cell, or a size), `metric`, `mean`, `low`, `high`.
     """
     test = trained[trained["split"] == "test"]
-    described = ("foreground", "background", "flip", "placement")
-    every = [name for name in test.select_dtypes("number") if name not in described]
+    every = [name for name in test.select_dtypes("number") if name not in (*IDS, *ROWS, *_COUNTS)]
     parts = {("network", "test"): intervals(test, every, resamples, seed)}
     headline = list(HEADLINE)
     parts["baseline", "test"] = intervals(untrained[untrained["split"] == "test"], headline, resamples, seed)
