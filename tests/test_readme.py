@@ -1,5 +1,6 @@
 """The README tells the truth: its commands exist, its settings are valid, its tree is the tree."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.main import get_command
 from maskdepth.cli import app
 from maskdepth.data.layouts import layout_from_patterns
 from maskdepth.losses import build_criterion
+from maskdepth.models.catalogue import describe_models
 from maskdepth.params import LossParams, Params
 
 ROOT = Path(__file__).parent.parent
@@ -71,6 +73,26 @@ def test_the_layout_of_ones_own_is_valid():
     recognised = layout.recognise("mine/pictures/3_17_2.jpg")
     assert recognised is not None
     assert recognised.kind == "composite"
+
+
+@pytest.mark.parametrize(
+    ("title", "metric", "baseline"),
+    [
+        ("mask IoU", "mask_iou", "diff_mask_iou"),
+        ("mask boundary IoU", "mask_boundary_iou", "diff_mask_boundary_iou"),
+        ("depth SSIM", "depth_ssim", "mean_map_depth_ssim"),
+        ("depth RMSE", "depth_rmse", "mean_map_depth_rmse"),
+    ],
+)
+def test_the_results_are_those_of_the_recorded_run(title, metric, baseline):
+    numbers = json.loads((ROOT / "docs" / "sample_results.json").read_text())
+    shown = [f"{numbers[name]:.3f}" for name in (metric, f"{metric}_low", f"{metric}_high", baseline)]
+    assert "| {} | {} | {} .. {} | {} |".format(title, *shown) in README
+
+
+@pytest.mark.parametrize(("name", "parameters"), re.findall(r"`([a-z0-9-]+)` \(([\d,]+)", README))
+def test_parameter_counts_are_those_of_the_networks(name, parameters):
+    assert {row["name"]: row["parameters"] for row in describe_models()}[name] == parameters
 
 
 def test_the_tree_is_the_tree():

@@ -1,5 +1,6 @@
 """Who a run is: its name and tags from DVC's environment, git, the losses, and the hashes of its data."""
 
+import getpass
 import json
 import os
 import subprocess
@@ -37,7 +38,10 @@ def workspace_tags() -> dict[str, str]:
     here = Path.cwd().as_posix()
     kind = "temp" if "/.dvc/tmp/exps/standalone/" in here else "queue" if "/.dvc/tmp/exps/" in here else "workspace"
     return {
+        "mlflow.source.name": "dvc exp run" if experiment_name() else "dvc repro",
+        "mlflow.source.type": "PROJECT",
         "mlflow.source.git.commit": _git("rev-parse", "HEAD"),
+        "mlflow.user": getpass.getuser(),
         "dvc.exp.name": experiment_name(),
         "dvc.exp.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "dvc.workspace": kind,

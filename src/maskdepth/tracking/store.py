@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 EXPERIMENT = "maskdepth"
 DATA_EXPERIMENT = "maskdepth-data"
 
+# Without it the web interface shows runs of networks as if they were of language models.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
 _SQLITE = "sqlite:///"
 _LOCK_SECONDS = 60.0
 _LONGEST_REASON = 300
@@ -166,7 +169,7 @@ def _make_experiment(store: Store, client: "MlflowClient", name: str) -> str:
     if experiment is None:
         # A server decides itself where artifacts go.
         location = str(store.root / "mlartifacts" / name) if store.database else None
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)
