@@ -1,0 +1,90 @@
+"""The main job on real photographs, in two of the students' layouts; their folder is named by MASKDEPTH_REAL_DATA."""
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1200)]
+
+ROOT = Path(__file__).parent.parent
+FOLDER = os.environ.get("MASKDEPTH_REAL_DATA", "")
+
+
+@pytest.fixture
+def real_data() -> Path:
+    if not FOLDER:
+        pytest.skip("MASKDEPTH_REAL_DATA is not set: it names the folder with the real photographs")
+    assert Path(FOLDER).is_dir(), f"MASKDEPTH_REAL_DATA={FOLDER} is no folder"
+    return Path(FOLDER)
+
+
+class Workspace:
+    """A folder in which single stages run on one of the real data sets."""
+
+    def __init__(self, path: Path, raw: Path) -> None:
+        self.path = path
+        (path / ".dvc").mkdir(parents=True)
+        shutil.copytree(raw, path / "raw")
+        settings = (ROOT / "params.yaml").read_text()
+        (path / "params.yaml").write_text(settings.replace("epochs: 8", "epochs: 1").replace("size: 64", "size: 32"))
+
+    def run(self, stage: str, *, fails: bool = False, **paths: str) -> str:
+        command = [sys.executable, "-m", f"stages.{stage}", "--journal", f"journals/{stage}.jsonl"]
+        command += [part for name, path in paths.items() for part in (f"--{name}", path)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "DVC_ROOT": str(self.path)}
+        done = subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode != 0) == fails, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    def prepare(self) -> tuple[str, str]:
+        """Run unzip and index; return what they said."""
+        unzip = self.run("unzip", raw="raw", arrays="arrays")
+        return unzip, self.run("index", arrays="arrays", index="index.csv", rejected="rejected.csv")
+
+
+def test_the_first_layout_gives_all_samples(real_data, tmp_path):
+    unzip, index = Workspace(tmp_path, real_data / "layout1_sudhakarmlal").prepare()
+    assert "layout sudhakarmlal" in unzip
+    assert "index: 8,806 samples from 4 archives, 0 rejected; pairing fits 100.0 % (explicit ids)" in index
+
+
+def test_the_second_layout_runs_to_the_end(real_data, tmp_path):
+    work = Workspace(tmp_path, real_data / "layout2_mshilpaa")
+    _, index = work.prepare()
+    assert "index: 1,000 samples from 2 archives, 0 rejected; pairing fits 100.0 % (labels ids)" in index
+    work.run("stats", arrays="arrays", index="index.csv", moments="stats.csv", summary="stats.json")
+    work.run("split", index="index.csv", split="split.csv")
+    tables = {"arrays": "arrays", "index": "index.csv", "split": "split.csv", "models": "models"}
+    work.run("train", **tables, stats="stats.csv", metrics="metrics/train.json", plots="plots")
+    work.run("evaluate", **tables, metrics="metrics/test.json", reports="reports")
+    numbers = json.loads((tmp_path / "metrics" / "test.json").read_text())
+    assert 0 < numbers["mask_iou"] < 1
+    assert numbers["num_samples"] == (pd.read_csv(tmp_path / "split.csv")["split"] == "test").sum()
+
+
+def test_a_wrong_labels_file_is_found_out(real_data, tmp_path):
+    raw = tmp_path / "raw"
+    shutil.copytree(real_data / "layout2_mshilpaa", raw)
+    rows = [line.split("\t") for line in (raw / "labels.txt").read_text().splitlines()]
+    backgrounds = [row[0] for row in rows]
+    random.Random(0).shuffle(backgrounds)
+    (raw / "labels.txt").chmod(0o644)
+    (raw / "labels.txt").write_text(
+        "".join("\t".join([b, *row[1:]]) + "\n" for b, row in zip(backgrounds, rows, strict=True))
+    )
+    work = Workspace(tmp_path / "work", raw)
+    work.run("unzip", raw="raw", arrays="arrays")
+    said = work.run("index", fails=True, arrays="arrays", index="index.csv", rejected="rejected.csv")
+    share = re.search(r"by mapping 'labels' (\d+\.\d) %", said)
+    assert share, said
+    assert float(share[1]) < 30
+    assert "at least 90 % must fit" in said
