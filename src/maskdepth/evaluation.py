@@ -62,10 +62,11 @@ def evaluate_samples(
         parts.append(measured)
     assert parts, "there is nothing to evaluate"
     table = pd.DataFrame({name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]})
-    wrong = ~np.isfinite(table.to_numpy())
+    values = table.to_numpy(float)
+    wrong = ~np.isfinite(values)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        raise FloatingPointError(f"{table.columns[column]} of sample number {row} is {table.iat[row, column]}")
+        raise FloatingPointError(f"{table.columns[column]} of sample number {row} is {values[row, column]}")
     return table
 
 
@@ -182,7 +183,8 @@ def intervals(samples: pd.DataFrame, metrics: list[str], resamples: int, seed: i
         """Sum `values` (N,) in every resample: (R,)."""
         cells = np.zeros((num_backgrounds, num_foregrounds))
         np.add.at(cells, (background, foreground), values)
-        return ((background_weights @ cells) * foreground_weights).sum(1)
+        sums: NDArray[np.float64] = ((background_weights @ cells) * foreground_weights).sum(1)
+        return sums
 
     counts = weighed(np.ones(len(samples)))
     drawn = counts > 0  # a sparse table can miss every drawn pair
@@ -243,7 +245,7 @@ def summarise(trained: pd.DataFrame, untrained: pd.DataFrame, resamples: int, se
         Rows of `predictor` (network, baseline), `samples` (test, a cell, or a size), `metric`, `mean`, `low`, `high`.
     """
     test = trained[trained["split"] == "test"]
-    every = [name for name in test.select_dtypes("number") if name not in (*IDS, *ROWS, *_COUNTS)]
+    every = [str(name) for name in test.select_dtypes("number") if name not in (*IDS, *ROWS, *_COUNTS)]
     parts = {("network", "test"): intervals(test, every, resamples, seed)}
     headline = list(HEADLINE)
     parts["baseline", "test"] = intervals(untrained[untrained["split"] == "test"], headline, resamples, seed)
@@ -262,17 +264,16 @@ def headline_numbers(summary: pd.DataFrame) -> dict[str, float]:
         `diff_mask_*` and `mean_map_depth_*` for the baseline; `<cell>_<metric>` and `<size>_mask_iou`.
     """
     numbers: dict[str, float] = {}
-    for row in summary.itertuples():
-        target = "diff" if row.metric.startswith("mask") else "mean_map"
-        if row.predictor == "baseline":
-            numbers[f"{target}_{row.metric}"] = row.mean
-        elif row.samples != "test":
-            if row.metric in ("mask_iou", "depth_ssim"):
-                numbers[f"{row.samples}_{row.metric}"] = row.mean
-        else:
-            numbers[row.metric] = row.mean
-            if row.metric in HEADLINE:
-                numbers |= {f"{row.metric}_low": row.low, f"{row.metric}_high": row.high}
+    for row in summary.to_dict("records"):
+        metric, mean = str(row["metric"]), float(row["mean"])
+        if row["predictor"] == "baseline":
+            numbers[f"{'diff' if metric.startswith('mask') else 'mean_map'}_{metric}"] = mean
+        elif row["samples"] == "test":
+            numbers[metric] = mean
+            if metric in HEADLINE:
+                numbers |= {f"{metric}_low": float(row["low"]), f"{metric}_high": float(row["high"])}
+        elif metric in ("mask_iou", "depth_ssim"):
+            numbers[f"{row['samples']}_{metric}"] = mean
     return numbers
 
 

@@ -107,7 +107,7 @@ def _figure(size: tuple[float, float]) -> "Figure":
 def _legend(figure: "Figure", colours: dict[str, tuple[int, int, int]]) -> None:
     from matplotlib.patches import Patch
 
-    patches = [Patch(color=np.array(colour) / 255, label=name) for name, colour in colours.items()]
+    patches = [Patch(color=f"#{bytes(colour).hex()}", label=name) for name, colour in colours.items()]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8, frameon=False)
 
 
