@@ -1,0 +1,120 @@
+"""The command line: every command explains itself, does what it says, and ends a mistake in one line."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from maskdepth.checkpoint import save_network
+from maskdepth.cli import app, main
+from maskdepth.models.catalogue import MODELS, build_network
+from maskdepth.models.network import NetworkSpec, Normalisation
+from maskdepth.params import load_params
+
+ROOT = Path(__file__).parent.parent
+HALF = (0.5, 0.5, 0.5)
+
+COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exception is None, result.output
+    return result.output
+
+
+def fail(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
+    """Run the whole program, as a shell does; return its exit code and what it wrote on stderr."""
+    monkeypatch.setattr(sys, "argv", ["maskdepth", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return int(stopped.value.code or 0), capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    assert "Usage" in run(command, "--help")
+
+
+def test_the_sample_is_drawn_and_its_layout_explained(tmp_path):
+    raw = str(tmp_path / "raw")
+    run("sample", raw, "--backgrounds", "3", "--foregrounds", "2", "--composites", "6", "--size", "48")
+    explained = run("layouts", raw)
+    assert "sudhakarmlal" in explained
+    assert "composite" in explained
+
+
+def test_a_full_folder_is_not_drawn_over(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.zip").touch()
+    code, said = fail(monkeypatch, capsys, "sample", str(tmp_path))
+    assert code == 2
+    assert "is not empty" in said
+
+
+def test_networks_layouts_losses_and_recipes_are_listed():
+    assert all(name in run("models") for name in MODELS)
+    assert "sumankanukollu" in run("layouts")
+    assert "lovasz" in run("losses")
+    assert "mshilpaa" in run("recipe")
+
+
+def test_a_recipe_is_written(tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    run("recipe", "mshilpaa", "--params", str(tmp_path / "params.yaml"))
+    assert load_params(tmp_path / "params.yaml").model.name == "mshilpaa"
+
+
+def test_results_stand_beside_what_learned_nothing(tmp_path):
+    numbers = {"mask_iou": 0.9, "mask_iou_low": 0.8, "mask_iou_high": 0.95, "diff_mask_iou": 0.7}
+    (tmp_path / "test.json").write_text(json.dumps(numbers))
+    lines = [line.split() for line in run("results", str(tmp_path)).splitlines()]
+    assert ["mask_iou", "0.900", "0.800", "..", "0.950", "0.700"] in lines
+
+
+def test_results_that_are_not_there_say_what_makes_them(tmp_path, monkeypatch, capsys):
+    code, said = fail(monkeypatch, capsys, "results", str(tmp_path))
+    assert code == 2
+    assert said.startswith("error: ")
+    assert "`dvc repro` writes it" in said
+
+
+def test_a_pair_is_predicted_at_its_own_size(tmp_path):
+    torch.manual_seed(0)
+    spec = NetworkSpec("dsunet", "background+composite", Normalisation(HALF, HALF, HALF, HALF), 32)
+    save_network(build_network(spec), tmp_path / "model.safetensors")
+    for name in ("room.png", "visitor.png"):
+        Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / name)
+    pair = [str(tmp_path / "room.png"), str(tmp_path / "visitor.png")]
+    run("predict", *pair, "--out", str(tmp_path / "out"), "--model", str(tmp_path / "model.safetensors"))
+    with Image.open(tmp_path / "out" / "visitor_mask.png") as mask:
+        assert mask.size == (60, 40)
+
+
+def test_composing_without_cutouts_is_refused(tmp_path, monkeypatch, capsys):
+    folders = ["--foregrounds", str(tmp_path / "none"), "--backgrounds", str(tmp_path), "--out", str(tmp_path / "out")]
+    code, said = fail(monkeypatch, capsys, "compose", *folders)
+    assert code == 2
+    assert "none" in said
+
+
+def test_outside_a_repository_the_doctor_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    code, said = fail(monkeypatch, capsys, "doctor")
+    assert code == 2
+    assert "no .dvc folder" in said
+
+
+def test_the_doctor_finds_missing_data(tmp_path, monkeypatch):
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 2
+    assert "maskdepth sample data/raw" in result.output
