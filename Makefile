@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # DVC starts the stages as `python`, which has to be the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-.PHONY: help setup repro test test-all lint format check bench audit
+.PHONY: help setup repro test test-slow test-all lint format check bench audit
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -25,13 +25,13 @@ repro: setup  ## the main job: sample data if data/raw is empty, the pipeline, a
 	dvc repro
 	@maskdepth results
 
-test: setup  ## lint and the quick tests
-	ruff check . && ruff format --check . && mypy
-	pytest --quiet
+test: setup  ## the quick tests with their coverage
+	pytest --quiet --cov --cov-report=term:skip-covered
 
-test-all: setup  ## every test this machine can run, and the coverage
-	ruff check . && ruff format --check . && mypy
-	pytest --quiet -m "not gpu" --cov --cov-report=term:skip-covered
+test-slow: setup  ## the tests that take minutes: real pipelines, kills, and the real photographs where they are
+	pytest --quiet -m "(slow or realdata) and not gpu"
+
+test-all: test test-slow  ## every test that this machine can run
 
 lint: setup  ## ruff and mypy
 	ruff check . && ruff format --check . && mypy
@@ -39,7 +39,7 @@ lint: setup  ## ruff and mypy
 format: setup  ## format, and mend what is safe to mend
 	ruff format . && ruff check --fix .
 
-check: test  ## lint + test
+check: lint test  ## lint + test
 
 bench: setup  ## every benchmark: a table, then one JSON line
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; python $$script || exit 1; done
