@@ -70,7 +70,7 @@ def main(
         }
         write_reports(reports, trained_table, summary)
         score = (trained_table["mask_iou"] + trained_table["depth_ssim"]) / 2
-        for kind, positions in pick_samples(score, settings.pictures).items():
+        for kind, positions in pick_samples(score, held_out["background"], settings.pictures).items():
             drawn = describe_samples(network, Batches(pictures, held_out.iloc[positions], len(positions), device))
             draw_samples(drawn, settings.threshold, reports / "pictures" / f"{kind}.png")
             log.artifact(reports / "pictures" / f"{kind}.png", "pictures")

@@ -176,4 +176,10 @@ def test_sizes_are_terciles():
 
 
 def test_few_samples_are_picked_once_each():
-    assert pick_samples(pd.Series([0.2, 0.4]), 5) == {"best": [1, 0], "median": [1, 0], "worst": [0, 1]}
+    picked = pick_samples(pd.Series([0.2, 0.4, 0.9]), pd.Series([1, 1, 1]), 5)
+    assert picked == {"best": [2, 1, 0], "median": [1, 0, 2], "worst": [0, 1, 2]}
+
+
+def test_pictures_show_different_backgrounds_first():
+    scores, backgrounds = pd.Series([0.9, 0.8, 0.7, 0.1]), pd.Series(["a", "a", "b", "b"])
+    assert pick_samples(scores, backgrounds, 2) == {"best": [0, 2], "median": [1, 2], "worst": [3, 1]}

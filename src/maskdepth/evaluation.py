@@ -277,17 +277,22 @@ def headline_numbers(summary: pd.DataFrame) -> dict[str, float]:
     return numbers
 
 
-def pick_samples(scores: pd.Series, count: int) -> dict[str, list[int]]:
-    """Choose positions of the best, the median and the worst samples.
+def pick_samples(scores: pd.Series, backgrounds: pd.Series, count: int) -> dict[str, list[int]]:
+    """Choose positions of the best, the middle and the worst samples, of different backgrounds as far as there are.
 
-    >>> pick_samples(pd.Series([0.1, 0.9, 0.5, 0.7, 0.3]), 1)
-    {'best': [1], 'median': [2], 'worst': [0]}
+    Samples of one background share most of their depth error: without that they would all show the same scene.
+
+    >>> pick_samples(pd.Series([0.1, 0.2, 0.9, 0.5, 0.8]), pd.Series([1, 1, 2, 1, 2]), 2)
+    {'best': [2, 3], 'median': [3, 4], 'worst': [0, 4]}
     """
-    order = np.argsort(-scores.to_numpy(), kind="stable")
-    count = min(count, len(order))
-    middle = (len(order) - count) // 2
-    return {
-        "best": order[:count].tolist(),
-        "median": order[middle : middle + count].tolist(),
-        "worst": order[::-1][:count].tolist(),
-    }
+    ranks = {"best": -scores, "median": (scores - scores.median()).abs(), "worst": scores}
+    return {kind: _first_of_each(rank, backgrounds, count) for kind, rank in ranks.items()}
+
+
+def _first_of_each(rank: pd.Series, groups: pd.Series, count: int) -> list[int]:
+    """Give the positions of the smallest ranks, the first of every group before any second."""
+    order = np.argsort(rank.to_numpy(), kind="stable")
+    ordered = pd.Series(groups.to_numpy()[order])
+    repeats = ordered.groupby(ordered).cumcount().to_numpy()
+    chosen: list[int] = order[np.argsort(repeats, kind="stable")][:count].tolist()
+    return chosen
