@@ -30,6 +30,7 @@ class DataParams(_Section):
     layout: str | dict[str, str | list[str]]
     image_size: Annotated[int, Field(ge=8, le=4096)]
     depth_near: Literal["dark", "bright"]
+    depth_frame: Literal["refuse", "crop", "keep"]
     max_rejected: Annotated[float, Field(ge=0, le=1)]
 
 

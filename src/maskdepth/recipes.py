@@ -53,7 +53,7 @@ def _settings(
     """
     val, test = held_out
     sections: dict[str, dict[str, Any]] = {
-        "data": {"image_size": image_size, "depth_near": "dark"},
+        "data": {"image_size": image_size, "depth_near": "dark", "depth_frame": "crop"},
         "split": {"by": "sample", "val": val, "test": test},
         "model": {"name": model, "inputs": "auto"},
         "loss": {"mask_weight": 1.0, "depth_weight": 1.0} | loss,
@@ -125,8 +125,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "corrected: skips are added out of place; added in place they break the backward pass.",
                 "differs: all archives are trained on together; the project went archive by archive, 5 or 10 epochs "
                 "of 7,000 pictures each, with a new split every time.",
-                "differs: its depth pictures are colour-mapped within a white frame and are refused here; "
-                "`maskdepth label-depth` makes others.",
+                "corrected: its depth pictures are colour-mapped within a white frame, out of register with their "
+                "composites; they are cropped and turned back to levels (data.depth_frame: keep trains on the pages).",
                 "differs: its pictures were not normalised.",
                 _DECAY_NOTE,
             ),

@@ -23,7 +23,7 @@ def write_shard(folder: Path, first: int, num_composites: int, **changes: object
     (folder / MEMBERS_FILE).write_text("\n".join([",".join(MEMBER_COLUMNS), *lines, ""]))
     (folder / LABELS_FILE).write_text(f"background,foreground,composite,mask,depth\nbg1,fg1,c{first},m,d\n")
     card = {"archive": f"{folder.name}.zip", "layout": "mshilpaa", "definition": MSHILPAA, "image_size": SIZE}
-    card |= {"depth_near": "dark", "counts": {"composite": num_composites}, **changes}
+    card |= {"depth_near": "dark", "depth_frame": "refuse", "counts": {"composite": num_composites}, **changes}
     (folder / CARD_FILE).write_text(json.dumps(card))
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image, ImageFile
+from plotted import draw_levels, plot_small_page, plot_wide_page
 
-from maskdepth.data.pictures import MAX_PIXELS, decode_picture
+from maskdepth.data.pictures import MAX_PIXELS, Frame, Picture, decode_picture
 from maskdepth.data.zips import RefusedError
 
 SIZE = 8
@@ -25,8 +26,8 @@ def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     return data.getvalue()
 
 
-def decode(data: bytes, kind: str = "composite") -> npt.NDArray[np.uint8]:
-    return decode_picture(data, kind, SIZE, "dark").pixels
+def decode(data: bytes, kind: str = "composite", side: int = SIZE) -> npt.NDArray[np.uint8]:
+    return decode_picture(data, kind, side, "dark").pixels
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -117,6 +118,57 @@ def test_a_depth_picture_in_false_colours_is_refused() -> None:
         RefusedError, match=r"channels differ by up to 255 .* a depth has one value .* without a colour"
     ):
         decode(encode(Image.fromarray(COLOUR)), "depth")
+
+
+def decode_page(data: bytes, depth_frame: Frame, side: int = 16) -> Picture:
+    return decode_picture(data, "depth", side, "dark", depth_frame)
+
+
+PAGES = {"small": plot_small_page(draw_levels(112)), "wide": plot_wide_page(draw_levels(80))}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+def test_a_drawing_on_a_white_page_is_refused_unless_asked_for(page: bytes) -> None:
+    with pytest.raises(RefusedError, match=r"a drawing on a white page, .*; set data\.depth_frame to crop"):
+        decode_page(page, "refuse")
+    with pytest.raises(RefusedError, match="on a white page"):
+        decode_picture(page, "depth", 16, "dark")
+    assert decode_picture(page, "composite", 16, "dark").pixels.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(("name", "side"), [("small", 172), ("wide", 221)])
+def test_a_cropped_page_is_the_depth_map_that_was_drawn(name: str, side: int) -> None:
+    picture = decode_page(PAGES[name], "crop")
+    truth = np.asarray(Image.fromarray(draw_levels(224)).resize((16, 16), Image.Resampling.BILINEAR), int)
+    assert (picture.width, picture.height) == (side, side)
+    assert np.abs(picture.pixels.astype(int) - truth).mean() < 5
+    turned = decode_picture(PAGES[name], "depth", 16, "bright", "crop").pixels
+    assert np.array_equal(turned, 255 - picture.pixels)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_kept_page_is_what_its_makers_trained_on(name: str) -> None:
+    image = Image.open(io.BytesIO(PAGES[name]))
+    picture = decode_page(PAGES[name], "keep")
+    assert (picture.width, picture.height) == image.size
+    assert np.array_equal(picture.pixels, decode(encode(image.convert("L")), "composite", 16)[..., 0])
+    assert (picture.pixels[0] > 250).all()
+
+
+def test_a_grey_page_is_cropped_and_other_colours_are_refused() -> None:
+    grey = encode(Image.open(io.BytesIO(PAGES["small"])).convert("L"), "JPEG")
+    levels = decode_page(grey, "crop").pixels.astype(int)
+    assert levels.max() < 225
+    assert np.corrcoef(levels.ravel(), decode_page(PAGES["small"], "crop").pixels.ravel())[0, 1] > 0.98
+    with pytest.raises(RefusedError, match="without a colour map"):
+        decode_page(plot_wide_page(draw_levels(80), colour_map="jet"), "crop")
+
+
+@pytest.mark.parametrize("depth_frame", ["refuse", "crop", "keep"])
+def test_what_has_no_frame_does_not_depend_on_the_setting(depth_frame: Frame) -> None:
+    assert np.array_equal(decode_page(encode(Image.fromarray(RAMP)), depth_frame, SIZE).pixels, RAMP)
+    with pytest.raises(RefusedError, match="without a colour map"):
+        decode_page(encode(Image.fromarray(COLOUR)), depth_frame)
 
 
 def test_grey_stored_as_colour_jpeg_is_still_grey() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from plotted import draw_levels, plot_small_page
 from toy import OBJECT_DEPTH, TOY_SIZE, ToyWorld, draw_background, encode_png, write_toy_archive, write_zip
 
 from maskdepth.data import shards
@@ -22,7 +23,7 @@ from maskdepth.data.zips import RefusedError
 from maskdepth.params import DataParams
 
 SUDHAKARMLAL = read_layouts()["sudhakarmlal"]
-PARAMS = DataParams(layout="auto", image_size=TOY_SIZE, depth_near="dark", max_rejected=0.0)
+PARAMS = DataParams(layout="auto", image_size=TOY_SIZE, depth_near="dark", depth_frame="refuse", max_rejected=0.0)
 
 
 def plan_all(raw: Path, layout: Layout = SUDHAKARMLAL, params: DataParams = PARAMS) -> list[ShardPlan]:
@@ -110,6 +111,20 @@ def test_a_bad_picture_is_a_rejected_member_and_harms_no_other(tmp_path: Path) -
     assert (table["cure"] != "").tolist() == (table["reason"] != "").tolist()
 
 
+def test_pages_are_rejected_members_or_cropped_as_params_say(tmp_path: Path) -> None:
+    page = plot_small_page(draw_levels(112))
+    write_zip(tmp_path / "raw" / "a.zip", [("depth_fg_bg_jpg/depth_fg_bg_1_1_0_1.jpg", page)])
+    rows = []
+    for depth_frame in ("refuse", "crop"):
+        params = PARAMS.model_copy(update={"depth_frame": depth_frame})
+        (tmp_path / depth_frame).mkdir()
+        list(write_shards(tmp_path / depth_frame, plan_all(tmp_path / "raw", params=params), 1))
+        rows += read_arrays(tmp_path / depth_frame).members.to_dict("records")
+    refused, cropped = rows
+    assert (refused["row"], refused["cure"]) == (-1, "set data.depth_frame to crop; or to keep, if it is none")
+    assert (cropped["row"], cropped["reason"], cropped["width"], cropped["height"]) == (0, "", 172, 172)
+
+
 def test_a_refused_archive_is_a_row_without_a_member(tmp_path: Path) -> None:
     write_toy_archive(tmp_path / "raw")
     (archive,) = find_archives(tmp_path / "raw")
@@ -125,7 +140,7 @@ def test_the_key_follows_archive_and_settings(tmp_path: Path) -> None:
     write_all(tmp_path / "raw", tmp_path / "arrays")
     (same,) = plan_all(tmp_path / "raw")
     assert is_current(tmp_path / "arrays", same)
-    for change in ({"image_size": 16}, {"depth_near": "bright"}):
+    for change in ({"image_size": 16}, {"depth_near": "bright"}, {"depth_frame": "crop"}):
         (other,) = plan_all(tmp_path / "raw", params=PARAMS.model_copy(update=change))
         assert not is_current(tmp_path / "arrays", other)
     (other_limit,) = plan_all(tmp_path / "raw", params=PARAMS.model_copy(update={"max_rejected": 0.5}))
@@ -188,7 +203,7 @@ from maskdepth.data.shards import plan_shard, write_shards
 from maskdepth.params import DataParams
 
 if __name__ == "__main__":
-    params = DataParams(layout="auto", image_size=32, depth_near="dark", max_rejected=0.0)
+    params = DataParams(layout="auto", image_size=32, depth_near="dark", depth_frame="refuse", max_rejected=0.0)
     (archive,) = find_archives(Path(sys.argv[1]))
     plan = plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params)
     for done, _ in enumerate(write_shards(Path(sys.argv[2]), [plan], 2)):

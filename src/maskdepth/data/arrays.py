@@ -27,6 +27,8 @@ MEMBERS_FILE = "members.csv"
 LABELS_FILE = "labels.csv"
 CARD_FILE = "shard.json"
 
+# Settings that all shards share.
+_SHARED = ("layout", "definition", "image_size", "depth_near", "depth_frame")
 _CURE = "run `dvc repro --force unzip`"
 
 
@@ -121,7 +123,7 @@ def read_arrays(arrays_dir: Path) -> Arrays:
     cards = [read_card(shard) for shard in shards]
     first = cards[0]
     for shard, card in zip(shards, cards, strict=True):
-        if any(card[name] != first[name] for name in ("layout", "definition", "image_size", "depth_near")):
+        if any(card[name] != first[name] for name in _SHARED):
             raise ValueError(f"{shard} and {shards[0]} were made with different settings; {_CURE}")
     layout = layout_from_definition(first["layout"], first["definition"])
     arrays = {kind: _map_kind(shards, cards, kind) for kind in CHANNELS}

@@ -26,8 +26,9 @@ from filelock import Timeout
 
 from maskdepth.data.archives import Archive, content_digest
 from maskdepth.data.arrays import CARD_FILE, CHANNELS, LABELS_FILE, MEMBER_COLUMNS, MEMBERS_FILE, read_card
+from maskdepth.data.framed import COLOUR_MAPS_FILE
 from maskdepth.data.layouts import NAME_COLUMNS, Layout
-from maskdepth.data.pictures import Near, decode_picture
+from maskdepth.data.pictures import decode_picture
 from maskdepth.data.tables import write_table
 from maskdepth.data.zips import Member, RefusedError
 from maskdepth.params import DataParams
@@ -37,7 +38,7 @@ UNKNOWN = "unknown"
 
 _PARTIAL = ".partial-"
 # A change in one of these may change the arrays.
-_CODE = ("archives", "arrays", "layouts", "pictures", "shards", "zips")
+_CODE = ("archives.py", "arrays.py", COLOUR_MAPS_FILE, "framed.py", "layouts.py", "pictures.py", "shards.py", "zips.py")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # Enough work to be worth a message between processes, little enough for smooth progress.
 _CHUNK = 64
@@ -56,7 +57,7 @@ class ShardPlan:
         members: Its files; empty when it was refused.
         table: One row per member, `MEMBER_COLUMNS`; sizes and reasons of pictures are known after decoding.
         layout: By which the names were read.
-        params: Size and depth direction.
+        params: Size, depth direction, and what to do with depth maps that have a frame.
         key: Digest of everything that the shard depends on.
     """
 
@@ -93,16 +94,22 @@ class _Chunk(NamedTuple):
 
     archive: Archive
     folder: Path
-    image_size: int
-    depth_near: Near
+    params: DataParams
     pictures: list[tuple[Member, str, int]]
-
-
-# `map` or a pool's: runs the chunks and gives the outcomes in order.
 
 
 def plan_shard(archive: Archive, members: list[Member], layout: Layout, params: DataParams) -> ShardPlan:
     """Read the names of an archive and number the pictures of each kind."""
+    key = _digest(archive.name, content_digest(members), layout, params)
+    return ShardPlan(archive, members, read_names(archive, members, layout), layout, params, key)
+
+
+def read_names(archive: Archive, members: Iterable[Member], layout: Layout) -> pd.DataFrame:
+    """Tell what each member of an archive is by its name; pictures of a kind are numbered as they come.
+
+    Returns:
+        One row per member, `MEMBER_COLUMNS` as text.
+    """
     rows: Counter[str] = Counter()
     lines = []
     for member in members:
@@ -115,8 +122,35 @@ def plan_shard(archive: Archive, members: list[Member], layout: Layout, params: 
         reason, cure = ("", "") if found else _why_unknown(member.name, layout)
         named = [ids.get(column, "") for column in NAME_COLUMNS]
         lines.append((kind, member.name, *named, "", "", f"{member.crc:08x}", row, reason, cure))
-    key = _digest(archive.name, content_digest(members), layout, params)
-    return ShardPlan(archive, members, _member_table(lines), layout, params, key)
+    return _member_table(lines)
+
+
+def read_labels(archive: Archive, members: Sequence[Member], layout: Layout, table: pd.DataFrame) -> pd.DataFrame:
+    """Read the rows of the archive's labels files; one that cannot be read becomes a rejected member.
+
+    Args:
+        archive: Where they are.
+        members: Its files.
+        layout: Names the columns.
+        table: One row per member, as of `read_names`; reasons are added to it.
+
+    Returns:
+        The rows, columns as the layout names them; none if it does not use labels.
+    """
+    columns = list(layout.label_columns)
+    positions = np.flatnonzero(table["kind"] == "labels").tolist() if columns else []
+    if not positions:
+        return pd.DataFrame(columns=columns, dtype=str)
+    rows: list[list[str]] = []
+    with archive.opened() as read:
+        for position in positions:
+            try:
+                rows += layout.read_labels(read(members[position]).decode())
+            except RefusedError as error:
+                table.loc[position, ["reason", "cure"]] = error.reason, error.cure
+            except ValueError as error:
+                table.loc[position, ["reason", "cure"]] = f"not the labels of this layout: {error}", "mend the file"
+    return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
 def plan_refused(archive: Archive, error: RefusedError, layout: Layout, params: DataParams) -> ShardPlan:
@@ -204,7 +238,9 @@ def _write_shard(arrays_dir: Path, plan: ShardPlan, pool: ProcessPoolExecutor | 
         outcomes += chunk_outcomes
         yield from [None] * len(chunk_outcomes)
     table = _add_outcomes(plan.table, outcomes)
-    _write_labels(staging / LABELS_FILE, plan, table)
+    labels = read_labels(plan.archive, plan.members, plan.layout, table)
+    if not labels.empty:
+        write_table(staging / LABELS_FILE, labels)
     write_table(staging / MEMBERS_FILE, table)
     _write_card(staging / CARD_FILE, plan, table)
     _publish(staging, folder)
@@ -215,17 +251,18 @@ def _chunks(plan: ShardPlan, folder: Path) -> Iterator[_Chunk]:
     pictures = [(member, kind, int(row)) for member, kind, row in lines if kind in CHANNELS]
     for start in range(0, len(pictures), _CHUNK):
         chosen = pictures[start : start + _CHUNK]
-        yield _Chunk(plan.archive, folder, plan.params.image_size, plan.params.depth_near, chosen)
+        yield _Chunk(plan.archive, folder, plan.params, chosen)
 
 
 def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
     kinds = {kind for _, kind, _ in chunk.pictures}
     arrays = {kind: np.lib.format.open_memmap(chunk.folder / f"{kind}.npy", "r+") for kind in kinds}
     outcomes = []
+    size, near, frame = chunk.params.image_size, chunk.params.depth_near, chunk.params.depth_frame
     with chunk.archive.opened() as read:
         for member, kind, row in chunk.pictures:
             try:
-                picture = decode_picture(read(member), kind, chunk.image_size, chunk.depth_near)
+                picture = decode_picture(read(member), kind, size, near, frame)
             except RefusedError as error:
                 outcomes.append(_Outcome("", "", error.reason, error.cure))
             else:
@@ -243,23 +280,6 @@ def _add_outcomes(table: pd.DataFrame, outcomes: Sequence[_Outcome]) -> pd.DataF
     return table
 
 
-def _write_labels(path: Path, plan: ShardPlan, table: pd.DataFrame) -> None:
-    """Copy the rows of the archive's labels files; a file that cannot be read becomes a rejected member."""
-    if not plan.layout.label_columns:
-        return
-    rows: list[list[str]] = []
-    with plan.archive.opened() as read:
-        for position in np.flatnonzero(table["kind"] == "labels"):
-            try:
-                rows += plan.layout.read_labels(read(plan.members[position]).decode())
-            except RefusedError as error:
-                table.loc[position, ["reason", "cure"]] = error.reason, error.cure
-            except ValueError as error:
-                table.loc[position, ["reason", "cure"]] = f"not the labels of this layout: {error}", "mend the file"
-    if rows:
-        write_table(path, pd.DataFrame(rows, columns=list(plan.layout.label_columns)))
-
-
 def _write_card(path: Path, plan: ShardPlan, table: pd.DataFrame) -> None:
     card = {
         "archive": plan.archive.name,
@@ -267,6 +287,7 @@ def _write_card(path: Path, plan: ShardPlan, table: pd.DataFrame) -> None:
         "definition": plan.layout.definition,
         "image_size": plan.params.image_size,
         "depth_near": plan.params.depth_near,
+        "depth_frame": plan.params.depth_frame,
         "key": plan.key,
         "checksums": _checksums(path.parent),
         "counts": plan.counts,
@@ -336,6 +357,7 @@ def _why_unknown(name: str, layout: Layout) -> tuple[str, str]:
 
 def _digest(name: str, content: str, layout: Layout, params: DataParams) -> str:
     """Hash all that a shard depends on; `data.max_rejected` is for the index."""
-    code = [(Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8") for module in _CODE]
-    parts = [name, content, layout.name, layout.definition, params.image_size, params.depth_near, code]
+    code = [(Path(__file__).parent / file).read_text(encoding="utf-8") for file in _CODE]
+    settings = params.model_dump(include={"image_size", "depth_near", "depth_frame"})
+    parts = [name, content, layout.name, layout.definition, settings, code]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
