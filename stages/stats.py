@@ -8,9 +8,13 @@ import typer
 
 from maskdepth.console import run, say, track, warn
 from maskdepth.data.arrays import read_arrays
+from maskdepth.data.gallery import draw_gallery
 from maskdepth.data.samples import read_index
 from maskdepth.data.stats import KINDS, measure_kind, summarise, write_stats, write_summary
 from maskdepth.journal import open_journal
+
+# Samples in the gallery.
+_SHOWN = 12
 
 
 def main(
@@ -18,6 +22,7 @@ def main(
     index: Annotated[Path, typer.Option(help="The samples.")],
     moments: Annotated[Path, typer.Option(help="Where to write the sums of each group.")],
     summary: Annotated[Path, typer.Option(help="Where to write what a person reads.")],
+    gallery: Annotated[Path, typer.Option(help="Where to draw some samples.")],
     journal: Annotated[Path, typer.Option(help="Where to write the stage's journal.")],
 ) -> None:
     """Read every picture of the index once."""
@@ -28,7 +33,9 @@ def main(
         write_stats(moments, measured)
         write_summary(summary, facts)
         log.metrics(_name_metrics(facts))
+        draw_gallery(pictures, samples, gallery, _SHOWN)
         log.artifact(summary, "tables")
+        log.artifact(gallery, "pictures")
     for kind in KINDS:
         if 0 in facts[kind]["std"]:
             warn(f"{kind} has a channel that is the same everywhere (standard deviation 0)")

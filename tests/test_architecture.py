@@ -22,6 +22,7 @@ FLOORS = (
         "data.zips",
         "data.layouts",
         "data.layout_writer",
+        "data.framed",
         "models.prediction",
         "models.blocks",
         "ssim",
@@ -37,13 +38,21 @@ FLOORS = (
         "map_losses",
         "drawing.camera",
     },
-    {"data.pairing", "data.shards", "models.catalogue", "mask_losses", "depth_losses", "drawing.raycast"},
+    {
+        "data.gallery",
+        "data.pairing",
+        "data.shards",
+        "models.catalogue",
+        "mask_losses",
+        "depth_losses",
+        "drawing.raycast",
+    },
     {"data.index", "data.stats", "data.split", "checkpoint", "losses", "metrics", "drawing.objects", "drawing.indoors"},
     {"data.batches", "predict_files", "drawing.outdoors", "drawing.placing", "labelling.alignment"},
-    {"data.augmentation", "evaluation", "drawing.scenes", "labelling.sources", "labelling.teacher"},
+    {"data.augmentation", "data.explain", "evaluation", "drawing.scenes", "labelling.sources", "labelling.teacher"},
     {"training", "drawing.sample", "labelling.labels"},
-    {"tracking", "composing", "report", "predict"},
-    {"doctor"},
+    {"tracking", "composing", "report", "predict", "learning_rate"},
+    {"doctor", "rate_finder"},
     {"cli"},
 )
 
@@ -164,6 +173,8 @@ def test_deps_name_every_module_that_a_stage_reaches(stage):
     assert declared == wanted
     if "data.layouts" in reached(script):
         assert "src/maskdepth/data/layouts" in paths(pipeline()[stage]["deps"])
+    if "data.framed" in reached(script):
+        assert "src/maskdepth/data/colour_maps.csv" in paths(pipeline()[stage]["deps"])
 
 
 @pytest.mark.parametrize("stage", STAGES[:-1])

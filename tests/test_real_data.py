@@ -61,9 +61,10 @@ def test_the_second_layout_runs_to_the_end(real_data, tmp_path):
     work = Workspace(tmp_path, real_data / "layout2_mshilpaa")
     _, index = work.prepare()
     assert "index: 1,000 samples from 2 archives, 0 rejected; pairing fits 100.0 % (labels ids)" in index
-    work.run("stats", arrays="arrays", index="index.csv", moments="stats.csv", summary="stats.json")
+    tables = {"arrays": "arrays", "index": "index.csv"}
+    work.run("stats", **tables, moments="stats.csv", summary="stats.json", gallery="gallery.png")
     work.run("split", index="index.csv", split="split.csv")
-    tables = {"arrays": "arrays", "index": "index.csv", "split": "split.csv", "models": "models"}
+    tables |= {"split": "split.csv", "models": "models"}
     work.run("train", **tables, stats="stats.csv", metrics="metrics/train.json", plots="plots")
     work.run("evaluate", **tables, metrics="metrics/test.json", reports="reports")
     numbers = json.loads((tmp_path / "metrics" / "test.json").read_text())

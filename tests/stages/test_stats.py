@@ -1,4 +1,4 @@
-"""The stats stage writes the sums and their summary, and warns of what is the same everywhere."""
+"""The stats stage writes the sums, their summary and a gallery, and warns of what is the same everywhere."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from toy import write_toy_archive
 
 from maskdepth.data.stats import KINDS, merge_moments, read_stats
@@ -27,7 +28,8 @@ def workspace(tmp_path, monkeypatch):
 
 
 def run_stage():
-    stats.main(Path("arrays"), Path("index.csv"), Path("stats.csv"), Path("stats.json"), Path("journals/stats.jsonl"))
+    outs = Path("stats.csv"), Path("stats.json"), Path("gallery.png"), Path("journals/stats.jsonl")
+    stats.main(Path("arrays"), Path("index.csv"), *outs)
 
 
 @pytest.mark.usefixtures("workspace")
@@ -42,6 +44,15 @@ def test_table_summary_and_journal_agree(capsys):
     told = capsys.readouterr()
     assert told.out.splitlines()[-1].startswith("stats: 3 backgrounds, 24 samples in 6 groups; mean composite 0.")
     assert "standard deviation 0" not in told.err
+
+
+@pytest.mark.usefixtures("workspace")
+def test_some_samples_are_drawn_and_journalled():
+    run_stage()
+    with Image.open("gallery.png") as page:
+        assert page.width > 12 * 64
+    folders = {artifact.path: artifact.folder for artifact in read_journal(Path("journals/stats.jsonl")).artifacts}
+    assert folders == {"stats.json": "tables", "gallery.png": "pictures"}
 
 
 def test_a_kind_that_is_the_same_everywhere_is_warned_of(workspace, capsys):

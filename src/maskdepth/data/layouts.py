@@ -23,7 +23,7 @@ NAME_COLUMNS = (*IDS, "number")
 OWN_LAYOUT = "own"
 
 # A digit of the arithmetic that counts rows and is no id.
-_BLOCK = "block"
+BLOCK = "block"
 _FIRST = {"foreground": 1, "background": 1, "flip": 0, "placement": 1}
 # What a name that does not say it means.
 _UNSAID = {"foreground": "0", "flip": "0", "placement": "1"}
@@ -229,9 +229,8 @@ def detect_layout(paths: Iterable[str], layouts: Mapping[str, Layout]) -> Layout
     Raises:
         ValueError: No layout recognises any, or two recognise equally many.
     """
-    every = list(paths)
-    sample = every[:: max(1, len(every) // _DETECTION_NAMES)]
-    counts = {name: sum(layout.recognise(path) is not None for path in sample) for name, layout in layouts.items()}
+    sample = sample_names(paths)
+    counts = count_recognised(sample, layouts)
     best = max(counts.values(), default=0)
     winners = [name for name, count in counts.items() if count == best]
     cure = "name one in data.layout, or give regular expressions there"
@@ -243,6 +242,18 @@ def detect_layout(paths: Iterable[str], layouts: Mapping[str, Layout]) -> Layout
             f"the layouts {' and '.join(winners)} fit equally well ({best} of {len(sample)} names); {cure}"
         )
     return layouts[winners[0]]
+
+
+def sample_names(paths: Iterable[str]) -> list[str]:
+    """Choose the paths by which a layout is detected: all, or some that are spread over all."""
+    every = list(paths)
+    return every[:: max(1, len(every) // _DETECTION_NAMES)]
+
+
+def count_recognised(paths: Iterable[str], layouts: Mapping[str, Layout]) -> dict[str, int]:
+    """Count how many of the paths each layout recognises."""
+    every = list(paths)
+    return {name: sum(layout.recognise(path) is not None for path in every) for name, layout in layouts.items()}
 
 
 def _compile(text: str) -> re.Pattern[str]:
@@ -313,5 +324,5 @@ def _split_number(
         rest, digit = np.divmod(rest, int(count)) if count else (np.zeros_like(rest), rest)
         ids[name] = ids.get(name, np.full_like(rest, _FIRST.get(name, 0))) + digit * scales.get(name, 1)
         scales[name] = scales.get(name, 1) * int(count or 1)
-    ids.pop(_BLOCK, None)
+    ids.pop(BLOCK, None)
     return ids, is_inside & (rest == 0)

@@ -1,0 +1,55 @@
+"""A picture of a data set: some samples side by side, as the network will see them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image, ImageDraw
+
+from maskdepth.data.arrays import Arrays
+
+# From top to bottom.
+KINDS = ("background", "composite", "mask", "depth")
+
+# Small pictures are enlarged to at least this [px], pixel by pixel.
+_CELL = 96
+_GAP = 4  # [px]
+_TITLE = 14  # [px] height of a line of the font that comes with Pillow
+_LABEL = 72  # [px] width of the longest kind in it
+_PAPER, _INK = (255, 255, 255), (0, 0, 0)
+
+
+def draw_gallery(arrays: Arrays, samples: pd.DataFrame, path: Path, count: int) -> None:
+    """Draw a column per sample: background, composite, mask (white is object) and depth (dark is near).
+
+    Args:
+        arrays: The pictures.
+        samples: One row per sample, the columns of index.csv; at least one.
+        path: PNG to write; its folder is made.
+        count: Samples to draw, spread evenly over the table; all if there are fewer.
+    """
+    chosen = samples.iloc[np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int))]
+    enlargement = math.ceil(_CELL / arrays.image_size)
+    cell = arrays.image_size * enlargement + _GAP
+    page = Image.new("RGB", (_LABEL + len(chosen) * cell, _TITLE + len(KINDS) * cell), _PAPER)
+    pen = ImageDraw.Draw(page)
+    for column, sample_id in enumerate(chosen["sample_id"]):
+        pen.text((_LABEL + column * cell, 0), str(sample_id), _INK)
+    for row, kind in enumerate(KINDS):
+        pen.text((0, _TITLE + row * cell), kind, _INK)
+        pictures = getattr(arrays, kind).take(chosen[f"{kind}_row"].to_numpy())
+        for column, picture in enumerate(pictures):
+            image = Image.fromarray(_show(picture, kind))
+            image = image.resize((cell - _GAP, cell - _GAP), Image.Resampling.NEAREST)
+            page.paste(image, (_LABEL + column * cell, _TITLE + row * cell))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    page.save(partial, "PNG")
+    partial.replace(path)
+
+
+def _show(picture: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.uint8]:
+    """Make a mask {0, 1} black and white; the rest can be seen as it is."""
+    return picture * np.uint8(255) if kind == "mask" else picture
