@@ -4,7 +4,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from maskdepth.report import FALSE_ALARM, HIT, MISS, DrawnSample, draw_curves, draw_samples, mask_errors
+from maskdepth.report import (
+    FALSE_ALARM,
+    HIT,
+    MISS,
+    DrawnSample,
+    draw_curves,
+    draw_learning_rates,
+    draw_samples,
+    mask_errors,
+)
 
 
 def sample(size: int = 16) -> DrawnSample:
@@ -47,3 +56,15 @@ def test_curves_need_no_train_metric(tmp_path):
     draw_curves(epochs, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.width > 500
+
+
+def test_a_learning_rate_curve_is_drawn(tmp_path):
+    rates = np.geomspace(1e-6, 1, 20)
+    trials = pd.DataFrame({"learning_rate": rates, "loss": 2 - rates, "smoothed": 2 - rates})
+    sizes = []
+    for name in ("a.png", "b.png"):
+        draw_learning_rates(trials, 1e-3, tmp_path / name)
+        with Image.open(tmp_path / name) as picture:
+            sizes.append(picture.size)
+    assert sizes == [(660, 440)] * 2
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

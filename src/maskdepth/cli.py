@@ -75,24 +75,24 @@ def compose(
 
 @app.command(epilog="Example: [bold]maskdepth layouts data/raw[/bold]")
 def layouts(
-    path: Annotated[Path | None, typer.Argument(help="A folder with archives or pictures, to be explained.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="A folder of archives or pictures, or a zip.")] = None,
+    params: Annotated[Path, typer.Option(help="Its data.layout is followed where the file is there.")] = Path(
+        "params.yaml"
+    ),
 ) -> None:
-    """List the known layouts, or say which one a folder has."""
+    """List the known layouts, or explain what is in a folder; exit code 2 when it gives no sample."""
+    from maskdepth.data.explain import explain_archives
     from maskdepth.data.layouts import read_layouts
+    from maskdepth.params import load_params
 
-    known = read_layouts()
     if path is None:
-        show(["name", "what it is"], [[layout.name, layout.title] for layout in known.values()])
+        show(["name", "what it is"], [[layout.name, layout.title] for layout in read_layouts().values()])
         return
-    from maskdepth.data.archives import find_archives
-    from maskdepth.data.layouts import detect_layout
-
-    archives = find_archives(path)
-    names = [member.name for archive in archives for member in archive.members()]
-    found = detect_layout(names, known)
-    kinds = [recognised.kind if (recognised := found.recognise(name)) else "unknown" for name in names]
-    say(f"{path}: layout {found.name}, {len(archives)} archives, {len(names):,} files")
-    show(["kind", "files"], [[kind, f"{kinds.count(kind):,}"] for kind in sorted(set(kinds))])
+    explanation = explain_archives(path, load_params(params).data.layout if params.is_file() else "auto")
+    for line in explanation.lines:
+        say(line)
+    if not explanation.is_usable:
+        raise typer.Exit(BAD_INPUT)
 
 
 @app.command()
@@ -131,6 +131,26 @@ def results(
     say("curves and pictures of this run, and all runs: mlflow ui   then open http://127.0.0.1:5000")
     say("one more combination of losses:                dvc exp run -S loss.depth=ssim")
     say("all experiments as a table:                    dvc exp show --only-changed")
+
+
+@app.command("find-learning-rate", epilog="Example: [bold]maskdepth find-learning-rate --steps 60[/bold]")
+def find_learning_rate(
+    data: Annotated[Path, typer.Option(help="Folder of what `dvc repro split` prepared.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Folder for the curve as a table and a picture.")] = Path("learning_rate"),
+    first: Annotated[float, typer.Option(help="Lowest rate.")] = 1e-6,
+    last: Annotated[float, typer.Option(help="Highest rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=10, help="Updates from the one to the other.")] = 100,
+) -> None:
+    """Try ever higher learning rates with the settings of params.yaml, and suggest one; keeps no model."""
+    from maskdepth.params import load_params
+    from maskdepth.rate_finder import PICTURE
+    from maskdepth.rate_finder import find_learning_rate as sweep
+
+    suggestion = sweep(load_params(), data, out, first, last, steps)
+    say(
+        f"the loss falls fastest at {suggestion.steepest:.2g} and is lowest at {suggestion.lowest:.2g}: {out / PICTURE}"
+    )
+    say(f"to train with it: dvc exp run -S train.learning_rate={suggestion.steepest:.2g}")
 
 
 @app.command(epilog="Example: [bold]maskdepth predict room.jpg visitor.jpg --out predictions[/bold]")

@@ -89,6 +89,25 @@ def draw_curves(epochs: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
+def draw_learning_rates(trials: pd.DataFrame, suggestion: float, path: Path) -> None:
+    """Draw the loss against the learning rate, as it was and smoothed, with the suggested rate.
+
+    Args:
+        trials: Columns learning_rate, loss, smoothed.
+        suggestion: The rate to mark.
+        path: PNG to write.
+    """
+    figure = _figure((6, 4))
+    axis = figure.subplots()
+    axis.plot(trials["learning_rate"], trials["loss"], alpha=0.4, label="loss of each batch")
+    axis.plot(trials["learning_rate"], trials["smoothed"], label="smoothed")
+    axis.axvline(suggestion, color="black", linestyle="--", label=f"steepest descent: {suggestion:.2g}")
+    axis.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    _save(figure, path)
+
+
 def _grid(num_rows: int, num_columns: int) -> tuple["Figure", NDArray[Any]]:
     figure = _figure((1.35 * num_columns, 1.35 * num_rows + 0.5))
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
