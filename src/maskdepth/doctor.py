@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def check_dvc(root: Path) -> list[str]:
             "`dvc queue status` tells, and what is in no queue can be deleted"
         )
     linked = subprocess.run(
-        ["dvc", "config", "cache.type"], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dvc", "config", "cache.type"], cwd=root, capture_output=True, text=True, check=False
     ).stdout.strip()
     if linked in ("", "copy"):
         findings.append("DVC copies data between cache and workspace: `dvc config cache.type hardlink,symlink,copy`")

@@ -75,7 +75,8 @@ def check_rejected(index: Index, max_share: float) -> None:
     """Stop when too much was rejected for the rest to be trusted.
 
     Raises:
-        ValueError: There is no sample, or the share of rejected members is above `max_share`; shows the first ten.
+        ValueError: There is no sample, or the share of rejected members is above `max_share`; shows ten, of
+            different reasons as far as there are.
     """
     share = len(index.rejected) / max(1, index.num_members)
     if index.samples.empty:
@@ -84,9 +85,11 @@ def check_rejected(index: Index, max_share: float) -> None:
         problem = f"{share:.1%} of {index.num_members:,} members are rejected; data.max_rejected allows {max_share:.1%}"
     else:
         return
+    # One of each reason before any second one: what follows from another rejection is often the most frequent.
+    order = index.rejected.groupby("reason").cumcount().argsort(kind="stable")
     shown = [
         f"{archive}: {member or 'all of it'}: {reason} ({cure})"
-        for archive, member, reason, cure in index.rejected.head(_SHOWN).to_numpy().tolist()
+        for archive, member, reason, cure in index.rejected.iloc[order].head(_SHOWN).to_numpy().tolist()
     ]
     more = [f"and {len(index.rejected) - _SHOWN:,} more in rejected.csv"] if len(index.rejected) > _SHOWN else []
     raise ValueError("; ".join([problem, *shown, *more]))
