@@ -1,7 +1,6 @@
 """Train the network of params.yaml, and go on exactly where an earlier call was stopped."""
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ import torch
 import typer
 
 import maskdepth
-from maskdepth.checkpoint import load_state, lock_folder, save_network, save_state, state_key
+from maskdepth.checkpoint import discard_states, load_state, lock_folder, save_network, save_state, state_key
 from maskdepth.console import run, say, track, warn
 from maskdepth.data.arrays import read_arrays
 from maskdepth.data.batches import Batches
@@ -30,13 +29,14 @@ from maskdepth.runtime import (
     StopSignals,
     choose_device,
     has_bf16,
+    require_writable,
     seed_everything,
     set_deterministic,
     set_threads,
     state_dir,
 )
 from maskdepth.tracking.live import start_mirror
-from maskdepth.training import Epoch, Step, TrainState, fit
+from maskdepth.training import Epoch, Pause, Step, TrainState, fit
 
 # The sources that decide the weights, below the package.
 _CODE = (
@@ -67,6 +67,7 @@ def main(
     """Write the trained network, its validation metrics and its learning curves."""
     params = load_params()
     inputs, criterion = resolve_inputs(params.model), build_criterion(params.loss)
+    require_writable((models, metrics.parent, plots, journal.parent))
     device = choose_device()
     set_threads()
     set_deterministic(device)
@@ -91,7 +92,9 @@ def main(
         mirror = start_mirror(log.path, params)
         status = FAILED
         try:
-            follow(fit(state, train, val, criterion, settings), state, settings, folder, log, stop)
+            events = fit(state, train, val, criterion, settings)
+            left = count_events(state, settings, len(val))
+            follow(track(events, "train", left), state, settings, folder, log, stop)
             status = KILLED if stop.received else FINISHED
         finally:
             log.end(status)
@@ -99,10 +102,9 @@ def main(
             say(f"train: stopped at epoch {state.epoch + 1} step {state.step}; run the same command to go on")
             sys.exit(stop.exit_code)
         numbers = write_outputs(state, settings, models, metrics, plots)
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(log.path, journal)
+        replace_text(journal, log.path.read_text(encoding="ascii"))
         say(mirror.finish(_TRACKING_SECONDS))
-        shutil.rmtree(folder)
+        discard_states(folder)
     say(
         f"train: {params.model.name}, {len(rows[TRAIN]):,} samples, {settings.epochs} epochs in "
         f"{numbers['seconds']:.0f} s; validation mask IoU {numbers['mask_iou']:.3f}, "
@@ -143,8 +145,13 @@ def resume(state: TrainState, folder: Path) -> None:
     say(f"train: going on at epoch {state.epoch + 1} step {state.step}")
 
 
+def count_events(state: TrainState, settings: TrainParams, val_batches: int) -> int:
+    """Count what is left for `fit` to yield: Steps, Pauses between the batches of a validation, Epochs."""
+    return (settings.epochs - state.epoch) * (state.steps_per_epoch + val_batches) - state.step
+
+
 def follow(
-    events: Iterator[Step | Epoch],
+    events: Iterator[Step | Pause | Epoch],
     state: TrainState,
     settings: TrainParams,
     folder: Path,
@@ -153,7 +160,14 @@ def follow(
 ) -> None:
     """Watch a training to its end or a stop signal: log and show each epoch, save the state now and then."""
     saved = time.monotonic()
-    for event in track(events, "train", settings.epochs * (state.steps_per_epoch + 1) - state.progress):
+    micro_batch = state.micro_batch
+    for event in events:
+        if state.micro_batch < micro_batch:
+            micro_batch = state.micro_batch
+            warn(
+                f"out of memory at epoch {state.epoch + 1} step {state.step}; going on with {micro_batch} samples at a "
+                "time, gradients summed up to the same batches; only batch normalisation sees smaller ones"
+            )
         if isinstance(event, Epoch):
             log.metrics(flatten_epoch(event, "/"), step=event.index + 1)
             say(

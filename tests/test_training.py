@@ -19,6 +19,7 @@ from maskdepth.models.network import Network, NetworkSpec, Normalisation
 from maskdepth.params import LossParams, TrainParams
 from maskdepth.training import (
     Epoch,
+    Pause,
     Step,
     TrainState,
     build_optimizer,
@@ -110,6 +111,16 @@ def train_to_end(settings, train, val, seed=0):
     return state, list(fit(state, train, val, build_criterion(LOSS), settings))
 
 
+def validated(state, batches):
+    """Validate without a break; give the means."""
+    validation = validate(state, batches, build_criterion(LOSS))
+    while True:
+        try:
+            next(validation)
+        except StopIteration as end:
+            return end.value
+
+
 def are_equal(one, other):
     weights, others = one.network.state_dict(), other.network.state_dict()
     return all(torch.equal(weights[name], others[name]) for name in weights)
@@ -177,11 +188,28 @@ def test_resumed_equals_uninterrupted_bit_for_bit(train, val, tmp_path, schedule
     assert all(torch.equal(whole.best_weights[name], resumed.best_weights[name]) for name in whole.best_weights)
 
 
+def test_a_training_left_within_a_validation_goes_on_as_if_nothing_had_happened(arrays, train, tmp_path):
+    val = make_batches(arrays)
+    whole, events = train_to_end(SETTINGS, train, val)
+    assert [type(event) for event in events[:6]] == [Step, Step, Step, Pause, Pause, Epoch]
+    broken = start(SETTINGS, train)
+    for event in fit(broken, train, val, build_criterion(LOSS), SETTINGS):
+        if isinstance(event, Pause):
+            break
+    save_state(tmp_path, broken.state_dict(), broken.progress)
+    resumed = start(SETTINGS, train, seed=5)
+    resumed.load_state_dict(load_state(tmp_path).state)
+    rest = list(fit(resumed, train, val, build_criterion(LOSS), SETTINGS))
+    assert [type(event) for event in rest[:3]] == [Pause, Pause, Epoch]
+    assert are_equal(resumed, whole)
+    assert [epoch.val for epoch in resumed.epochs] == [epoch.val for epoch in whole.epochs]
+
+
 def test_best_weights_are_those_of_the_best_epoch(train, val):
     state, _ = train_to_end(change(epochs=4), train, val)
     assert score(state.best.val) == max(score(epoch.val) for epoch in state.epochs)
     state.network.load_state_dict(state.best_weights)
-    assert validate(state.network, val, build_criterion(LOSS)) == state.best.val
+    assert validated(state, val) == state.best.val
 
 
 class Blind(Tiny):
@@ -201,15 +229,15 @@ def test_a_validation_of_nan_is_never_best(train, val):
 
 
 def test_metrics_of_validation_do_not_depend_on_the_batch_size(arrays, train):
-    network = start(SETTINGS, train).network
-    one, other = (validate(network, make_batches(arrays, size), build_criterion(LOSS)) for size in (2, 8))
+    state = start(SETTINGS, train)
+    one, other = (validated(state, make_batches(arrays, size)) for size in (2, 8))
     assert one == pytest.approx(other, rel=1e-5)
 
 
 def test_validation_changes_nothing(train, val):
     state = start(SETTINGS, train)
     before = {name: value.clone() for name, value in state.network.state_dict().items()}
-    validate(state.network, val, build_criterion(LOSS))
+    validated(state, val)
     assert all(torch.equal(value, before[name]) for name, value in state.network.state_dict().items())
 
 

@@ -11,7 +11,9 @@ import os
 import pickle
 import platform
 import re
+import shutil
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from maskdepth.console import ConflictError
 from maskdepth.models.catalogue import build_network
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 
@@ -107,7 +110,8 @@ def load_state(folder: Path) -> ResumedState | None:
     """Read the newest undamaged training state of a folder; None where none was saved yet.
 
     Raises:
-        ValueError: Every state there is damaged.
+        ConflictError: Every state there is damaged; training anew in silence would hide it.
+        ValueError: A state holds more than tensors and plain values.
     """
     notices = []
     states = _list_states(folder)
@@ -124,7 +128,7 @@ def load_state(folder: Path) -> ResumedState | None:
             raise ValueError(f"{path} holds unsafe content and was not loaded; delete {folder}") from error
         return ResumedState(state, notices + _compare_environments(state.pop("environment")))
     if states:
-        raise ValueError(
+        raise ConflictError(
             f"every saved training state in {folder} is damaged; delete that folder to start training anew"
         )
     return None
@@ -152,6 +156,48 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def discard_states(folder: Path) -> None:
+    """Delete the folder of a training that is complete; to be called while it is locked.
+
+    The states go first: a kill in between may leave a journal without states, which is no loss, as training anew writes
+    the same again; states without their journal would lack its records.
+    """
+    for path in _list_states(folder):
+        path.unlink()
+    shutil.rmtree(folder)
+
+
+def list_abandoned_states(states_dir: Path) -> list[str]:
+    """Name the folders of trainings that were left before their end and are not going on now.
+
+    Args:
+        states_dir: The folder in which each training has its own, named by its key.
+
+    Returns:
+        One line for each, oldest first, with the cure. Which of them the present params.yaml would go on from is not
+        told: that depends on the data too.
+    """
+    lines = []
+    for folder in sorted(states_dir.glob("*/"), key=lambda folder: folder.stat().st_mtime):
+        states = _list_states(folder)
+        if states and not _is_locked(folder):
+            saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(states[0].stat().st_mtime))
+            megabytes = sum(path.stat().st_size for path in states) / 1e6
+            lines.append(
+                f"{folder} is a training left at {saved} ({megabytes:.0f} MB): the same settings go on from it; "
+                "if they are not wanted any more, delete it"
+            )
+    return lines
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def state_key(sections: Iterable[BaseModel], data: Iterable[Path], code: Iterable[Path]) -> str:
@@ -221,8 +267,9 @@ def _write_durably(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError:
+    except OSError as error:
         partial.unlink(missing_ok=True)
+        error.filename = str(path)  # Python names the file of a failed open, not of a failed write
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

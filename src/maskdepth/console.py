@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from pathlib import Path
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -14,8 +15,27 @@ BAD_INPUT = 2
 NO_RESOURCE = 3
 CONFLICT = 4
 
+# A full disk or quota, a limit on the size of files, a folder mounted read-only.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+# How the libraries put it; on a CPU torch raises a plain RuntimeError, and cuDNN and cuBLAS have words of their own.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
+
 # [s] between two progress lines where there is no terminal to draw a bar on.
 _PLAIN_PROGRESS_SECONDS = 10.0
+
+
+class ConflictError(ValueError):
+    """What is here and what is asked for cannot both be right; ends a command with exit code 4."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, whatever its class.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    True
+    """
+    return isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def say(text: str) -> None:
@@ -51,15 +71,31 @@ def guard(program: Callable[[], Any]) -> None:
     try:
         program()
     except Timeout as error:
-        _fail(f"{error.lock_file} is held by another process; wait for it to end", CONFLICT)
+        _fail(f"{error.lock_file} is held by {_name_holder(error.lock_file)}; wait for it to end", CONFLICT)
+    except ConflictError as error:
+        _fail(str(error), CONFLICT)
     except (FileNotFoundError, ValueError, FloatingPointError, NotADirectoryError, PermissionError) as error:
         _fail(str(error), BAD_INPUT)
-    except MemoryError as error:
-        _fail(f"out of memory: {error}", NO_RESOURCE)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        _fail(f"cannot write {error.filename or ''}: {error.strerror}; free some space and run again", NO_RESOURCE)
+        _fail(f"out of memory: {str(error).partition(chr(10))[0]}", NO_RESOURCE)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        cure = "make it writable" if error.errno == errno.EROFS else "free some space"
+        _fail(f"cannot write {error.filename or ''}: {error.strerror}; {cure} and run again", NO_RESOURCE)
+
+
+def _name_holder(locked: str) -> str:
+    """Name the process that has locked a file or folder, as far as Linux tells."""
+    try:
+        inode = str(Path(locked).stat().st_ino)
+        locks = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return "another process"
+    holders = [fields[4] for fields in locks if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode]
+    return f"process {holders[0]}" if holders else "another process"
 
 
 def _fail(text: str, code: int) -> None:

@@ -105,10 +105,14 @@ class Journal:
 
     def _append(self, record: dict[str, Any], before: str = "") -> None:
         text = json.dumps(record | {"time": time.time_ns() // 1_000_000})
-        with self.path.open("a", encoding="ascii") as file:
-            file.write(f"{before}{zlib.crc32(text.encode()):08x} {text}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="ascii") as file:
+                file.write(f"{before}{zlib.crc32(text.encode()):08x} {text}\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = str(self.path)  # Python names the file of a failed open, not of a failed write
+            raise
 
 
 @contextmanager

@@ -6,6 +6,8 @@ Facts of the machine come from the environment and not from params.yaml: a new m
 import os
 import random
 import signal
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -98,8 +100,8 @@ def has_bf16(device: "torch.device") -> bool:
 class StopSignals:
     """Within this context SIGTERM, SIGINT and SIGHUP only leave a note; a second signal ends the process at once.
 
-    A loop looks at `received` after each step, saves, and exits with `exit_code`. The handlers are installed even where
-    a signal is ignored on entry: a shell starts background jobs with SIGINT ignored.
+    A loop looks at `received` after each step, saves, and exits with `exit_code`. SIGINT is heard even where it is
+    ignored on entry, as in a shell's background jobs; an ignored SIGHUP stays ignored, which is what `nohup` is for.
 
     Attributes:
         received: Number of the signal that came, 0 while none did.
@@ -115,7 +117,9 @@ class StopSignals:
         return 128 + self.received
 
     def __enter__(self) -> "StopSignals":
-        self._before = {number: signal.signal(number, self._note) for number in self._signals}
+        under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        heard = [number for number in self._signals if not (under_nohup and number == signal.SIGHUP)]
+        self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(
@@ -129,6 +133,22 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.received = number
+
+
+def require_writable(folders: Iterable[Path]) -> None:
+    """Make folders and write a file without a name into each: better now than after hours of work.
+
+    Raises:
+        OSError: One cannot be written; names it.
+    """
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"x")
+        except OSError as error:
+            error.filename = str(folder)
+            raise
 
 
 def repository_root() -> Path:

@@ -6,30 +6,36 @@ No files, no prints, no tracking. Everything that the next step depends on is in
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from maskdepth.console import is_out_of_memory
 from maskdepth.data.augmentation import augment
-from maskdepth.data.batches import Batches, mix_seed
+from maskdepth.data.batches import Batch, Batches, mix_seed
 from maskdepth.metrics import quick_metrics
 from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import TrainParams
 
 Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
+Result = TypeVar("Result")
 
 # On CUDA a look at a value waits for all work under way, so NaN is looked for only every so many steps.
 _CUDA_CHECK_STEPS = 50
 
 # Mask probability above which a pixel counts as object in validation; the test's own is an evaluation setting.
 _THRESHOLD = 0.5
+
+# Batch normalisation of one sample at a scale of one pixel has nothing to average over.
+_SMALLEST_PART = 2
 
 _CURE = "lower train.learning_rate, or set train.clip_norm"
 
@@ -40,6 +46,13 @@ class Step:
 
     epoch: int
     step: int
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Between two batches of the validation: the state is that of the last Step, and training may be left here."""
+
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,8 @@ class Epoch:
 class TrainState:
     """Everything that training changes.
 
+    `micro_batch` is how many samples the network sees at a time: a whole batch, until one did not fit into memory.
+
     Args:
         network: On the device where it is trained.
         params: Section train of params.yaml.
@@ -83,6 +98,7 @@ class TrainState:
         self.num_samples = 0
         self.epochs: list[Epoch] = []
         self.best_weights: dict[str, Tensor] = {}
+        self.micro_batch = params.batch_size + 1  # a last batch of one sample is joined to the one before
 
     @property
     def best(self) -> Epoch | None:
@@ -114,6 +130,7 @@ class TrainState:
             "num_samples": self.num_samples,
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "best_weights": self.best_weights,
+            "micro_batch": self.micro_batch,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -127,11 +144,12 @@ class TrainState:
         self.num_samples = state["num_samples"]
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self.best_weights = state["best_weights"]
+        self.micro_batch = state["micro_batch"]
 
 
 def fit(
     state: TrainState, train: Batches, val: Batches, criterion: Criterion, params: TrainParams
-) -> Iterator[Step | Epoch]:
+) -> Iterator[Step | Pause | Epoch]:
     """Train from where `state` stands to the last epoch, changing `state`.
 
     Args:
@@ -142,16 +160,18 @@ def fit(
         params: Section train of params.yaml.
 
     Yields:
-        A Step after each update and an Epoch after each validation; the state may be saved at either.
+        A Step after each update, a Pause between batches of the validation and an Epoch after it; the state may be
+        saved at each.
 
     Raises:
         FloatingPointError: The loss is not finite; names step, terms and, on the CPU, the samples.
+        MemoryError: Not even two samples at a time fit into memory.
     """
     while state.epoch < params.epochs:
         seconds = dict.fromkeys(("load", "forward", "backward", "validation"), 0.0)
         yield from _train_epoch(state, train, criterion, params, seconds)
         began = time.perf_counter()
-        val_means = validate(state.network, val, criterion)
+        val_means = yield from validate(state, val, criterion)
         seconds["validation"] = time.perf_counter() - began
         yield _end_epoch(state, val_means, seconds)
 
@@ -166,12 +186,7 @@ def _train_epoch(
     for read in batches.epoch(params.seed, state.epoch, state.step):
         batch = augment(read, params.augment, mix_seed(params.seed, state.epoch, state.step))
         lap("load")
-        with autocast(batches.device, params.precision):
-            prediction = network(batch.background, batch.composite)
-        terms = criterion(prediction, batch.mask, batch.depth)
-        lap("forward")
-        state.optimizer.zero_grad()
-        terms["total"].backward()  # type: ignore[no-untyped-call]
+        terms = _within_memory(state, partial(_accumulate, state, batch, criterion, params.precision, lap))
         if params.clip_norm:
             terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)
         _add_terms(state, terms, len(batch.mask))
@@ -186,26 +201,89 @@ def _train_epoch(
         lap("")
 
 
-@torch.inference_mode()
-def validate(network: Network, batches: Batches, criterion: Criterion) -> dict[str, float]:
-    """Average `loss`, the loss terms and the quick metrics over samples, in full precision.
+def _accumulate(
+    state: TrainState, batch: Batch, criterion: Criterion, precision: str, lap: "_Stopwatch"
+) -> dict[str, Tensor]:
+    """Leave the gradients of a batch in the network; return its loss terms.
+
+    Gradients of parts, weighed by their shares, add up to those of the whole batch wherever the loss is a mean over
+    samples; only batch normalisation sees the parts one by one.
+    """
+    state.optimizer.zero_grad()
+    means: dict[str, Tensor] = {}
+    for background, composite, mask, depth in _cut(batch, state.micro_batch):
+        with autocast(mask.device, precision):
+            prediction = state.network(background, composite)
+        terms = criterion(prediction, mask, depth)
+        lap("forward")
+        share = len(mask) / len(batch.mask)
+        (terms["total"] * share).backward()  # type: ignore[no-untyped-call]
+        means = {name: term.detach() * share + means.get(name, 0) for name, term in terms.items()}
+        lap("backward")
+    return means
+
+
+def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Generator[Pause, None, dict[str, float]]:
+    """Average `loss`, the loss terms and the quick metrics over samples, in full precision, changing no weight.
 
     A loss that is not a mean over samples depends a little on the batch size; the metrics do not.
+
+    Yields:
+        A Pause between two batches.
+
+    Returns:
+        The means by name.
     """
-    network.eval()
+    state.network.eval()
     sums: dict[str, Tensor] = {}
     num_samples = 0
     for batch in batches.in_order():
-        prediction = network(batch.background, batch.composite)
-        terms = criterion(prediction, batch.mask, batch.depth)
-        terms["loss"] = terms.pop("total")
-        size = len(batch.mask)
-        values = {name: term.double() * size for name, term in terms.items()}
-        measured = quick_metrics(prediction, batch.mask, batch.depth, _THRESHOLD)
-        values |= {name: each.sum() for name, each in measured.items()}
+        if num_samples:
+            yield Pause(state.epoch)
+        values = _within_memory(state, partial(_measure, state, batch, criterion))
         sums = {name: value + sums.get(name, 0) for name, value in values.items()}
-        num_samples += size
+        num_samples += len(batch.mask)
     return {name: value.item() / num_samples for name, value in sums.items()}
+
+
+@torch.inference_mode()
+def _measure(state: TrainState, batch: Batch, criterion: Criterion) -> dict[str, Tensor]:
+    """Sum what `validate` averages over the samples of a batch; only the network sees them part by part."""
+    predictions = [state.network(background, composite) for background, composite, *_ in _cut(batch, state.micro_batch)]
+    prediction = Prediction(*(torch.cat(maps) for maps in zip(*predictions, strict=True)))
+    terms = criterion(prediction, batch.mask, batch.depth)
+    terms["loss"] = terms.pop("total")
+    values = {name: term.double() * len(batch.mask) for name, term in terms.items()}
+    measured = quick_metrics(prediction, batch.mask, batch.depth, _THRESHOLD)
+    return values | {name: each.sum() for name, each in measured.items()}
+
+
+def _cut(batch: Batch, most: int) -> Iterator[tuple[Tensor, ...]]:
+    """Cut a batch into parts of almost equal size: at most so many samples each, but none of one sample."""
+    size = len(batch.mask)
+    count = max(1, min(math.ceil(size / most), size // _SMALLEST_PART))
+    pictures = (batch.background, batch.composite, batch.mask, batch.depth)
+    return zip(*(kind.tensor_split(count) for kind in pictures), strict=True)
+
+
+def _within_memory(state: TrainState, work: Callable[[], Result]) -> Result:
+    """Do `work`; whenever memory runs out, do it again with half as many samples at a time, and keep to that."""
+    while True:
+        try:
+            return work()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0]
+        # Not before the exception is gone is what it holds given back.
+        if state.micro_batch <= _SMALLEST_PART:
+            raise MemoryError(
+                f"{_SMALLEST_PART} samples at a time are too many ({reason}); lower data.image_size, or set model.name "
+                "to a smaller network"
+            )
+        state.micro_batch = max(_SMALLEST_PART, state.micro_batch // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def score(val: dict[str, float]) -> float:

@@ -1,80 +1,24 @@
 """Proves that the train stage writes what it promises, resumes exactly after a kill, and refuses bad settings."""
 
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
-from ruamel.yaml import YAML
-from toy import write_toy_archive
+from trained import assert_same_training, make_repository, run_stage, start_stage, wait_for_state, write_params
 
-from maskdepth.checkpoint import load_network
 from maskdepth.journal import FINISHED, KILLED, read_journal
 from maskdepth.training import Epoch
 from stages.train import flatten_epoch, list_code
-
-ROOT = Path(__file__).parent.parent.parent
-OPTIONS = {
-    "unzip": "--raw data/raw --arrays data/arrays --journal journals/unzip.jsonl",
-    "index": "--arrays data/arrays --index data/index.csv --rejected data/rejected.csv --journal journals/index.jsonl",
-    "stats": "--arrays data/arrays --index data/index.csv --moments data/stats.csv --summary data/stats.json "
-    "--journal journals/stats.jsonl",
-    "split": "--index data/index.csv --split data/split.csv --journal journals/split.jsonl",
-    "train": "--arrays data/arrays --index data/index.csv --stats data/stats.csv --split data/split.csv "
-    "--models models --metrics metrics/train.json --plots plots --journal journals/train.jsonl",
-}
-
-
-def write_params(repository, **sections):
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    for section, values in sections.items():
-        params[section] |= values
-    with (repository / "params.yaml").open("w") as file:
-        YAML(typ="safe").dump(params, file)
-
-
-def start_stage(repository, stage):
-    env = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "MASKDEPTH_THREADS": "1", "MASKDEPTH_DEVICE": "cpu"}
-    return subprocess.Popen(
-        [sys.executable, "-m", f"stages.{stage}", *OPTIONS[stage].split()],
-        cwd=repository,
-        env={name: value for name, value in env.items() if not name.startswith(("DVC_", "MLFLOW_"))},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run_stage(repository, stage):
-    process = start_stage(repository, stage)
-    stdout, stderr = process.communicate()
-    assert process.returncode == 0, stderr
-    return stdout
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """Give a repository in which all stages but the training have run."""
-    folder = tmp_path_factory.mktemp("prepared")
-    (folder / ".dvc").mkdir()
-    write_toy_archive(folder / "data" / "raw", backgrounds=range(1, 13))
-    write_params(
-        folder,
-        data={"image_size": 32},
-        model={"name": "dsunet"},
-        train={"epochs": 4, "batch_size": 8, "checkpoint_seconds": 0.01, "precision": "fp32"},
-    )
-    for stage in ("unzip", "index", "stats", "split"):
-        run_stage(folder, stage)
-    return folder
+    return make_repository(tmp_path_factory.mktemp("prepared"))
 
 
 @pytest.fixture
@@ -86,38 +30,6 @@ def repository(prepared, tmp_path):
 def uninterrupted(prepared, tmp_path_factory):
     repository = shutil.copytree(prepared, tmp_path_factory.mktemp("uninterrupted") / "repository")
     return repository, run_stage(repository, "train")
-
-
-def wait_for_state(repository, process, count):
-    """Wait until so many states were saved; a state's number counts the updates and epochs before it."""
-    until = time.monotonic() + 300
-    while time.monotonic() < until and process.poll() is None:
-        states = (repository / ".dvc" / "tmp" / "maskdepth" / "train").glob("*/state-*.pt")
-        if any(int(path.name.split("-")[1]) >= count for path in states):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"no state {count} was saved: {process.communicate()}")
-
-
-def weights(repository):
-    return load_network(repository / "models" / "model.safetensors").state_dict()
-
-
-def read_curves(repository):
-    curves = pd.read_csv(repository / "plots" / "epochs.csv")
-    return curves.drop(columns=[name for name in curves if "seconds" in name])
-
-
-def read_points(repository):
-    points = read_journal(repository / "journals" / "train.jsonl").points
-    return {(point.name, point.step, point.value) for point in points if "seconds" not in point.name}
-
-
-def assert_same_training(repository, expected):
-    ours, theirs = weights(repository), weights(expected)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    pd.testing.assert_frame_equal(read_curves(repository), read_curves(expected), check_exact=True)
-    assert read_points(repository) == read_points(expected)
 
 
 @pytest.mark.slow

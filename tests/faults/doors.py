@@ -1,0 +1,108 @@
+"""A tracking server behind a door that can be shut, opened again, or lose an answer."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager, suppress
+
+
+class Door:
+    """Passes TCP connections on to a port; shut, as it is at first, it refuses them; held, it leaves them waiting."""
+
+    def __init__(self, target):
+        self.target = target
+        self.port = free_port()
+        self.lost = 0
+        self._to_lose = b""
+        self._losing = None
+        self._listener = None
+        self._connections = []
+
+    def hold(self):
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+
+    def open(self):
+        if self._listener is None:
+            self.hold()
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def shut(self):
+        for connection in [self._listener, *self._connections]:
+            hang_up(connection)
+        self._connections.clear()
+        self._listener = None
+
+    def lose_answer(self, path):
+        """Let the server do the work of the next request for this path, and lose its answer."""
+        self._to_lose = path.encode()
+
+    def _accept(self, listener):
+        with suppress(OSError):  # shut
+            while True:
+                outside, _ = listener.accept()
+                inside = socket.create_connection(("127.0.0.1", self.target))
+                self._connections += [outside, inside]
+                for source, sink, is_answer in ((outside, inside, False), (inside, outside, True)):
+                    threading.Thread(target=self._pump, args=[source, sink, is_answer], daemon=True).start()
+
+    def _pump(self, source, sink, is_answer):
+        with suppress(OSError):
+            while block := source.recv(65536):
+                if not is_answer and self._to_lose and self._to_lose in block:
+                    self._to_lose, self._losing = b"", source
+                if is_answer and sink is self._losing:
+                    self.lost += 1
+                    break
+                sink.sendall(block)
+        hang_up(source)
+        hang_up(sink)
+
+
+def hang_up(connection):
+    with suppress(OSError, AttributeError):
+        connection.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError, AttributeError):
+        connection.close()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def tracking_server(folder):
+    """Run a real MLflow server on the loopback; give its port. Its store is `server.db` in the folder."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/server.db",
+        "--artifacts-destination",
+        f"{folder}/artifacts",
+    ]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for_health(port)
+        yield port
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait()
+
+
+def wait_for_health(port, seconds=120):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.3)
+    raise AssertionError("the tracking server did not start")

@@ -1,0 +1,157 @@
+"""Proves that a write that fails names its file, and that what a training leaves is found or gone."""
+
+import errno
+import re
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+import torch
+from trained import read_only
+
+from maskdepth.checkpoint import discard_states, list_abandoned_states, lock_folder, save_state
+from maskdepth.console import CONFLICT, NO_RESOURCE, ConflictError, guard
+from maskdepth.journal import FINISHED, Journal, read_journal
+from maskdepth.runtime import StopSignals, require_writable
+
+
+@contextmanager
+def largest_file(size):
+    """Let no file grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_journal_that_cannot_grow_is_named_and_what_it_held_is_read(tmp_path):
+    journal = Journal(tmp_path / "train.jsonl")
+    journal.start("train")
+    journal.metrics({"loss": 0.5}, step=1)
+    with largest_file(journal.path.stat().st_size + 20), pytest.raises(OSError, match="File too large") as raised:
+        journal.metrics({"loss": 0.25}, step=2)
+    assert raised.value.filename == str(journal.path)
+    assert [point.step for point in read_journal(journal.path).points] == [1]
+    journal.start("train")
+    journal.metrics({"loss": 0.25}, step=2)
+    journal.end(FINISHED)
+    contents = read_journal(journal.path)
+    assert ([point.step for point in contents.points], contents.damaged) == ([1, 2], 1)
+
+
+def test_a_state_that_cannot_be_written_is_named(tmp_path):
+    with largest_file(4096), pytest.raises(OSError, match="File too large") as raised:
+        save_state(tmp_path, {"large": torch.zeros(10_000)}, 1)
+    assert re.search(r"state-00000001-[0-9a-f]{64}\.pt$", raised.value.filename)
+
+
+def test_folders_are_made_and_nothing_is_left_in_them(tmp_path):
+    require_writable([tmp_path / "deep" / "down", tmp_path])
+    assert list(tmp_path.rglob("*")) == [tmp_path / "deep", tmp_path / "deep" / "down"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    with read_only(tmp_path), pytest.raises(OSError, match=re.escape(str(tmp_path))) as raised:
+        require_writable([tmp_path])
+    assert raised.value.errno in (errno.EROFS, errno.EACCES)
+
+
+def make_states(folder):
+    with lock_folder(folder):
+        for step in (1, 2):
+            save_state(folder, {"step": step}, step)
+    (folder / "train.jsonl").touch()
+
+
+def test_a_training_that_was_left_is_listed_unless_it_goes_on_now(tmp_path):
+    assert list_abandoned_states(tmp_path / "nothing") == []
+    for name in ("one", "two", "empty"):
+        (tmp_path / name).mkdir()
+    for name in ("one", "two"):
+        make_states(tmp_path / name)
+    assert len(list_abandoned_states(tmp_path)) == 2
+    with lock_folder(tmp_path / "one"):
+        (line,) = list_abandoned_states(tmp_path)
+    assert re.fullmatch(rf"{tmp_path / 'two'} is a training left at 2\d+-.* \(0 MB\): .*delete it", line)
+
+
+def test_a_complete_training_leaves_nothing(tmp_path):
+    make_states(tmp_path / "one")
+    with lock_folder(tmp_path / "one"):
+        discard_states(tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
+
+
+KILL_WHILE_DISCARDING = """
+import os, signal, sys
+from pathlib import Path
+from maskdepth.checkpoint import discard_states
+seen = []
+def look(event, arguments):
+    if event == "os.remove":
+        seen.append(event)
+        if len(seen) > int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(look)
+discard_states(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("removed", [0, 1, 2, 3])
+def test_a_kill_while_discarding_never_leaves_states_without_their_journal(tmp_path, removed):
+    make_states(tmp_path / "one")
+    done = subprocess.run([sys.executable, "-c", KILL_WHILE_DISCARDING, tmp_path / "one", str(removed)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    left = {path.suffix for path in (tmp_path / "one").iterdir()}
+    assert ".pt" not in left or ".jsonl" in left
+
+
+def raising(error):
+    def program():
+        raise error
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConflictError("every state is damaged"), CONFLICT, "error: every state is damaged\n"),
+        (OSError(errno.EFBIG, "File too large", "a.pt"), NO_RESOURCE, "error: cannot write a.pt: File too large; free"),
+        (OSError(errno.EROFS, "Read-only", "models"), NO_RESOURCE, "error: cannot write models: Read-only; make it wr"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nDetails"), NO_RESOURCE, "error: out of memory: CUDA"),
+    ],
+)  # fmt: skip
+def test_what_a_user_can_mend_is_one_line_and_a_code(capsys, monkeypatch, error, code, line):
+    monkeypatch.delenv("MASKDEPTH_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        guard(raising(error))
+    printed = capsys.readouterr().err
+    assert (stopped.value.code, printed.count("\n")) == (code, 1)
+    assert printed.startswith(line)
+
+
+def test_another_runtime_error_is_a_bug_and_keeps_its_traceback(monkeypatch):
+    monkeypatch.delenv("MASKDEPTH_DEBUG", raising=False)
+    with pytest.raises(RuntimeError, match="index out of bounds"):
+        guard(raising(RuntimeError("index out of bounds")))
+
+
+def test_an_ignored_hangup_stays_ignored_and_an_ignored_interrupt_does_not():
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGINT)}
+    try:
+        with StopSignals() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.received == 0
+            signal.raise_signal(signal.SIGINT)
+            assert stop.exit_code == 130
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""Proves that a training obeys signals within seconds, saved, and that its MLflow run tells the truth about it."""
+
+import signal
+import sqlite3
+import time
+from collections import Counter
+
+import pytest
+from trained import STATES, start_stage, wait_for_state, write_small_params
+
+from maskdepth.journal import KILLED, read_journal
+
+pytestmark = pytest.mark.slow
+
+LONGEST_STOP = 5.0  # [s]
+
+
+def stop(process, number):
+    """Send a signal; give the exit code, how long the end took [s], and what was said."""
+    began = time.monotonic()
+    process.send_signal(number)
+    stdout, stderr = process.communicate()
+    assert "Traceback" not in stderr, stderr
+    return process.returncode, time.monotonic() - began, stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "number", "code"),
+    [
+        (":", signal.SIGTERM, 143),
+        (":", signal.SIGHUP, 129),
+        ("trap '' INT", signal.SIGINT, 130),  # ignored on entry, as in a background job
+    ],
+)
+def test_a_signal_ends_the_training_within_seconds_with_its_state(repository, before, number, code):
+    write_small_params(repository, epochs=500, checkpoint_seconds=1000.0)
+    process = start_stage(repository, "train", before=before)
+    wait_for_state(repository, process, 1)  # that of the first epoch
+    ended, seconds, stdout = stop(process, number)
+    assert ended == code
+    assert seconds < LONGEST_STOP
+    assert "; run the same command to go on" in stdout.splitlines()[-1]
+    (journal,) = (repository / STATES).glob("*/train.jsonl")
+    assert read_journal(journal).status == KILLED
+
+
+def test_nohup_keeps_its_promise(repository):
+    write_small_params(repository, epochs=500)
+    process = start_stage(repository, "train", before="trap '' HUP")
+    wait_for_state(repository, process, 2)
+    process.send_signal(signal.SIGHUP)
+    wait_for_state(repository, process, 12)
+    assert stop(process, signal.SIGTERM)[0] == 143
+
+
+def wait_until(holds, seconds=60):
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not come true in time"
+        time.sleep(0.2)
+
+
+def query(repository, text):
+    path = repository / "mlflow.db"
+    if not path.is_file():
+        return []
+    with sqlite3.connect(path) as store:
+        return store.execute(text).fetchall()
+
+
+def test_the_run_ends_as_killed_and_goes_on_as_the_same_run_without_doubled_points(repository):
+    write_small_params(repository, epochs=500)
+    outbox = repository / ".dvc" / "tmp" / "maskdepth" / "outbox"
+    runs = []
+    for _ in range(2):
+        process = start_stage(repository, "train")
+        wait_until(lambda: [status for _, status in query(repository, STATUSES)] == ["RUNNING"])
+        assert stop(process, signal.SIGTERM)[0] == 143
+        wait_until(lambda: not list(outbox.glob("*/row.json")))  # the mirror has sent the end, and ends
+        runs += query(repository, STATUSES)
+    assert runs[0] == runs[1] == (runs[0][0], "KILLED")
+    (path,) = (repository / STATES).glob("*/train.jsonl")
+    told = Counter((point.name, point.step) for point in read_journal(path).points)
+    stored = Counter(query(repository, "select key, step from metrics"))
+    assert stored == told
+    assert set(stored.values()) == {1}
+    assert max(step for _, step in stored) >= 2
+
+
+STATUSES = "select run_uuid, status from runs"
