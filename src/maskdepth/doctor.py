@@ -7,7 +7,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from maskdepth.runtime import choose_device, repository_root, set_threads
+from maskdepth.checkpoint import list_abandoned_states
+from maskdepth.runtime import choose_device, repository_root, set_threads, state_dir
 from maskdepth.tracking.maintenance import check_store
 
 _LIBRARIES = ("dvc", "mlflow", "torch", "torchvision", "kornia", "pandas")
@@ -30,7 +31,8 @@ def examine() -> list[str]:
         FileNotFoundError: The current folder is in no DVC repository.
     """
     root = repository_root()
-    return [*check_data(root), *check_git(root), *check_dvc(root), *check_store()]
+    trainings = list_abandoned_states(state_dir() / "train")
+    return [*check_data(root), *check_git(root), *check_dvc(root), *trainings, *check_store()]
 
 
 def check_data(root: Path) -> list[str]:
