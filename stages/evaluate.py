@@ -13,6 +13,7 @@ from maskdepth.console import run, say, track
 from maskdepth.data.arrays import read_arrays
 from maskdepth.data.batches import Batches
 from maskdepth.data.samples import MIXED, ROWS, TEST, TRAIN, VAL, read_samples
+from maskdepth.data.tables import replace_text, write_table
 from maskdepth.evaluation import (
     Predictor,
     assign_cells,
@@ -74,8 +75,7 @@ def main(
             drawn = describe_samples(network, Batches(pictures, held_out.iloc[positions], len(positions), device))
             draw_samples(drawn, settings.threshold, reports / "pictures" / f"{kind}.png")
             log.artifact(reports / "pictures" / f"{kind}.png", "pictures")
-        metrics.parent.mkdir(parents=True, exist_ok=True)
-        metrics.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        replace_text(metrics, json.dumps(numbers, indent=2) + "\n")
         log.metrics({f"test/{name}": value for name, value in numbers.items()})
     say(
         f"evaluate: {len(rows['test']):,} samples, mask IoU {numbers['mask_iou']:.3f} "
@@ -94,9 +94,8 @@ def measure(
 
 def write_reports(reports: Path, samples: pd.DataFrame, summary: pd.DataFrame) -> None:
     """Write one row per sample, and one row per metric with its interval."""
-    reports.mkdir(parents=True, exist_ok=True)
-    samples.drop(columns=ROWS).to_csv(reports / "samples.csv", index=False, float_format="%.6g")
-    summary.to_csv(reports / "intervals.csv", index=False, float_format="%.6g")
+    write_table(reports / "samples.csv", samples.drop(columns=ROWS))
+    write_table(reports / "intervals.csv", summary)
 
 
 @torch.inference_mode()

@@ -25,6 +25,8 @@ OPTIONS = {
     "split": "--index data/index.csv --split data/split.csv --journal journals/split.jsonl",
     "train": "--arrays data/arrays --index data/index.csv --stats data/stats.csv --split data/split.csv "
     "--models models --metrics metrics/train.json --plots plots --journal journals/train.jsonl",
+    "evaluate": "--arrays data/arrays --index data/index.csv --split data/split.csv --models models "
+    "--metrics metrics/test.json --reports reports --journal journals/evaluate.jsonl",
 }
 STATES = Path(".dvc/tmp/maskdepth/train")
 

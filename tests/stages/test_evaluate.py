@@ -1,0 +1,72 @@
+"""The evaluate stage: numbers that agree with its own tables, baselines beside them, pictures, a complete journal."""
+
+import json
+
+import pandas as pd
+import pytest
+from PIL import Image
+from trained import make_repository, run_stage
+
+from maskdepth.journal import FINISHED, read_journal
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A repository in which a toy training was evaluated, and what the stage said."""
+    repository = make_repository(tmp_path_factory.mktemp("evaluated") / "repository")
+    run_stage(repository, "train")
+    return repository, run_stage(repository, "evaluate")
+
+
+def numbers_of(repository):
+    return json.loads((repository / "metrics" / "test.json").read_text())
+
+
+def test_the_numbers_are_the_means_of_the_samples(evaluated):
+    repository, _ = evaluated
+    samples = pd.read_csv(repository / "reports" / "samples.csv")
+    test, numbers = samples[samples["split"] == "test"], numbers_of(repository)
+    assert numbers["num_samples"] == len(test)
+    for metric in ("mask_iou", "mask_boundary_iou", "depth_ssim", "depth_delta1", "mask_iou_tuned"):
+        assert numbers[metric] == pytest.approx(test[metric].mean())
+    assert numbers["mask_iou_pooled"] == pytest.approx(test["mask_intersection"].sum() / test["mask_union"].sum())
+
+
+def test_every_interval_holds_its_mean_and_rows_are_no_metrics(evaluated):
+    intervals = pd.read_csv(evaluated[0] / "reports" / "intervals.csv")
+    assert (intervals["low"] <= intervals["mean"] + 1e-9).all()
+    assert (intervals["mean"] <= intervals["high"] + 1e-9).all()
+    assert not intervals["metric"].str.endswith("_row").any()
+    assert set(intervals["predictor"]) == {"network", "baseline"}
+
+
+def test_the_line_names_both_baselines(evaluated):
+    repository, said = evaluated
+    numbers = numbers_of(repository)
+    assert f"difference alone {numbers['diff_mask_iou']:.3f}" in said
+    assert f"mean map {numbers['mean_map_depth_ssim']:.3f}" in said
+
+
+@pytest.mark.parametrize("kind", ["best", "median", "worst"])
+def test_pictures_are_drawn(evaluated, kind):
+    with Image.open(evaluated[0] / "reports" / "pictures" / f"{kind}.png") as picture:
+        assert picture.width > 900
+
+
+def test_the_journal_holds_every_number_under_its_name(evaluated):
+    repository, _ = evaluated
+    journal = read_journal(repository / "journals" / "evaluate.jsonl")
+    assert journal.status == FINISHED
+    assert {point.name: point.value for point in journal.points} == {
+        f"test/{name}": value for name, value in numbers_of(repository).items()
+    }
+    assert len(journal.artifacts) == 3
+
+
+def test_evaluated_again_gives_the_same_numbers(evaluated):
+    repository, _ = evaluated
+    before = numbers_of(repository)
+    run_stage(repository, "evaluate")
+    assert numbers_of(repository) == before
