@@ -1,6 +1,15 @@
-"""One thread per test process: on a small, busy machine more of them only wait for each other."""
+"""What the tests must not inherit: several threads, and signals that a shell ignores."""
 
 import os
+import signal
 
+# On a small, busy machine several threads in each process only wait for each other.
 os.environ.setdefault("MASKDEPTH_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure():
+    """Undo `nohup`, and the SIGINT that background jobs ignore: the stages under test would inherit both."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)

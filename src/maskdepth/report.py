@@ -85,7 +85,8 @@ def draw_curves(epochs: pd.DataFrame, path: Path) -> None:
                 axis.plot(epochs["epoch"], epochs[f"{split}_{metric}"], label=split, marker=".")
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
-        axis.legend()
+        if axis.lines:  # not every run measures everything
+            axis.legend()
     _save(figure, path)
 
 
