@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 # DVC starts the stages as `python`, which has to be the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-.PHONY: help setup repro test test-slow test-all lint format check bench audit
+.PHONY: help setup repro test test-slow test-all lint format check bench bench-scale audit
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 # The marker is renewed when the lock or the package's metadata changes.
 setup: $(VENV)/installed  ## make the environment: the locked versions, in .venv
@@ -43,6 +43,9 @@ check: lint test  ## lint + test
 
 bench: setup  ## every benchmark: a table, then one JSON line
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; python $$script || exit 1; done
+
+bench-scale: setup  ## the index at 400,000 rows, and how its time grows
+	@python benchmarks/bench_index.py --scale
 
 audit: setup  ## known security holes in the locked dependencies (asks a vulnerability service)
 	pip-audit --require-hashes --requirement requirements.lock

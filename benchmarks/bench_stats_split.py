@@ -1,0 +1,93 @@
+"""Statistics: exact, and what they cost; splitting: 400,000 rows.
+
+The sums are compared with those of NumPy in 64-bit integers, to the last digit. What they cost is told beside decoding
+the same pictures, which has to come first.
+"""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from drawn import ARRAY_SIZE, PICTURE_SIZE, list_samples, scratch, unzip, write_archives
+from peers import extract, mean_std_of_files
+from timing import Case, cost, measure, parse_options, report, speedup, summarise
+
+from maskdepth.data.arrays import Arrays
+from maskdepth.data.index import build_index
+from maskdepth.data.samples import IDS
+from maskdepth.data.split import assign_splits
+from maskdepth.data.stats import KINDS, measure_kind
+from maskdepth.params import SplitParams
+
+_SAMPLES, _QUICK_SAMPLES = 1500, 100
+_WHOLE, _QUICK_WHOLE = 400_000, 4000
+_SPLIT = SplitParams(by="background", val=0.15, test=0.15, seed=0)
+
+_FILES, _FLOATS = "float sums over files", "NumPy float mean and std of the arrays"
+_COMPOSITES, _ALL, _DECODING = "stats of composites", "stats of all kinds", "unzip of all kinds, 1 core"
+
+
+def main() -> None:
+    options = parse_options(__doc__)
+    num_samples, num_rows = (_QUICK_SAMPLES, _QUICK_WHOLE) if options.quick else (_SAMPLES, _WHOLE)
+    splitting = f"split of {num_rows:,} rows"
+    with scratch() as folder:
+        raw = write_archives(folder, num_samples, num_archives=1)
+        extract(raw / "batch1_images.zip", folder / "files")
+        arrays = unzip(raw, folder / "arrays", workers=1)
+        samples = build_index(arrays).samples
+        cases = list_cases(folder, arrays, samples)
+        cases[splitting] = Case(partial(assign_splits, list_index(num_rows), _SPLIT))
+        times = measure(cases, quick=options.quick)
+        facts = {"sums equal those of 64-bit integers": is_exact(arrays, samples)}
+    ratios = [
+        speedup(times, _FILES, _COMPOSITES),
+        speedup(times, _FLOATS, _COMPOSITES),
+        cost(times, _ALL, _DECODING),
+        summarise(f"seconds of the {splitting}", times[splitting], "<= 1"),
+    ]
+    data = (
+        f"{num_samples:,} samples, drawn at {PICTURE_SIZE} px, their bytes repeated; arrays of {ARRAY_SIZE} px; "
+        f"an index of {num_rows:,} rows"
+    )
+    report("stats_split", data, options, times, ratios, facts)
+
+
+def list_cases(folder: Path, arrays: Arrays, samples: pd.DataFrame) -> dict[str, Case]:
+    paths = sorted((folder / "files").rglob("fg_bg_jpg/*.jpg"))
+    composites, again = arrays.composite.parts[0], folder / "again"
+    return {
+        _FILES: Case(partial(mean_std_of_files, paths)),
+        _FLOATS: Case(partial(mean_std_of_array, composites)),
+        _COMPOSITES: Case(partial(measure_kind, samples, arrays, "composite")),
+        _ALL: Case(lambda: [measure_kind(samples, arrays, kind) for kind in KINDS]),
+        _DECODING: Case(
+            partial(unzip, folder / "raw", again, 1), before=partial(shutil.rmtree, again, ignore_errors=True)
+        ),
+    }
+
+
+def mean_std_of_array(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scaled = pictures.astype(np.float32) / 255
+    return scaled.mean((0, 1, 2)), scaled.std((0, 1, 2))
+
+
+def is_exact(arrays: Arrays, samples: pd.DataFrame) -> bool:
+    """Compare the sums of all composites with those of wide integers."""
+    table = measure_kind(samples, arrays, "composite").table
+    sums = table.groupby("channel")[["count", "sum", "sum_of_squares"]].sum().to_numpy()
+    pixels = arrays.composite.parts[0].reshape(-1, 3).astype(np.int64)
+    expected = np.stack([np.full(3, len(pixels)), pixels.sum(0), (pixels**2).sum(0)], axis=1)
+    return bool((sums == expected).all())
+
+
+def list_index(num_rows: int) -> pd.DataFrame:
+    """Make an index of so many samples, with what a split looks at."""
+    index = pd.DataFrame(list_samples(num_rows), columns=IDS)
+    return index.assign(sample_id=index.astype(str).agg("_".join, axis=1), background_row=index["background"] - 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A training step: the same network in our loop and in a notebook's, and our network beside sajnanshetty's.
+
+One thread, so that other work on the machine disturbs least. The notebook's loop gets its batches ready made, ours
+gathers them; ours has the shipped losses, the notebook's two cross-entropies.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import torch
+from drawn import ARRAY_SIZE, build, list_rows, make_arrays
+from peers import train_by_hand
+from timing import Case, Ratio, measure, parse_options, report, speedup, summarise
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from maskdepth.data.batches import Batches
+from maskdepth.losses import build_criterion
+from maskdepth.models.catalogue import build_model
+from maskdepth.models.network import INPUT_CHANNELS
+from maskdepth.params import Params, load_params
+from maskdepth.runtime import has_bf16
+from maskdepth.training import Epoch, Step, TrainState, fit
+
+_CPU = torch.device("cpu")
+_SAMPLES = 1000
+_BATCH_SIZE, _QUICK_BATCH_SIZE = 8, 2
+_LEARNING_RATE = 0.001
+# Steps of one round; the networks of ours are faster.
+_STEPS = {"sajnanshetty": 1, "dsunet": 4}
+_BOTH, _DIFFERENCE = "background+composite", "background+composite+difference"
+_LOAD_STEPS, _LOAD_EPOCHS = 8, 5
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all cases share."""
+
+    params: Params
+    train: Batches
+    val: Batches
+
+
+def main() -> None:
+    options = parse_options(__doc__)
+    torch.set_num_threads(1)
+    setting = prepare(_QUICK_BATCH_SIZE if options.quick else _BATCH_SIZE)
+    cases = {}
+    steps_of = dict.fromkeys(_STEPS, 1) if options.quick else _STEPS
+    for name, steps in steps_of.items():
+        by_hand = partial(train_by_hand, build_model(name, _BOTH).train(), make_ready(setting, steps), _LEARNING_RATE)
+        cases[f"notebook's loop, fp32, {name}"] = Case(by_hand, steps)
+        for precision in ("fp32", "bf16"):
+            cases[f"fit, channels last, {precision}, {name}"] = fit_case(setting, name, _BOTH, precision, steps)
+    shipped = "fit, channels last, bf16, dsunet as shipped"
+    cases[shipped] = fit_case(setting, "dsunet", _DIFFERENCE, "bf16", steps_of["dsunet"])
+    times = measure(cases, quick=options.quick)
+    theirs, ours = "notebook's loop, fp32, {}", "fit, channels last, bf16, {}"
+    ratios = [
+        speedup(times, theirs.format("sajnanshetty"), ours.format("sajnanshetty"), ">= 1.9"),
+        speedup(times, theirs.format("dsunet"), ours.format("dsunet"), ">= 1.9"),
+        speedup(times, ours.format("sajnanshetty"), shipped, ">= 4"),
+        speedup(times, theirs.format("sajnanshetty"), shipped),
+        compare_multiply_adds(),
+        share_of_loading(setting, 1 if options.quick else _LOAD_EPOCHS),
+    ]
+    data = f"batches of {setting.train.batch_size} samples of {ARRAY_SIZE} px, noise in memory; units are steps"
+    facts = {"torch threads": torch.get_num_threads(), "this processor has bfloat16": has_bf16(_CPU)}
+    report("step", data, options, times, ratios, facts)
+
+
+def prepare(batch_size: int) -> Setting:
+    params = load_params()
+    few = {"batch_size": batch_size, "epochs": 1_000_000, "schedule": "constant", "learning_rate": _LEARNING_RATE}
+    arrays = make_arrays(_SAMPLES, _SAMPLES, ARRAY_SIZE)
+    rows = list_rows(arrays)
+    train, val = Batches(arrays, rows, batch_size, _CPU), Batches(arrays, rows.head(batch_size), batch_size, _CPU)
+    return Setting(params.model_copy(update={"train": params.train.model_copy(update=few)}), train, val)
+
+
+def make_ready(setting: Setting, steps: int) -> list[tuple[Tensor, ...]]:
+    return [batch[:4] for batch in islice(setting.train.in_order(), steps)]
+
+
+def fit_case(setting: Setting, name: str, inputs: str, precision: str, steps: int) -> Case:
+    """Train on where the last round ended, so many steps a round."""
+    params = setting.params.train.model_copy(update={"precision": precision})
+    state = TrainState(build(name, inputs), params, len(setting.train))
+    events = fit(state, setting.train, setting.val, build_criterion(setting.params.loss), params)
+    updates = (event for event in events if isinstance(event, Step))
+    return Case(partial(take, updates, steps), steps)
+
+
+def take(updates: Iterator[Step], steps: int) -> None:
+    for _ in range(steps):
+        next(updates)
+
+
+def compare_multiply_adds() -> Ratio:
+    """Count both networks' multiply-adds of a forward pass; the count does not vary."""
+    theirs, ours = count_multiply_adds("sajnanshetty", _BOTH), count_multiply_adds("dsunet", _DIFFERENCE)
+    return summarise("multiply-adds of sajnanshetty / dsunet as shipped", [theirs / ours], ">= 8")
+
+
+def count_multiply_adds(name: str, inputs: str) -> float:
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        model: nn.Module = build_model(name, inputs).eval()
+        model(torch.empty(1, INPUT_CHANNELS[inputs], ARRAY_SIZE, ARRAY_SIZE))
+    return counter.get_total_flops() / 2
+
+
+def share_of_loading(setting: Setting, epochs: int) -> Ratio:
+    """Give the share of a step of the shipped network that waits for its batch, as each epoch's own record tells."""
+    params = setting.params.train.model_copy(update={"epochs": epochs, "augment": []})
+    arrays = make_arrays(setting.train.batch_size * _LOAD_STEPS, setting.train.batch_size * _LOAD_STEPS, ARRAY_SIZE)
+    train = Batches(arrays, list_rows(arrays), setting.train.batch_size, _CPU)
+    state = TrainState(build("dsunet", _DIFFERENCE), params, len(train))
+    events = fit(state, train, setting.val, build_criterion(setting.params.loss), params)
+    parts = [event.seconds for event in events if isinstance(event, Epoch)]
+    shares = [part["load"] / (part["load"] + part["forward"] + part["backward"]) for part in parts]
+    return summarise("share of a training step that waits for the batch, dsunet as shipped", shares, "<= 0.03")
+
+
+if __name__ == "__main__":
+    main()
