@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from maskdepth.console import run, say
+from maskdepth.data.tables import replace_text
 from maskdepth.journal import read_journal
 from maskdepth.params import load_params
 from maskdepth.report import draw_curves
@@ -40,10 +41,7 @@ def main(
     sent = mirror_outbox(BUDGET, own=own)[waiting.name]
 
     named = {"run_id": sent.run_id, "run_name": sent.name} | ({"reason": sent.reason} if sent.reason else {})
-    row.parent.mkdir(parents=True, exist_ok=True)
-    partial = row.with_suffix(".partial")
-    partial.write_text(json.dumps({"mlflow": named}, indent=2) + "\n", encoding="utf-8")
-    partial.replace(row)
+    replace_text(row, json.dumps({"mlflow": named}, indent=2) + "\n")
     if sent.is_complete:
         say(f"report: row {sent.name} in {store.uri} (complete)")
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maskdepth.checkpoint import list_abandoned_states
 from maskdepth.runtime import choose_device, repository_root, set_threads, state_dir
+from maskdepth.tracking.identity import ask_git
 from maskdepth.tracking.maintenance import check_store
 
 _LIBRARIES = ("dvc", "mlflow", "torch", "torchvision", "kornia", "pandas")
@@ -42,16 +43,16 @@ def check_data(root: Path) -> list[str]:
         return [f"{raw} is empty: put your archives there, or draw the sample data with `maskdepth sample data/raw`"]
     if not raw.with_name("raw.dvc").is_file():
         return [f"{raw} is not tracked, so queued experiments will not see it: `dvc add data/raw`"]
-    if not _git(root, "ls-files", "data/raw.dvc"):
+    if not ask_git("ls-files", "data/raw.dvc", folder=root):
         return ["data/raw.dvc is not in git, so queued experiments will not see the data: `git add data/raw.dvc`"]
     return []
 
 
 def check_git(root: Path) -> list[str]:
     """Check that experiments have a commit and a branch to start from."""
-    if not _git(root, "rev-parse", "--verify", "--quiet", "HEAD"):
+    if not ask_git("rev-parse", "--verify", "--quiet", "HEAD", folder=root):
         return ["there is no commit to start experiments from: `git add -A && git commit`"]
-    if not _git(root, "symbolic-ref", "--quiet", "HEAD"):
+    if not ask_git("symbolic-ref", "--quiet", "HEAD", folder=root):
         return ["HEAD is detached, as a killed `dvc exp run` leaves it: `git switch` to your branch"]
     return []
 
@@ -82,8 +83,3 @@ def _is_json(path: Path) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    return done.stdout.strip()

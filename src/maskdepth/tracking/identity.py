@@ -23,9 +23,9 @@ def run_name(params: Params) -> str:
     """The DVC experiment's name; else branch, commit and losses."""
     if experiment_name():
         return experiment_name()
-    branch = _git("rev-parse", "--abbrev-ref", "HEAD") or "no-branch"
-    dirty = "-dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""
-    return f"{branch}-{_git('rev-parse', '--short=7', 'HEAD') or 'no-commit'}{dirty}-{loss_signature(params.loss)}"
+    branch = ask_git("rev-parse", "--abbrev-ref", "HEAD") or "no-branch"
+    dirty = "-dirty" if ask_git("status", "--porcelain", "--untracked-files=no") else ""
+    return f"{branch}-{ask_git('rev-parse', '--short=7', 'HEAD') or 'no-commit'}{dirty}-{loss_signature(params.loss)}"
 
 
 def run_tags(params: Params) -> dict[str, str]:
@@ -40,7 +40,7 @@ def workspace_tags() -> dict[str, str]:
     return {
         "mlflow.source.name": "dvc exp run" if experiment_name() else "dvc repro",
         "mlflow.source.type": "PROJECT",
-        "mlflow.source.git.commit": _git("rev-parse", "HEAD"),
+        "mlflow.source.git.commit": ask_git("rev-parse", "HEAD"),
         "mlflow.user": getpass.getuser(),
         "dvc.exp.name": experiment_name(),
         "dvc.exp.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
@@ -77,7 +77,7 @@ def data_versions(lock_path: Path, stages: tuple[str, ...]) -> tuple[DataVersion
 
     known = load_yaml(lock_path).get("stages", {})
     outputs = [(stage, out) for stage in stages for out in known.get(stage, {}).get("outs", ())]
-    commit = _git("rev-parse", "HEAD")
+    commit = ask_git("rev-parse", "HEAD")
     return tuple(
         DataVersion(
             name=Path(out["path"]).name,
@@ -98,10 +98,11 @@ def _count_rows(path: Path) -> int:
     return path.read_bytes().count(b"\n") - 1 if path.suffix == ".csv" and path.is_file() else 0
 
 
-def _git(*arguments: str) -> str:
-    """Ask git; "" where there is no repository, no commit or no git."""
+def ask_git(*arguments: str, folder: Path | None = None) -> str:
+    """Ask git, in `folder` or here; "" where there is no repository, no commit or no git."""
+    command = ["git", *arguments]
     try:
-        asked = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, timeout=30)
+        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=30)
     except FileNotFoundError:
         return ""
     return asked.stdout.strip() if asked.returncode == 0 else ""

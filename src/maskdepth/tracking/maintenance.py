@@ -4,12 +4,12 @@ import json
 import re
 import socket
 import sqlite3
-import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maskdepth.journal import KILLED, RUNNING, describe_process
+from maskdepth.tracking.identity import ask_git
 from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, mirror_outbox
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
 from maskdepth.tracking.store import EXPERIMENT, Connection, connect, explain, locate_store, redact, trouble
@@ -171,13 +171,9 @@ def _is_dead(tags: dict[str, str]) -> bool:
 def _experiment_runs(row_file: Path) -> dict[str, str]:
     """Read which MLflow run each DVC experiment names in its commit."""
     runs = {}
-    for ref in _git("for-each-ref", "--format=%(refname)", "refs/exps").splitlines():
+    for ref in ask_git("for-each-ref", "--format=%(refname)", "refs/exps").splitlines():
         named = _EXPERIMENT_REF.fullmatch(ref)
-        text = _git("show", f"{ref}:{row_file.as_posix()}") if named else ""
+        text = ask_git("show", f"{ref}:{row_file.as_posix()}") if named else ""
         if named and text:
             runs[named["name"]] = str(json.loads(text)["mlflow"]["run_id"])
     return runs
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, timeout=30).stdout
