@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from maskdepth.console import run, say
-from maskdepth.data.tables import replace_text
+from maskdepth.files import replace_text
 from maskdepth.journal import read_journal
 from maskdepth.params import load_params
 from maskdepth.report import draw_curves

@@ -218,9 +218,9 @@ def test_a_folder_is_held_by_one_process_which_is_named(tmp_path):
 
 
 def test_taking_a_folder_clears_what_a_kill_left(tmp_path):
-    (tmp_path / "state-00000003-abc.pt.tmp").write_bytes(b"half")
+    (tmp_path / ".partial-state-00000003-abc.pt").write_bytes(b"half")
     with lock_folder(tmp_path):
-        assert not list(tmp_path.glob("*.tmp"))
+        assert not list(tmp_path.glob(".partial-*"))
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 """params.yaml is complete and checked: every kind of mistake is named with its key, and nothing has a default."""
 
+import copy
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from maskdepth.params import Params, load_params
 
@@ -76,3 +80,64 @@ def test_a_list_is_no_params_file(tmp_path):
 def test_a_missing_file_says_where_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="from the folder that holds"):
         load_params(tmp_path / "params.yaml")
+
+
+PLAIN = YAML(typ="safe").load(SHIPPED.read_text())
+KEYS = [(section, key) for section in PLAIN for key in PLAIN[section]]
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
+VALUES = st.recursive(
+    LEAVES,
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some, max_size=3),
+    max_leaves=5,
+)
+PIECES = ["!!int", "!!float", "!!bool ", "? ", "{", "}", "[", "]", ": ", "- ", "&a ", "*a", "x", "1", "<<: ", "\n", " "]
+# The file is written anew for every example.
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@QUICK
+@given(key=st.sampled_from(KEYS), value=VALUES)
+def test_any_value_is_taken_or_named_with_its_key(tmp_path, key, value):
+    changed = copy.deepcopy(PLAIN)
+    changed[key[0]][key[1]] = value
+    path = tmp_path / "params.yaml"
+    with path.open("w") as file:
+        YAML(typ="safe").dump(changed, file)
+    try:
+        assert getattr(getattr(load_params(path), key[0]), key[1]) == value
+    except ValueError as error:
+        assert any(name in str(error) for name in (".".join(key), "split.val + split.test", "not readable as YAML"))
+
+
+@pytest.mark.filterwarnings("ignore::ruamel.yaml.error.ReusedAnchorWarning")
+@QUICK
+@given(content=st.lists(st.sampled_from(PIECES), max_size=10).map(lambda some: "".join(some).encode()) | st.binary())
+def test_any_other_file_is_refused_by_its_name(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"params\.yaml: "):
+        load_params(path)
+
+
+LEVELS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 7))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("auto ", "[" * 500, "not readable as YAML: maximum recursion depth"),
+        ("epochs: 8", "epochs: 1" + "0" * 5000, "not readable as YAML: .* 5001 digits"),
+        ("mask_weight: 1.0", "mask_weight: 1" + "0" * 400, r"loss\.mask_weight: found 1000.*\.\.\..*; Input should"),
+        (
+            "layout: auto",
+            "layout: *a6",
+            r"a0: unknown key\. Known.*; data\.layout: found \[\[.{98}; Input",
+        ),
+    ],
+)
+def test_a_file_made_to_overwhelm_is_refused_in_a_line_that_can_be_read(tmp_path, old, new, message):
+    path = change(tmp_path, old, new)
+    path.write_text("a0: &a0 [x, x]\n" + LEVELS + path.read_text() if "*a6" in new else path.read_text())
+    with pytest.raises(ValueError, match=message) as refused:
+        load_params(path)
+    assert len(str(refused.value)) < 5000

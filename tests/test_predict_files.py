@@ -14,13 +14,11 @@ from maskdepth.predict_files import (
     check_results,
     check_shapes,
     find_pairs,
-    make_folder,
     name_results,
     printable,
     read_picture,
     slug,
     write_png,
-    write_safely,
 )
 
 
@@ -147,17 +145,6 @@ def test_two_pairs_never_write_one_file(names, tmp_path):
         check_results(results_of(tmp_path, *pairs), None, overwrite=False)
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
-    blocked = touch(tmp_path, "file") / "file" / "out"
-    with pytest.raises(ValueError, match=r"cannot write results to .*out: Not a directory; choose another folder"):
-        make_folder(blocked)
-
-
-def test_making_the_folder_leaves_nothing_in_it(tmp_path):
-    make_folder(tmp_path / "new" / "out")
-    assert list((tmp_path / "new" / "out").iterdir()) == []
-
-
 def test_a_picture_is_read_as_the_network_and_as_people_see_it(tmp_path):
     write_png(tmp_path / "a.png", np.full((30, 50, 3), (10, 20, 30), np.uint8))
     decoded = read_picture(16, 10_000, tmp_path / "a.png")
@@ -190,19 +177,3 @@ def test_sixteen_bits_are_written_as_they_are(tmp_path):
     deep = np.array([[0, 1, 65535]], np.uint16)
     write_png(tmp_path / "depth.png", deep)
     assert (np.asarray(Image.open(tmp_path / "depth.png")) == deep).all()
-
-
-def test_writing_replaces_a_link_and_not_what_it_leads_to(tmp_path):
-    (tmp_path / "precious").write_text("kept")
-    for name in ("a.png", ".partial-a.png"):
-        (tmp_path / name).symlink_to(tmp_path / "precious")
-    write_safely(tmp_path / "a.png", b"new")
-    assert (tmp_path / "precious").read_text() == "kept"
-    assert (tmp_path / "a.png").read_bytes() == b"new" and not (tmp_path / "a.png").is_symlink()
-
-
-def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path):
-    (tmp_path / "a.png").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_safely(tmp_path / "a.png", b"new")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

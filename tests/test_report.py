@@ -34,6 +34,14 @@ def test_the_same_figure_is_the_same_file(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def test_a_figure_is_never_written_through_a_link(tmp_path):
+    (tmp_path / "cached.png").write_text("kept")
+    (tmp_path / "a.png").hardlink_to(tmp_path / "cached.png")  # as DVC links an output to its cache
+    draw_samples([sample()], 0.5, tmp_path / "a.png")
+    assert (tmp_path / "cached.png").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "cached.png"]
+
+
 def test_more_samples_make_a_taller_picture(tmp_path):
     heights = []
     for count in (1, 3):

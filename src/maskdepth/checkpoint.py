@@ -28,6 +28,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from maskdepth.console import ConflictError
+from maskdepth.files import PARTIAL, replacing
 from maskdepth.models.catalogue import build_network
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 
@@ -35,6 +36,25 @@ _FORMAT = "maskdepth-network-1"
 
 # A state file's name says how far it is and carries the SHA-256 of its content: one rename commits both.
 _STATE_NAME = re.compile(r"state-(\d{8,})-([0-9a-f]{64})\.pt")
+
+# The sources that decide the weights, below the package.
+_CODE = (
+    "data/augmentation.py",
+    "data/batches.py",
+    "data/encoded.py",
+    "data/framed.py",
+    "data/pictures.py",
+    "data/stats.py",
+    "models/*.py",
+    "*losses.py",
+    "metrics.py",
+    "preparation.py",
+    "ssim.py",
+    "training.py",
+)
+
+# Of files that are as large as the data set.
+_ARRAY_SUFFIXES = (".npy", ".bin")
 
 # The newest and, should that one turn out damaged, the one before.
 _KEPT_STATES = 2
@@ -56,8 +76,8 @@ def save_network(network: Network, path: Path) -> None:
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     card = {"format": _FORMAT, **asdict(network.spec), "weights_sha256": _digest_weights(weights)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_durably(path, save(weights, {"maskdepth": json.dumps(card)}))
+    with replacing(path, durable=True) as partial:
+        partial.write_bytes(save(weights, {"maskdepth": json.dumps(card)}))
 
 
 def load_network(path: Path) -> Network:
@@ -101,7 +121,9 @@ def save_state(folder: Path, state: dict[str, Any], progress: int) -> None:
     buffer = io.BytesIO()
     torch.save(state | {"environment": describe_environment()}, buffer)
     content = buffer.getvalue()
-    _write_durably(folder / f"state-{progress:08d}-{hashlib.sha256(content).hexdigest()}.pt", content)
+    path = folder / f"state-{progress:08d}-{hashlib.sha256(content).hexdigest()}.pt"
+    with replacing(path, durable=True) as partial:
+        partial.write_bytes(content)
     for old in _list_states(folder)[_KEPT_STATES:]:
         old.unlink()
 
@@ -151,7 +173,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         raise Timeout(f"{folder} ({holder})") from None
     try:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
-        for left in folder.glob("*.tmp"):
+        for left in folder.glob(f"{PARTIAL}*"):
             left.unlink()
         yield
     finally:
@@ -200,6 +222,12 @@ def _is_locked(folder: Path) -> bool:
         return True
 
 
+def list_code() -> list[Path]:
+    """List the sources that decide the weights: after a change of one of them no older state is gone on from."""
+    package = Path(__file__).parent
+    return sorted(path for pattern in _CODE for path in package.glob(pattern))
+
+
 def state_key(sections: Iterable[BaseModel], data: Iterable[Path], code: Iterable[Path]) -> str:
     """Name a training by everything its weights depend on, so that no training goes on from another one's state.
 
@@ -216,7 +244,7 @@ def state_key(sections: Iterable[BaseModel], data: Iterable[Path], code: Iterabl
         digest.update(section.model_dump_json().encode())
     for path in (*data, *code):
         digest.update(f"{path.name} {path.stat().st_size}".encode())
-        if path.suffix != ".npy":
+        if path.suffix not in _ARRAY_SUFFIXES:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -256,23 +284,3 @@ def _digest_weights(weights: dict[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(weights[name].contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    """Replace a file so that after a kill or a full disk the old one or the whole new one is there."""
-    partial = path.with_name(f"{path.name}.tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        error.filename = str(path)  # Python names the file of a failed open, not of a failed write
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

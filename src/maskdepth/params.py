@@ -4,6 +4,7 @@ DVC hashes params.yaml and not our defaults, so the file is complete: a missing 
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,11 +14,18 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.error import YAMLError
 
+from maskdepth.files import replacing
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+# All that the parser was seen to raise: explicit types with nothing behind them, numbers of thousands of digits.
+_YAML_ERRORS = (YAMLError, ValueError, LookupError, TypeError, RecursionError)
+# Problems that an error shows: a file may be wrong from end to end.
+_SHOWN = 10
 
 
 class _Section(BaseModel):
@@ -25,13 +33,16 @@ class _Section(BaseModel):
 
 
 class DataParams(_Section):
-    """Reading pictures: which layout, at what size, which end of the depth is near."""
+    """Reading pictures: their layout, store and size, which end of the depth is near, and what is too large."""
 
     layout: str | dict[str, str | list[str]]
     image_size: Annotated[int, Field(ge=8, le=4096)]
+    store: Literal["pixels", "encoded"]
     depth_near: Literal["dark", "bright"]
     depth_frame: Literal["refuse", "crop", "keep"]
     max_rejected: Annotated[float, Field(ge=0, le=1)]
+    max_pixels: Annotated[int, Field(ge=10_000, le=89_000_000)]  # above, Pillow itself warns
+    max_member_bytes: Annotated[int, Field(ge=1)]
 
 
 class SplitParams(_Section):
@@ -113,14 +124,16 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         # YAML 1.2, as DVC reads it: 1e-3 is a number, a repeated key is an error.
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
+    except _YAML_ERRORS as error:
         raise ValueError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, Mapping):
         raise ValueError(f"{path}: expected sections such as data: and train:, found {type(values).__name__}")
     try:
         params = Params.model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"{path}: " + "; ".join(_explain(error))) from error
+        problems = list(_explain(error))
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise ValueError(f"{path}: " + "; ".join(problems[:_SHOWN] + more)) from error
     held_out = params.split.val + params.split.test
     if held_out >= 1:
         raise ValueError(f"{path}: split.val + split.test is {held_out:g}, which leaves nothing to train on")
@@ -155,16 +168,13 @@ def update_params(path: Path, values: Mapping[str, Any]) -> dict[str, tuple[Any,
         if before[section][name] != value:
             changes[key] = (before[section][name], value)
             document[section][name] = _in_brackets(value) if isinstance(value, list) else value
-    # Whoever reads it finds the old file or the whole new one.
-    partial = path.with_name(f".partial-{path.name}")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        yaml.dump(document, file)
-    try:
-        load_params(partial)
-    except ValueError as error:
-        partial.unlink()
-        raise ValueError(f"{path} was not changed: {str(error).removeprefix(f'{partial}: ')}") from error
-    partial.replace(path)
+    with replacing(path) as partial:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            yaml.dump(document, file)
+        try:
+            load_params(partial)
+        except ValueError as error:
+            raise ValueError(f"{path} was not changed: {str(error).removeprefix(f'{partial}: ')}") from error
     return changes
 
 
@@ -186,7 +196,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
         elif problem["type"] == "missing":
             yield f"{key}: missing; params.yaml is complete, there are no defaults"
         else:
-            wrong.setdefault(f"{key}: found {problem['input']!r}; ", []).append(problem["msg"])
+            wrong.setdefault(f"{key}: found {reprlib.repr(problem['input']):.100}; ", []).append(problem["msg"])
     for found, allowed in wrong.items():
         yield found + " or ".join(allowed)
 
@@ -200,7 +210,7 @@ def _nearest(key: str) -> str:
     near = difflib.get_close_matches(key, known, n=1)
     section = key.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == section]
-    return (f"; did you mean {near[0]}?" if near else "") + f" Known here: {', '.join(siblings)}"
+    return (f"; did you mean {near[0]}?" if near else ".") + f" Known here: {', '.join(siblings)}"
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

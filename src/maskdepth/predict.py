@@ -27,14 +27,13 @@ from maskdepth.predict_files import (
     check_results,
     check_shapes,
     find_pairs,
-    make_folder,
     name_results,
     printable,
     read_picture,
     write_png,
     write_report,
 )
-from maskdepth.runtime import choose_device
+from maskdepth.runtime import choose_device, require_writable
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -114,7 +113,7 @@ def predict(
     report = out / REPORT_FILE if composite.is_dir() else None
     check_results(results, report, overwrite)
     network = load_network(Path(model)).to(choose_device())
-    make_folder(out)
+    require_writable([out])
 
     read = partial(read_picture, network.spec.image_size, max_bytes)
     read_background = lru_cache(maxsize=1)(read)  # a background that is everybody's is read once
@@ -184,7 +183,7 @@ def _predict_pairs(network: Network, pairs: dict[Pair, tuple[Decoded, Decoded]])
 @torch.inference_mode()
 def _run(network: Network, backgrounds: Pixels, composites: Pixels) -> list[Maps]:
     """Predict pictures (B, S, S, 3); the maps are (S, S)."""
-    device = network.background_mean.device
+    device = network.mean.device
     pictures = (torch.from_numpy(kind).to(device).permute(0, 3, 1, 2) / 255 for kind in (backgrounds, composites))
     prediction = network(*pictures)
     mask_probs, depths = prediction.mask_logits.sigmoid()[:, 0], prediction.depth[:, 0]

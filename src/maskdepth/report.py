@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from maskdepth.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -132,6 +134,6 @@ def _legend(figure: "Figure", colours: dict[str, tuple[int, int, int]]) -> None:
 
 
 def _save(figure: "Figure", path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the metadata the same figure is the same file, which DVC then does not store twice.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with replacing(path) as partial:
+        # Without the metadata the same figure is the same file, which DVC then does not store twice.
+        figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})

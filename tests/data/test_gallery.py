@@ -13,18 +13,24 @@ from toy_arrays import make_toy_arrays
 from maskdepth.data.arrays import Arrays
 from maskdepth.data.gallery import KINDS, draw_gallery
 from maskdepth.data.index import build_index
+from maskdepth.data.members import Members
 
 SIDE = 3 * TOY_SIZE  # 96 px
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory) -> Arrays:
+def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Members, Arrays]:
     return make_toy_arrays(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")
-def samples(arrays: Arrays) -> pd.DataFrame:
-    return build_index(arrays).samples
+def arrays(toy: tuple[Members, Arrays]) -> Arrays:
+    return toy[1]
+
+
+@pytest.fixture(scope="module")
+def samples(toy: tuple[Members, Arrays]) -> pd.DataFrame:
+    return build_index(*toy).samples
 
 
 def draw(arrays: Arrays, samples: pd.DataFrame, path: Path, count: int) -> npt.NDArray[np.uint8]:

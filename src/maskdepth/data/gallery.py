@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from maskdepth.data.arrays import Arrays
+from maskdepth.files import replacing
 
 # From top to bottom.
 KINDS = ("background", "composite", "mask", "depth")
@@ -44,10 +45,8 @@ def draw_gallery(arrays: Arrays, samples: pd.DataFrame, path: Path, count: int) 
             image = Image.fromarray(_show(picture, kind))
             image = image.resize((cell - _GAP, cell - _GAP), Image.Resampling.NEAREST)
             page.paste(image, (_LABEL + column * cell, _TITLE + row * cell))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    page.save(partial, "PNG")
-    partial.replace(path)
+    with replacing(path) as partial:
+        page.save(partial, "PNG")
 
 
 def _show(picture: npt.NDArray[np.uint8], kind: str) -> npt.NDArray[np.uint8]:
