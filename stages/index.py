@@ -9,6 +9,7 @@ import typer
 from maskdepth.console import run, say, warn
 from maskdepth.data.arrays import read_arrays
 from maskdepth.data.index import Index, build_index, check_rejected, describe_samples, write_rejected
+from maskdepth.data.members import read_members
 from maskdepth.data.pairing import describe_pairings
 from maskdepth.data.samples import write_index
 from maskdepth.journal import open_journal
@@ -29,7 +30,7 @@ def main(
     with open_journal(journal, stage="index") as log:
         log.params({"data": params.data.model_dump()})
         pictures = read_arrays(arrays)
-        found = build_index(pictures)
+        found = build_index(read_members(arrays), pictures)
         write_rejected(rejected, found.rejected)  # also when it is too much: it says what to mend
         check_rejected(found, params.data.max_rejected)
         write_index(index, found.samples)

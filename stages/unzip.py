@@ -10,10 +10,18 @@ from maskdepth import console
 from maskdepth.data.archives import Archive, find_archives
 from maskdepth.data.arrays import read_card
 from maskdepth.data.layouts import choose_layout
-from maskdepth.data.shards import is_current, locked, plan_refused, plan_shard, remove_stale, usable_cores, write_shards
+from maskdepth.data.shards import (
+    is_current,
+    plan_refused,
+    plan_shard,
+    remove_stale,
+    update_size,
+    write_shards,
+)
 from maskdepth.data.zips import Member, RefusedError
 from maskdepth.journal import open_journal
 from maskdepth.params import load_params
+from maskdepth.worker_pool import usable_cores
 
 
 def main(
@@ -26,19 +34,20 @@ def main(
     data = params.data
     with open_journal(journal, stage="unzip") as log:
         log.params({"data": data.model_dump()})
-        members, refused = list_members(find_archives(raw))
+        members, refused = list_members(find_archives(raw, data.max_member_bytes))
         paths = (archive.path_of(member) for archive in members for member in members[archive])
         layout = choose_layout(data.layout, paths)
         plans = [plan_shard(archive, members[archive], layout, data) for archive in members]
         plans += [plan_refused(archive, error, layout, data) for archive, error in refused.items()]
 
         arrays.mkdir(parents=True, exist_ok=True)
-        with locked(arrays):
-            remove_stale(arrays, plans)
-            new = [plan for plan in plans if not is_current(arrays, plan)]
-            total = sum(plan.num_pictures for plan in new)
-            for _ in console.track(write_shards(arrays, new, usable_cores()), "unzip", total):
-                pass
+        remove_stale(arrays, plans)
+        new = [plan for plan in plans if not is_current(arrays, plan)]
+        total = sum(plan.num_pictures for plan in new)
+        for _ in console.track(write_shards(arrays, new, usable_cores()), "unzip", total):
+            pass
+        for plan in plans:
+            update_size(arrays, plan)
 
         cards = [read_card(arrays / plan.archive.shard) for plan in plans]
         pictures, rejected = (sum(card[name] for card in cards) for name in ("pictures", "rejected"))

@@ -13,17 +13,18 @@ from toy import TOY_SIZE, write_toy_archive
 
 from maskdepth.data.arrays import CHANNELS, Arrays, Pixels, ShardedArray
 from maskdepth.data.layouts import NAME_COLUMNS, Layout, read_layouts
+from maskdepth.data.members import Members
 
 NO_PICTURE = {"width": -1, "height": -1, "global_row": -1}
 
 
-def make_toy_arrays(folder: Path, layout: str = "sudhakarmlal", **ids: object) -> Arrays:
+def make_toy_arrays(folder: Path, layout: str = "sudhakarmlal", **ids: object) -> tuple[Members, Arrays]:
     """Draw a toy data set in `folder` and decode it; `ids` as in `write_toy_archive`."""
     write_toy_archive(folder, layout, **ids)
     return decode_folder(folder, read_layouts()[layout])
 
 
-def decode_folder(folder: Path, layout: Layout) -> Arrays:
+def decode_folder(folder: Path, layout: Layout) -> tuple[Members, Arrays]:
     """Decode the zips and loose pictures of a folder, sizes as they are."""
     pictures: dict[str, list[Pixels]] = {kind: [] for kind in CHANNELS}
     rows, labels = [], []
@@ -43,13 +44,8 @@ def decode_folder(folder: Path, layout: Layout) -> Arrays:
             labels += layout.read_labels(data.decode())
         rows.append(row)
     arrays = {kind: ShardedArray([np.stack(drawn)]) for kind, drawn in pictures.items()}
-    return Arrays(
-        pd.DataFrame(rows),
-        pd.DataFrame(labels, columns=list(layout.label_columns), dtype=str),
-        layout,
-        TOY_SIZE,
-        **arrays,
-    )
+    lines = pd.DataFrame(labels, columns=list(layout.label_columns), dtype=str)
+    return Members(pd.DataFrame(rows), lines, layout), Arrays(TOY_SIZE, **arrays)
 
 
 def _list_members(folder: Path) -> Iterator[tuple[str, str, bytes]]:

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,11 @@ from cutouts import OBJECT_HEIGHT, composition_in, draw_depth, write_world
 from filelock import FileLock, Timeout
 from PIL import Image
 from toy import TOY_SIZE, draw_background
+from waiting import wait_until
 
 from maskdepth.composing.compose import compose
 from maskdepth.composing.composition import Composition, plan_composition
+from maskdepth.data.explain import explain_archives
 from maskdepth.data.samples import read_index
 from maskdepth.labelling.sources import check_sizes, read_sources
 from stages import index, unzip
@@ -176,7 +177,8 @@ def test_without_depth_the_table_for_labelling_names_what_the_archives_unpack_to
 ) -> None:
     world = write_world(tmp_path, depths=False)
     compose(world, workers=1)
-    assert f"run `maskdepth label-depth {world.out}/.label-depth.csv`" in capsys.readouterr().out
+    command = f"maskdepth label-depth {world.out}/.label-depth.csv --layout {world.layout} --out {world.out}/labels"
+    assert f"run `{command}`" in capsys.readouterr().out
     for archive in world.out.glob("*.zip"):
         with zipfile.ZipFile(archive) as opened:
             assert not [name for name in opened.namelist() if "depth" in name]
@@ -184,6 +186,22 @@ def test_without_depth_the_table_for_labelling_names_what_the_archives_unpack_to
     sources = read_sources(world.out / ".label-depth.csv")
     check_sizes(sources)
     assert len(sources) == 36 and all(source.is_paired for source in sources)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_labels_beside_the_archives_make_them_whole(layout: str, tmp_path: Path) -> None:
+    world = replace(write_world(tmp_path, depths=False), layout=layout, mirror="none", placements=2)
+    compose(world, workers=1)
+    archives = list(world.out.rglob("*.zip"))
+    for archive in archives:
+        zipfile.ZipFile(archive).extractall(archive.with_suffix(""))
+    for source in read_sources(world.out / ".label-depth.csv", layout):
+        label = world.out / "labels" / source.label
+        label.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_depth(1)).save(label, "PNG")
+    for archive in archives:
+        shutil.rmtree(archive.with_suffix(""))
+    assert "samples: 12 of 12 composites" in "\n".join(explain_archives(world.out, "auto").lines)
 
 
 def test_many_composites_are_dealt_into_more_archives() -> None:
@@ -253,7 +271,7 @@ def test_unfit_pictures_are_told_before_any_archive_is_begun(world: Composition)
     (world.backgrounds / "bg2.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"fg3\.png: it has no alpha .* \(and 1 more of 6 pictures\)$"):
         compose(world, workers=1)
-    assert not list(world.out.glob("*.zip"))
+    assert sorted(path.name for path in world.out.rglob("*")) == [".compose", "lock", "manifest.json"]
 
 
 def test_another_composition_is_not_mixed_in(world: Composition) -> None:
@@ -294,8 +312,10 @@ def test_a_manifest_that_cannot_be_read_is_named(world: Composition) -> None:
 
 
 def test_output_that_cannot_be_written_is_named(world: Composition) -> None:
+    with pytest.raises(ValueError, match=r"cannot write to /proc/raw.*; choose another folder"):
+        compose(replace(world, out=Path("/proc/raw")), workers=1)
     world.out.write_text("a file")
-    with pytest.raises(ValueError, match=r"cannot write archives to .*raw: .*; choose another folder"):
+    with pytest.raises(ValueError, match=r"cannot write to .*raw.*: .*; choose another folder"):
         compose(world, workers=1)
     with pytest.raises(
         ValueError, match=r"the archives would lie among the pictures of .*backgrounds; choose a folder"
@@ -321,6 +341,14 @@ if __name__ == "__main__":
 """
 
 
+def is_anybody_left(group: int) -> bool:
+    try:
+        os.killpg(group, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_process_and_the_next_one_makes_the_same_bytes(
     world: Composition, tmp_path: Path
@@ -330,16 +358,12 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_makes_the_same_bytes(
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
     command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path), "400"]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}, start_new_session=True)
-    first, deadline = world.out / "batch1_images.zip", time.monotonic() + 60
-    while not first.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    first = world.out / "batch1_images.zip"
+    wait_until((world.out / ".compose" / "placements" / "1.csv").exists)  # comes last of an archive
     process.kill()
     process.wait()
-    assert first.exists() and not (world.out / "batch2_images.zip").exists()
-    with pytest.raises(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, 0)  # sends nothing, and finds whether anybody is left
-            time.sleep(0.05)
+    assert not (world.out / "batch2_images.zip").exists()
+    wait_until(lambda: not is_anybody_left(process.pid))
     finished = first.stat().st_mtime_ns
     compose(world, workers=1)
     assert first.stat().st_mtime_ns == finished

@@ -18,9 +18,9 @@ def save(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
-def prepare_background(tmp_path: Path, background: Path, depth: Path) -> str:
+def prepare_background(tmp_path: Path, background: Path, depth: Path | None) -> str:
     composition = replace(composition_in(tmp_path), size=32)
-    return prepare(preparations(composition, Inputs([], [background], [depth]), tmp_path)[0])
+    return prepare(preparations(composition, Inputs([], [background], [depth] if depth else []), tmp_path)[0])
 
 
 def test_numbers_in_names_count_as_numbers_and_depth_follows_its_background(tmp_path: Path) -> None:
@@ -90,6 +90,14 @@ def test_background_and_depth_of_8_or_16_bits_become_the_same_square(tmp_path: P
     expected = np.where(np.arange(32) < 8, 0.0, 1.0)
     np.testing.assert_allclose(load_prepared(tmp_path, "depth", 1), np.tile(expected, (32, 1)))
     np.testing.assert_allclose(load_prepared(tmp_path, "background", 1)[..., 0], np.tile(200 * expected, (32, 1)))
+
+
+def test_a_background_smaller_than_an_object_is_refused_and_a_larger_one_is_enlarged(tmp_path: Path) -> None:
+    fitting, small = (save(tmp_path / f"{side}.png", np.zeros((side, 20, 3), np.uint8)) for side in (8, 7))
+    assert not prepare_background(tmp_path, fitting, None)
+    assert "7.png: it has 20 x 7 pixels, an object is 8 px tall; use a larger picture, or make" in prepare_background(
+        tmp_path, small, None
+    )
 
 
 @pytest.mark.parametrize(

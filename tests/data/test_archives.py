@@ -107,3 +107,10 @@ def test_two_archives_of_one_shard_are_an_error(tmp_path: Path) -> None:
 def test_no_archives_says_where_to_put_them(folder: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"{problem}; put your archives there, or run `maskdepth sample"):
         find_archives(tmp_path / folder)
+
+
+def test_too_large_a_file_refuses_its_archive(tmp_path: Path) -> None:
+    write_files(tmp_path, "bg/large.jpg")
+    (archive,) = find_archives(tmp_path, max_member_bytes=5)
+    with pytest.raises(RefusedError, match=r"bg: 'bg/large.jpg' has 12 bytes, over 5 bytes; .*data\.max_member_bytes"):
+        archive.members()

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from maskdepth.data.arrays import Arrays, ShardedArray
-from maskdepth.data.batches import KINDS, Batches, _resident_gather, _streaming_gather, mix_seed
-from maskdepth.data.layouts import read_layouts
+from maskdepth.data.batches import KINDS, Batch, Batches, _resident_gather, _streaming_gather, mix_seed
 
 CPU = torch.device("cpu")
 NUM_SAMPLES, NUM_BACKGROUNDS, SIDE = 7, 3, 4
@@ -27,7 +26,7 @@ def arrays():
         "mask": sharded(NUM_SAMPLES, high=2),
         "depth": sharded(NUM_SAMPLES),
     }
-    return Arrays(pd.DataFrame(), pd.DataFrame(), read_layouts()["sudhakarmlal"], SIDE, **pictures)
+    return Arrays(SIDE, **pictures)
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +47,33 @@ def list_ids(batches):
     return [batch.sample_ids for batch in batches]
 
 
-def test_pictures_are_those_of_the_rows_scaled_and_channels_first(arrays, rows):
+def test_pictures_are_those_of_the_rows_with_their_channels_first(arrays, rows):
     batch = next(Batches(arrays, rows, 4, CPU).in_order())
     assert batch.sample_ids == ["sample0", "sample1", "sample2", "sample3"]
     for position in range(4):
         background = arrays.background.take(np.array([position % NUM_BACKGROUNDS]))[0]
         composite = arrays.composite.take(np.array([NUM_SAMPLES - 1 - position]))[0]
         mask, depth = arrays.mask.take(np.array([position]))[0], arrays.depth.take(np.array([position]))[0]
-        np.testing.assert_allclose(batch.background[position].numpy(), background.transpose(2, 0, 1) / 255, rtol=1e-6)
-        np.testing.assert_allclose(batch.composite[position].numpy(), composite.transpose(2, 0, 1) / 255, rtol=1e-6)
+        np.testing.assert_array_equal(batch.background[position].numpy(), background.transpose(2, 0, 1))
+        np.testing.assert_array_equal(batch.composite[position].numpy(), composite.transpose(2, 0, 1))
         np.testing.assert_array_equal(batch.mask[position, 0].numpy(), mask)
-        np.testing.assert_allclose(batch.depth[position, 0].numpy(), depth / 255, rtol=1e-6)
-    assert {picture.dtype for picture in batch[:4]} == {torch.float32}
+        np.testing.assert_array_equal(batch.depth[position, 0].numpy(), depth)
+    assert {picture.dtype for picture in batch[:4]} == {torch.uint8}
+
+
+def test_networks_and_losses_get_every_grey_level_as_a_number_from_0_to_1():
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    mask = (levels > 99).byte()
+    # As it comes from the arrays: channels last in memory.
+    picture = levels.expand(1, 3, 16, 16).contiguous(memory_format=torch.channels_last)
+    batch = Batch(picture, picture.flip(-1), mask, levels, ["levels"])
+    background, composite = batch.inputs()
+    expected = torch.arange(256).view(1, 1, 16, 16) / 255
+    assert torch.equal(background, expected.expand(1, 3, 16, 16))
+    assert torch.equal(composite, background.flip(-1))
+    target_mask, depth = batch.targets()
+    assert torch.equal(depth, expected)
+    assert torch.equal(target_mask, (levels > 99).float())
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 7, 50])
@@ -104,7 +118,7 @@ def test_pictures_held_on_the_device_equal_those_read_each_time(arrays, rows):
     wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in KINDS]
     part = np.array([5, 0, 3])
     held = _resident_gather(pictures, wanted, CPU)(part)
-    read = _streaming_gather(pictures, wanted)(part)
+    read = _streaming_gather(pictures, wanted, CPU)(part)
     assert all(torch.equal(one, other) for one, other in zip(held, read, strict=True))
 
 

@@ -10,8 +10,9 @@ from maskdepth.data.arrays import read_arrays
 from maskdepth.data.explain import explain_archives
 from maskdepth.data.index import build_index
 from maskdepth.data.layouts import read_layouts
+from maskdepth.data.members import read_members
 from maskdepth.data.shards import plan_shard, write_shards
-from maskdepth.params import DataParams
+from maskdepth.params import load_params
 
 PICTURE = encode_png(draw_background(1)[..., 0])  # grey, so that it decodes as any kind
 LAYOUTS = ["sudhakarmlal", "mshilpaa", "sajnanshetty", "sumankanukollu", "deepjyotisaha85"]
@@ -66,13 +67,13 @@ def test_what_names_tell_to_be_amiss_is_rejected_as_the_index_would(tmp_path: Pa
     raw, arrays = tmp_path / "raw", tmp_path / "arrays"
     write_toy_archive(raw)
     write_names(raw / "more.zip", "fg_bg_jpg/fg_bg_9_1_0_1.jpg", "mask_black_jpg/bg_mask_8_1_0_1.jpg", "notes.txt")
-    params = DataParams(layout="auto", image_size=16, depth_near="dark", depth_frame="refuse", max_rejected=1.0)
+    params = load_params(Path(__file__).parents[2] / "params.yaml").data
     plans = [
         plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params) for archive in find_archives(raw)
     ]
     arrays.mkdir()
     list(write_shards(arrays, plans, workers=1))
-    decoded = build_index(read_arrays(arrays))
+    decoded = build_index(read_members(arrays), read_arrays(arrays))
     text = explain(raw)
     assert f"rejected, by names alone: {len(decoded.rejected)} of {decoded.num_members} files" in text
     assert len(decoded.rejected) == 3

@@ -17,18 +17,30 @@ from maskdepth.data.index import (
     describe_samples,
     write_rejected,
 )
+from maskdepth.data.layouts import read_layouts
+from maskdepth.data.members import Members
 
 COLUMNS = "sample_id,foreground,background,flip,placement,archive,background_row,composite_row,mask_row,depth_row"
 COMPOSITE, MASK, DEPTH = (f"{folder}_1_2_0_1.jpg" for folder in ("fg_bg", "bg_mask", "depth_fg_bg"))
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory):
+def toy(tmp_path_factory):
     return make_toy_arrays(tmp_path_factory.mktemp("toy"))
 
 
-def index_of(arrays, members):
-    return build_index(replace(arrays, members=members))
+@pytest.fixture(scope="module")
+def arrays(toy):
+    return toy[1]
+
+
+@pytest.fixture(scope="module")
+def table(toy):
+    return toy[0].table
+
+
+def index_of(arrays, table, layout="sudhakarmlal"):
+    return build_index(Members(table, pd.DataFrame(), read_layouts()[layout]), arrays)
 
 
 def named(members, ending):
@@ -49,8 +61,8 @@ def reasons(index):
 @pytest.mark.parametrize("layout", ["sudhakarmlal", "mshilpaa", "sajnanshetty", "sumankanukollu", "deepjyotisaha85"])
 def test_every_sample_of_every_layout_gets_its_own_pictures(tmp_path, layout):
     flips = (0,) if layout == "sumankanukollu" else (0, 1)
-    arrays = make_toy_arrays(tmp_path, layout, flips=flips, foregrounds=(2, 11), backgrounds=(1, 10, 12))
-    index = build_index(arrays)
+    members, arrays = make_toy_arrays(tmp_path, layout, flips=flips, foregrounds=(2, 11), backgrounds=(1, 10, 12))
+    index = build_index(members, arrays)
     assert len(index.samples) == 12 * len(flips)
     assert index.rejected.empty
     for row in index.samples.itertuples():
@@ -63,8 +75,8 @@ def test_every_sample_of_every_layout_gets_its_own_pictures(tmp_path, layout):
 
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=4, deadline=None)
-def test_the_order_of_the_members_changes_nothing(arrays, random):
-    members = change(arrays.members, MASK, reason="damaged", cure="copy it again")
+def test_the_order_of_the_members_changes_nothing(arrays, table, random):
+    members = change(table, MASK, reason="damaged", cure="copy it again")
     order = list(range(len(members)))
     random.shuffle(order)
     index, shuffled = index_of(arrays, members), index_of(arrays, members.iloc[order])
@@ -74,11 +86,10 @@ def test_the_order_of_the_members_changes_nothing(arrays, random):
 
 @given(st.sets(st.integers(0, 71), min_size=1, max_size=12))
 @settings(max_examples=8, deadline=None)
-def test_whole_triples_and_nothing_else_are_samples(arrays, gone):
-    members = arrays.members
-    triples = members[members["kind"].isin(["composite", "mask", "depth"])]
+def test_whole_triples_and_nothing_else_are_samples(arrays, table, gone):
+    triples = table[table["kind"].isin(["composite", "mask", "depth"])]
     left = triples.drop(triples.index[list(gone)])
-    index = index_of(arrays, pd.concat([members[members["kind"].eq("background")], left]))
+    index = index_of(arrays, pd.concat([table[table["kind"].eq("background")], left]))
     key = ["foreground", "background", "flip", "placement"]
     kinds = left.groupby(key)["kind"].agg(set)
     whole = kinds[kinds.map(len) == 3].index
@@ -89,26 +100,26 @@ def test_whole_triples_and_nothing_else_are_samples(arrays, gone):
 
 
 @pytest.mark.parametrize(("member", "kind"), [(MASK, "mask"), (DEPTH, "depth")])
-def test_a_composite_without_mask_or_depth_is_rejected(arrays, member, kind):
-    index = index_of(arrays, arrays.members[~named(arrays.members, member)])
+def test_a_composite_without_mask_or_depth_is_rejected(arrays, table, member, kind):
+    index = index_of(arrays, table[~named(table, member)])
     assert reasons(index) == {COMPOSITE: f"no {kind} bears its name"}
     assert index.rejected["cure"].tolist() == [f"add the {kind}; if it is listed here, mend it"]
     assert "1_2_0_1" not in set(index.samples["sample_id"])
 
 
-def test_mask_and_depth_without_composite_are_rejected(arrays):
-    index = index_of(arrays, arrays.members[~named(arrays.members, COMPOSITE)])
+def test_mask_and_depth_without_composite_are_rejected(arrays, table):
+    index = index_of(arrays, table[~named(table, COMPOSITE)])
     assert reasons(index) == {MASK: "no composite bears its name", DEPTH: "no composite bears its name"}
 
 
-def test_a_composite_without_background_is_rejected(arrays):
-    index = index_of(arrays, arrays.members[~named(arrays.members, "bg_img_2.jpg")])
+def test_a_composite_without_background_is_rejected(arrays, table):
+    index = index_of(arrays, table[~named(table, "bg_img_2.jpg")])
     assert set(reasons(index).values()) == {"there is no background 2"}
     assert (len(index.samples), len(index.rejected)) == (16, 8)
 
 
-def test_what_unzip_rejected_stays_rejected_with_its_reason(arrays):
-    members = change(arrays.members, COMPOSITE, reason="cut short", cure="copy it again")
+def test_what_unzip_rejected_stays_rejected_with_its_reason(arrays, table):
+    members = change(table, COMPOSITE, reason="cut short", cure="copy it again")
     unknown = members.iloc[[0]].assign(kind="unknown", member="notes.txt", reason="no known name", cure="ignore it")
     refused = unknown.assign(archive="batch2", member="", reason="encrypted", cure="supply it open")
     index = index_of(arrays, pd.concat([members, unknown, refused], ignore_index=True))
@@ -116,16 +127,16 @@ def test_what_unzip_rejected_stays_rejected_with_its_reason(arrays):
     assert index.rejected.columns.tolist() == ["archive", "member", "reason", "cure"]
 
 
-def test_the_same_picture_in_two_archives_counts_once(arrays):
-    again = arrays.members.assign(archive="batch2_images")
-    index = index_of(arrays, pd.concat([arrays.members, again], ignore_index=True))
-    pd.testing.assert_frame_equal(index.samples, index_of(arrays, arrays.members).samples)
+def test_the_same_picture_in_two_archives_counts_once(arrays, table):
+    again = table.assign(archive="batch2_images")
+    index = index_of(arrays, pd.concat([table, again], ignore_index=True))
+    pd.testing.assert_frame_equal(index.samples, index_of(arrays, table).samples)
     assert index.rejected.empty
 
 
-def test_the_same_name_with_other_content_is_rejected_on_both_sides(arrays):
-    other = arrays.members[named(arrays.members, COMPOSITE)].assign(archive="batch2_images", crc="12345678")
-    index = index_of(arrays, pd.concat([arrays.members, other], ignore_index=True))
+def test_the_same_name_with_other_content_is_rejected_on_both_sides(arrays, table):
+    other = table[named(table, COMPOSITE)].assign(archive="batch2_images", crc="12345678")
+    index = index_of(arrays, pd.concat([table, other], ignore_index=True))
     listed = dict(zip(index.rejected["archive"], index.rejected["reason"], strict=True))
     place = f"fg_bg_jpg/{COMPOSITE}"
     assert listed == {
@@ -134,18 +145,18 @@ def test_the_same_name_with_other_content_is_rejected_on_both_sides(arrays):
     }
 
 
-def test_identical_backgrounds_under_two_numbers_share_a_row(arrays):
-    crc = arrays.members.loc[named(arrays.members, "bg_img_1.jpg"), "crc"].item()
+def test_identical_backgrounds_under_two_numbers_share_a_row(arrays, table):
+    crc = table.loc[named(table, "bg_img_1.jpg"), "crc"].item()
     pictures = arrays.background.parts[0][[0, 0, 2]]
-    same = replace(arrays, background=ShardedArray([pictures]), composite=_flat_composites(arrays, pictures))
-    index = index_of(same, change(arrays.members, "bg_img_2.jpg", crc=crc))
+    same = replace(arrays, background=ShardedArray([pictures]), composite=_flat_composites(table, pictures))
+    index = index_of(same, change(table, "bg_img_2.jpg", crc=crc))
     rows = index.samples.groupby("background")["background_row"].unique().explode()
     assert rows.to_dict() == {1: 0, 2: 0, 3: 2}
 
 
-def _flat_composites(arrays, backgrounds):
+def _flat_composites(table, backgrounds):
     """Draw every composite as its background alone."""
-    composites = arrays.members[arrays.members["kind"].eq("composite")]
+    composites = table[table["kind"].eq("composite")]
     return ShardedArray([backgrounds[composites["background"].astype(int).to_numpy() - 1]])
 
 
@@ -153,31 +164,31 @@ def _flat_composites(arrays, backgrounds):
     ("member", "kind", "listed"),
     [(MASK, "mask", COMPOSITE), (DEPTH, "depth", COMPOSITE), ("bg_img_2.jpg", "background", COMPOSITE)],
 )
-def test_another_shape_than_the_composite_is_rejected_with_both_sizes(arrays, member, kind, listed):
-    index = index_of(arrays, change(arrays.members, member, width=64))
+def test_another_shape_than_the_composite_is_rejected_with_both_sizes(arrays, table, member, kind, listed):
+    index = index_of(arrays, change(table, member, width=64))
     assert reasons(index)[listed] == f"32x32 px, but its {kind} 64x32 px"
 
 
-def test_another_size_of_the_same_shape_is_accepted(arrays):
-    members = change(arrays.members, MASK, width=100, height=101)  # one pixel off after resizing
+def test_another_size_of_the_same_shape_is_accepted(arrays, table):
+    members = change(table, MASK, width=100, height=101)  # one pixel off after resizing
     assert index_of(arrays, members).rejected.empty
 
 
-def test_zeros_in_front_do_not_part_a_composite_from_its_background(arrays):
-    members = change(arrays.members, "bg_img_2.jpg", background="002")
+def test_zeros_in_front_do_not_part_a_composite_from_its_background(arrays, table):
+    members = change(table, "bg_img_2.jpg", background="002")
     assert index_of(arrays, members).rejected.empty
 
 
-def test_ids_that_run_together_are_rejected(arrays):
+def test_ids_that_run_together_are_rejected(arrays, table):
     # Foreground 1_2 on 3 and foreground 1 on 2_3 would both be called 1_2_3_0_1.
-    names = arrays.members[arrays.members["placement"].eq("1") & arrays.members["flip"].eq("0")]
+    names = table[table["placement"].eq("1") & table["flip"].eq("0")]
     first = names["foreground"].eq("1") & names["background"].eq("1")
     second = names["foreground"].eq("2") & names["background"].eq("2")
     members = names.assign(
         foreground=names["foreground"].mask(first, "1_2").mask(second, "1"),
         background=names["background"].mask(first, "3").mask(second, "2_3"),
     )
-    backgrounds = arrays.members[arrays.members["kind"].eq("background")]
+    backgrounds = table[table["kind"].eq("background")]
     backgrounds = backgrounds.assign(background=["1", "2_3", "3"], global_row=[0, 1, 2])
     members = pd.concat([backgrounds, members[first | second]], ignore_index=True)
     index = index_of(replace(arrays, mask=ShardedArray([np.ones(arrays.mask.shape, np.uint8)])), members)
@@ -185,36 +196,36 @@ def test_ids_that_run_together_are_rejected(arrays):
     assert index.samples.empty
 
 
-def test_masks_that_do_not_tell_placements_apart_are_rejected(arrays):
-    masks = arrays.members["kind"].eq("mask")
-    members = arrays.members[~masks | arrays.members["placement"].eq("1")]
+def test_masks_that_do_not_tell_placements_apart_are_rejected(arrays, table):
+    masks = table["kind"].eq("mask")
+    members = table[~masks | table["placement"].eq("1")]
     members = members.assign(placement=members["placement"].mask(masks, ""))
     index = index_of(arrays, members)
     assert set(reasons(index).values()) == {"its mask bears the name of other composites too"}
 
 
 def test_a_number_outside_the_arithmetic_is_rejected(tmp_path):
-    arrays = make_toy_arrays(tmp_path, "deepjyotisaha85")
-    members = arrays.members.assign(number=arrays.members["number"].mask(arrays.members["number"].eq("1"), "999999"))
-    (reason,) = reasons(index_of(arrays, members)).values()
+    members, arrays = make_toy_arrays(tmp_path, "deepjyotisaha85")
+    table = members.table.assign(number=members.table["number"].mask(members.table["number"].eq("1"), "999999"))
+    (reason,) = reasons(index_of(arrays, table, "deepjyotisaha85")).values()
     assert "outside the layout's range" in reason
 
 
-def test_nothing_left_is_an_error_that_shows_why(arrays):
-    index = index_of(arrays, arrays.members[arrays.members["kind"].ne("depth")])
+def test_nothing_left_is_an_error_that_shows_why(arrays, table):
+    index = index_of(arrays, table[table["kind"].ne("depth")])
     with pytest.raises(ValueError, match=r"none of \d+ members .*no depth bears its name.*and 14 more in reje"):
         check_rejected(index, max_share=1.0)
 
 
-def test_too_many_rejected_is_an_error_and_few_are_not(arrays):
-    index = index_of(arrays, arrays.members[~named(arrays.members, MASK)])
+def test_too_many_rejected_is_an_error_and_few_are_not(arrays, table):
+    index = index_of(arrays, table[~named(table, MASK)])
     check_rejected(index, max_share=0.02)
     with pytest.raises(ValueError, match=r"1\.\d% of \d+ members are rejected; data\.max_rejected allows 1\.0%; bat"):
         check_rejected(index, max_share=0.01)
 
 
-def test_the_quality_of_the_samples_is_counted(arrays):
-    samples = index_of(arrays, arrays.members).samples
+def test_the_quality_of_the_samples_is_counted(arrays, table):
+    samples = index_of(arrays, table).samples
     mask, depth = arrays.mask.parts[0].copy(), arrays.depth.parts[0].copy()
     mask[0], mask[1], depth[5] = 0, 1, 77
     damaged = replace(arrays, mask=ShardedArray([mask]), depth=ShardedArray([depth]))
@@ -223,6 +234,6 @@ def test_the_quality_of_the_samples_is_counted(arrays):
     assert facts == {"masks_empty": 1, "masks_full": 1, "depths_constant": 1}
 
 
-def test_rejected_members_are_written_even_when_there_are_none(arrays, tmp_path):
-    write_rejected(tmp_path / "rejected.csv", index_of(arrays, arrays.members).rejected)
+def test_rejected_members_are_written_even_when_there_are_none(arrays, table, tmp_path):
+    write_rejected(tmp_path / "rejected.csv", index_of(arrays, table).rejected)
     assert (tmp_path / "rejected.csv").read_text() == "archive,member,reason,cure\n"

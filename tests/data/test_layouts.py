@@ -1,18 +1,23 @@
 """Proves that every known layout reads its own names, and that running numbers become the ids their makers meant."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from toy import write_toy_archive
 
 from maskdepth.data.archives import find_archives
 from maskdepth.data.layouts import (
     IDS,
+    KINDS,
     NAME_COLUMNS,
     Layout,
+    Recognised,
     choose_layout,
     detect_layout,
     layout_from_definition,
@@ -183,6 +188,8 @@ def test_own_patterns_make_a_layout() -> None:
     [
         ({"masks": "x"}, "unknown kind masks; the kinds are background, composite, mask, depth, foreground"),
         ({"mask": "(?P<number>["}, "mask: '(?P<number>[' is no regular expression: unterminated character set"),
+        ({"mask": "(?i)m"}, "mask: '(?i)m' is no regular expression: global flags not at the start"),
+        ({"mask": "m{99999999999}"}, "mask: 'm{99999999999}' is no regular expression: the repetition number is too l"),
         ({"mask": r"(?P<id>\d)"}, "mask: unknown group id; the groups are foreground, background, flip, placement"),
         ({"mask": r"m(?P<number>\d)"}, "mask names number, composite names background, number"),
         ({"mask": ["a", r"(?P<number>\d)"]}, "the expressions of mask name different groups"),
@@ -215,3 +222,60 @@ def test_the_setting_chooses_the_layout() -> None:
     assert choose_layout(OWN, []).name == "own"
     with pytest.raises(ValueError, match="unknown layout 'mine'; known are auto, deepjyotisaha85"):
         choose_layout("mine", [])
+
+
+EXPRESSIONS = st.text(max_size=15) | st.sampled_from(
+    [
+        r"(?P<background>\w+)/(?P<number>\d+)",
+        r"(?i)x(?P<background>\w)",
+        "(?P<background>a)(?P<background>b)",
+        "(?<=a*)b",
+    ]
+)
+OWN_KINDS = st.sampled_from([*KINDS, "other"])
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(OWN_KINDS, EXPRESSIONS | st.lists(EXPRESSIONS, max_size=2)), st.lists(st.text(max_size=20)))
+def test_any_patterns_make_a_layout_or_are_refused_by_their_key(patterns, names) -> None:
+    for given_patterns in (patterns, OWN | patterns):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # sets within sets, one day
+            try:
+                layout = layout_from_patterns(given_patterns)
+            except ValueError as error:
+                assert str(error).startswith("data.layout: ")
+                continue
+        assert {type(layout.recognise(name)) for name in names} <= {Recognised, type(None)}
+
+
+NUMBERS = st.integers(0, 10**25).map(str) | st.text("0123456789\u0663", min_size=1, max_size=30)
+LABELS = st.lists(st.lists(st.text(max_size=5), min_size=5, max_size=5), max_size=3)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(NUMBERS, min_size=1, max_size=3), LABELS)
+def test_any_number_in_a_name_has_ids_or_a_reason(numbers, labels) -> None:
+    forms = {
+        "deepjyotisaha85": "image/fg_bg_{}.jpg",
+        "sajnanshetty": "fg_bg/bg_002/{}.jpg",
+        "sumankanukollu": "bg_fg_1/96_bg_{}_fg.jpg",
+        "mshilpaa": "data_1/Fg-Bg/fg-bg{}.jpg",
+        "sudhakarmlal": "fg_bg_jpg/fg_bg_1_{}_0_1.jpg",
+    }
+    for name, form in forms.items():
+        layout = LAYOUTS[name]
+        paths = [path for path in map(form.format, numbers) if layout.recognise(path)]
+        for mapping in layout.mappings:
+            rows = resolve(layout, mapping, paths, labels if layout.label_columns else None)
+            assert len(rows) == len(paths)
+            assert all(row[1] or row[-1] for row in rows)
+
+
+@given(st.text(max_size=60))
+def test_any_labels_are_rows_or_an_error_that_names_the_line(text) -> None:
+    layout = LAYOUTS["mshilpaa"]
+    try:
+        assert all(len(row) == len(layout.label_columns) for row in layout.read_labels(text))
+    except ValueError as error:
+        assert re.match(r"line \d+ has \d+ values", str(error))

@@ -89,19 +89,18 @@ def test_rows_are_found_however_a_number_is_spelled():
 
 
 def test_right_labels_are_kept(tmp_path):
-    arrays = make_toy_arrays(tmp_path, "mshilpaa")
-    (pairing,) = build_index(arrays).pairings
+    (pairing,) = build_index(*make_toy_arrays(tmp_path, "mshilpaa")).pairings
     assert (pairing.mapping, pairing.compared, pairing.fitting) == ("labels", 24, 24)
 
 
 def test_wrong_labels_are_found_and_the_mapping_that_fits_is_used(tmp_path):
     right = make_toy_arrays(tmp_path, "mshilpaa")
     shift_labels(tmp_path, by=1)
-    index = build_index(decode_folder(tmp_path, right.layout))
+    index = build_index(*decode_folder(tmp_path, read_layouts()["mshilpaa"]))
     used = index.pairings[-1]
     assert (used.mapping, used.share) == ("generated", 1.0)
     assert {pairing.mapping: pairing.fitting for pairing in index.pairings}["labels"] == 0
-    expected = build_index(right).samples
+    expected = build_index(*right).samples
     pd.testing.assert_frame_equal(index.samples, expected)
 
 
@@ -109,34 +108,33 @@ def test_missing_labels_lead_to_the_next_mapping(tmp_path):
     make_toy_arrays(tmp_path, "mshilpaa")
     (tmp_path / "labels.txt").unlink()
     layout = read_layouts()["mshilpaa"]
-    index = build_index(decode_folder(tmp_path, layout))
+    index = build_index(*decode_folder(tmp_path, layout))
     assert index.pairings[-1].mapping == "generated"
     assert len(index.samples) == 24
 
 
 def test_names_that_pair_nothing_are_an_error_with_the_shares(tmp_path):
-    arrays = make_toy_arrays(tmp_path)
+    members, arrays = make_toy_arrays(tmp_path)
     turned = replace(arrays, background=ShardedArray([arrays.background.parts[0][[1, 2, 0]]]))
     with pytest.raises(ValueError, match=r"by mapping 'explicit' 0\.0 %; at least 90 % must fit.*data\.layout"):
-        build_index(turned)
+        build_index(members, turned)
 
 
 def test_backgrounds_that_look_alike_all_fit(tmp_path):
-    arrays = make_toy_arrays(tmp_path)
+    members, arrays = make_toy_arrays(tmp_path)
     flat = np.broadcast_to(np.array([99, 100, 101], np.uint8)[:, None, None, None], arrays.background.shape)
     grey = np.full(arrays.composite.shape, 100, np.uint8)
-    index = build_index(replace(arrays, background=ShardedArray([flat]), composite=ShardedArray([grey])))
+    index = build_index(members, replace(arrays, background=ShardedArray([flat]), composite=ShardedArray([grey])))
     assert index.pairings[0].fitting == 24
 
 
 def test_a_single_background_tells_nothing_and_is_accepted(tmp_path):
-    arrays = make_toy_arrays(tmp_path, backgrounds=(7,))
-    index = build_index(arrays)
+    index = build_index(*make_toy_arrays(tmp_path, backgrounds=(7,)))
     assert (index.pairings[0].compared, len(index.samples)) == (0, 8)
 
 
 def test_objects_that_fill_the_picture_tell_nothing_and_are_accepted(tmp_path):
-    arrays = make_toy_arrays(tmp_path)
+    members, arrays = make_toy_arrays(tmp_path)
     full = replace(arrays, mask=ShardedArray([np.ones(arrays.mask.shape, np.uint8)]))
-    index = build_index(full)
+    index = build_index(members, full)
     assert (index.pairings[0].compared, len(index.samples)) == (0, 24)

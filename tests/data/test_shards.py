@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,14 +17,24 @@ from toy import OBJECT_DEPTH, TOY_SIZE, ToyWorld, draw_background, encode_png, w
 
 from maskdepth.data import shards
 from maskdepth.data.archives import find_archives
-from maskdepth.data.arrays import CARD_FILE, MEMBERS_FILE, Arrays, read_arrays
+from maskdepth.data.arrays import CARD_FILE, Arrays, read_arrays
 from maskdepth.data.layouts import Layout, read_layouts
-from maskdepth.data.shards import ShardPlan, is_current, plan_refused, plan_shard, remove_stale, write_shards
+from maskdepth.data.members import MEMBERS_FILE, read_members
+from maskdepth.data.shards import (
+    ShardPlan,
+    is_current,
+    plan_refused,
+    plan_shard,
+    remove_stale,
+    update_size,
+    write_shards,
+)
 from maskdepth.data.zips import RefusedError
-from maskdepth.params import DataParams
+from maskdepth.params import DataParams, load_params
 
 SUDHAKARMLAL = read_layouts()["sudhakarmlal"]
-PARAMS = DataParams(layout="auto", image_size=TOY_SIZE, depth_near="dark", depth_frame="refuse", max_rejected=0.0)
+PARAMS_FILE = Path(__file__).parents[2] / "params.yaml"
+PARAMS = load_params(PARAMS_FILE).data.model_copy(update={"image_size": TOY_SIZE})
 
 
 def plan_all(raw: Path, layout: Layout = SUDHAKARMLAL, params: DataParams = PARAMS) -> list[ShardPlan]:
@@ -41,9 +52,9 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def assert_holds(arrays: Arrays, world: ToyWorld) -> None:
+def assert_holds(arrays_dir: Path, world: ToyWorld) -> None:
     """Every drawn sample is there, pixel by pixel, found by the ids of its composite's name."""
-    members = arrays.members
+    arrays, members = read_arrays(arrays_dir), read_members(arrays_dir).table
     for sample in world.samples:
         ids = {"foreground": sample.foreground, "background": sample.background}
         ids |= {"flip": sample.flip, "placement": sample.placement}
@@ -61,8 +72,9 @@ def test_what_was_drawn_is_what_the_arrays_hold(tmp_path: Path) -> None:
     world = write_toy_archive(tmp_path / "raw")
     arrays = write_all(tmp_path / "raw", tmp_path / "arrays")
     assert len(world.samples) == len(arrays.composite) == 24
-    assert_holds(arrays, world)
-    decoded = arrays.members[arrays.members["global_row"] >= 0]
+    assert_holds(tmp_path / "arrays", world)
+    members = read_members(tmp_path / "arrays").table
+    decoded = members[members["global_row"] >= 0]
     assert (decoded[["width", "height"]] == TOY_SIZE).all(axis=None)
     assert (decoded["reason"] == "").all()
     assert not list((tmp_path / "arrays").glob(".partial-*"))
@@ -83,17 +95,19 @@ def test_near_is_zero_whichever_end_of_the_grey_scale_it_had(tmp_path: Path) -> 
 def test_labels_are_kept_as_they_are(tmp_path: Path) -> None:
     world = write_toy_archive(tmp_path / "raw", "mshilpaa", "Dataset/data_part1.zip")
     arrays = write_all(tmp_path / "raw", tmp_path / "arrays", read_layouts()["mshilpaa"])
-    assert len(arrays.labels) == len(world.samples)
-    assert arrays.labels.iloc[0].tolist()[:3] == ["Background/bg1.jpg", "Foreground/fg1.png", "data_1/Fg-Bg/fg-bg1.jpg"]
+    members = read_members(tmp_path / "arrays")
+    assert len(members.labels) == len(world.samples)
+    first = members.labels.iloc[0].tolist()
+    assert first[:3] == ["Background/bg1.jpg", "Foreground/fg1.png", "data_1/Fg-Bg/fg-bg1.jpg"]
     assert len(arrays.background) == 3
-    assert (arrays.members["reason"] == "").all()
+    assert (members.table["reason"] == "").all()
 
 
 def test_bad_labels_are_a_rejected_member(tmp_path: Path) -> None:
     write_toy_archive(tmp_path / "raw", "mshilpaa")
     (tmp_path / "raw" / "labels.txt").write_text("a,b\n")
-    arrays = write_all(tmp_path / "raw", tmp_path / "arrays", read_layouts()["mshilpaa"])
-    (reason,) = arrays.members.query("kind == 'labels'")["reason"]
+    write_all(tmp_path / "raw", tmp_path / "arrays", read_layouts()["mshilpaa"])
+    (reason,) = read_members(tmp_path / "arrays").table.query("kind == 'labels'")["reason"]
     assert reason.startswith("not the labels of this layout: line 1 has 1 values")
 
 
@@ -102,7 +116,8 @@ def test_a_bad_picture_is_a_rejected_member_and_harms_no_other(tmp_path: Path) -
     members = [(f"bg_jpg/bg_img_{number}.jpg", good) for number in range(1, 4)]
     members[1] = (members[1][0], good[:-30])
     write_zip(tmp_path / "raw" / "a.zip", [*members, ("bg_jpg/note.txt", b"x"), ("inner.zip", b"x")])
-    table = write_all(tmp_path / "raw", tmp_path / "arrays").members.set_index("member")
+    write_all(tmp_path / "raw", tmp_path / "arrays")
+    table = read_members(tmp_path / "arrays").table.set_index("member")
     assert table["row"].tolist() == [0, -1, 2, -1, -1]
     assert table["kind"].tolist() == ["background"] * 3 + ["unknown"] * 2
     assert table.loc["bg_jpg/bg_img_2.jpg", "reason"].startswith("it cannot be decoded")
@@ -119,7 +134,7 @@ def test_pages_are_rejected_members_or_cropped_as_params_say(tmp_path: Path) -> 
         params = PARAMS.model_copy(update={"depth_frame": depth_frame})
         (tmp_path / depth_frame).mkdir()
         list(write_shards(tmp_path / depth_frame, plan_all(tmp_path / "raw", params=params), 1))
-        rows += read_arrays(tmp_path / depth_frame).members.to_dict("records")
+        rows += read_members(tmp_path / depth_frame).table.to_dict("records")
     refused, cropped = rows
     assert (refused["row"], refused["cure"]) == (-1, "set data.depth_frame to crop; or to keep, if it is none")
     assert (cropped["row"], cropped["reason"], cropped["width"], cropped["height"]) == (0, "", 172, 172)
@@ -130,7 +145,7 @@ def test_a_refused_archive_is_a_row_without_a_member(tmp_path: Path) -> None:
     (archive,) = find_archives(tmp_path / "raw")
     plan = plan_refused(archive, RefusedError("the file is empty", "download it again"), SUDHAKARMLAL, PARAMS)
     list(write_shards(tmp_path, [plan], 1))
-    (row,) = read_arrays(tmp_path).members.to_dict("records")
+    (row,) = read_members(tmp_path).table.to_dict("records")
     assert [row[name] for name in ("kind", "member", "archive")] == ["unknown", "", "batch1_images.zip"]
     assert (row["reason"], row["cure"]) == ("the file is empty", "download it again")
 
@@ -140,7 +155,7 @@ def test_the_key_follows_archive_and_settings(tmp_path: Path) -> None:
     write_all(tmp_path / "raw", tmp_path / "arrays")
     (same,) = plan_all(tmp_path / "raw")
     assert is_current(tmp_path / "arrays", same)
-    for change in ({"image_size": 16}, {"depth_near": "bright"}, {"depth_frame": "crop"}):
+    for change in ({"image_size": 16}, {"depth_near": "bright"}, {"depth_frame": "crop"}, {"store": "encoded"}):
         (other,) = plan_all(tmp_path / "raw", params=PARAMS.model_copy(update=change))
         assert not is_current(tmp_path / "arrays", other)
     (other_limit,) = plan_all(tmp_path / "raw", params=PARAMS.model_copy(update={"max_rejected": 0.5}))
@@ -150,6 +165,71 @@ def test_the_key_follows_archive_and_settings(tmp_path: Path) -> None:
     write_toy_archive(tmp_path / "raw", foregrounds=(1, 3))
     (other_archive,) = plan_all(tmp_path / "raw")
     assert not is_current(tmp_path / "arrays", other_archive)
+
+
+KINDS = ("background", "composite", "mask", "depth")
+ENCODED = PARAMS.model_copy(update={"store": "encoded"})
+
+
+def write_both(raw: Path, folder: Path) -> tuple[Arrays, Arrays]:
+    """Write the same archives as pixels, and as they are encoded."""
+    both = []
+    for params in (PARAMS, ENCODED):
+        arrays_dir = folder / params.store
+        arrays_dir.mkdir()
+        list(write_shards(arrays_dir, plan_all(raw, params=params), 1))
+        both.append(read_arrays(arrays_dir))
+    return both[0], both[1]
+
+
+def test_both_stores_hold_the_same_pictures_and_reject_the_same(tmp_path: Path) -> None:
+    world = write_toy_archive(tmp_path / "raw")
+    good = encode_png(draw_background(1))
+    names = [f"bg_jpg/bg_img_{number}.jpg" for number in range(4, 8)]
+    write_zip(tmp_path / "raw" / "b.zip", zip(names, [good[:-30], good, b"", good], strict=True))
+    write_zip(tmp_path / "raw" / "c.zip", [("bg_jpg/bg_img_9.jpg", b"no picture"), ("note.txt", b"x")])
+    pixels, encoded = write_both(tmp_path / "raw", tmp_path)
+    table, same = (read_members(tmp_path / store).table for store in ("pixels", "encoded"))
+    pd.testing.assert_frame_equal(table, same)
+    assert (table["reason"] != "").sum() == 4
+    for kind in KINDS:
+        rows = np.arange(len(getattr(pixels, kind)))
+        assert np.array_equal(getattr(pixels, kind).take(rows), getattr(encoded, kind).take(rows))
+    assert_holds(tmp_path / "encoded", world)
+
+
+def test_encoded_pictures_are_the_bytes_of_their_members(tmp_path: Path) -> None:
+    write_toy_archive(tmp_path / "raw")
+    write_both(tmp_path / "raw", tmp_path)
+    (archive,) = find_archives(tmp_path / "raw")
+    with archive.opened() as read:
+        masks = [read(member) for member in archive.members() if "mask" in member.name]
+    shard = tmp_path / "encoded" / "batch1_images"
+    assert (shard / "mask.bin").read_bytes() == b"".join(masks)
+    assert np.load(shard / "mask.spans.npy")[:, 1].tolist() == [len(mask) for mask in masks]
+    assert not (shard / "mask.npy").exists()
+
+
+def test_encoded_pictures_do_not_depend_on_the_size_that_they_are_decoded_to(tmp_path: Path) -> None:
+    write_toy_archive(tmp_path / "raw")
+    write_both(tmp_path / "raw", tmp_path)
+    other = {"image_size": TOY_SIZE // 2}
+    (larger,), (smaller,) = (
+        plan_all(tmp_path / "raw", params=params.model_copy(update=other)) for params in (PARAMS, ENCODED)
+    )
+    assert not is_current(tmp_path / "pixels", larger)
+    assert is_current(tmp_path / "encoded", smaller)
+    update_size(tmp_path / "encoded", smaller)
+    assert read_arrays(tmp_path / "encoded").composite.shape == (24, TOY_SIZE // 2, TOY_SIZE // 2, 3)
+    assert is_current(tmp_path / "encoded", smaller)
+
+
+def test_what_is_too_large_is_said_by_the_settings(tmp_path: Path) -> None:
+    write_toy_archive(tmp_path / "raw")
+    small = PARAMS.model_copy(update={"max_pixels": TOY_SIZE**2 - 1})
+    list(write_shards(tmp_path, plan_all(tmp_path / "raw", params=small), 1))
+    reasons = read_members(tmp_path).table.query("kind == 'mask'")["reason"].unique().tolist()
+    assert reasons == ["it has 32 x 32 pixels, over 1,023 in all"]
 
 
 @pytest.mark.parametrize("name", [CARD_FILE, "mask.npy", MEMBERS_FILE])
@@ -186,24 +266,56 @@ def test_a_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest
     assert caught.value.errno == errno.ENOSPC
 
 
+@pytest.mark.parametrize("store", ["pixels", "encoded"])
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, store: str) -> None:
+    write_toy_archive(tmp_path / "raw")
+    plans = plan_all(tmp_path / "raw", params=PARAMS.model_copy(update={"store": store}))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*batch1_images/background\.(npy|bin)'"):
+            list(write_shards(tmp_path, plans, 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.slow
-def test_the_number_of_workers_does_not_change_a_byte(tmp_path: Path) -> None:
-    write_toy_archive(tmp_path / "raw", backgrounds=range(1, 45), foregrounds=range(1, 5), placements=(1,))
-    write_all(tmp_path / "raw", tmp_path / "one")
-    write_all(tmp_path / "raw", tmp_path / "two", workers=2)
-    assert content(tmp_path / "one") == content(tmp_path / "two")
+@pytest.mark.parametrize("store", ["pixels", "encoded"])
+def test_the_number_of_workers_does_not_change_a_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    monkeypatch.setattr(shards, "_LITTLE_BYTES", 0)  # else one process does it all
+    write_zip(tmp_path / "raw" / "empty.zip", [("note.txt", b"x")])
+    for name, number in (("a.zip", 20), ("b.zip", 24)):
+        write_toy_archive(tmp_path / "raw", name=name, backgrounds=range(1, number), placements=(1,))
+    for workers in (1, 2):
+        (tmp_path / str(workers)).mkdir()
+        plans = plan_all(tmp_path / "raw", params=PARAMS.model_copy(update={"store": store}))
+        list(write_shards(tmp_path / str(workers), plans, workers))
+    assert content(tmp_path / "1") == content(tmp_path / "2")
+
+
+def test_an_archive_without_pictures_leaves_nothing_unfinished(tmp_path: Path) -> None:
+    write_zip(tmp_path / "raw" / "a.zip", [("note.txt", b"x")])
+    write_toy_archive(tmp_path / "raw", name="b.zip")
+    write_zip(tmp_path / "raw" / "c.zip", [("note.txt", b"x")])
+    arrays = write_all(tmp_path / "raw", tmp_path / "arrays")
+    assert len(arrays.composite) == 24
+    assert sorted(path.name for path in (tmp_path / "arrays").iterdir()) == ["a", "b", "c"]
 
 
 KILLED = """
 import sys
 from pathlib import Path
+from maskdepth.data import shards
 from maskdepth.data.archives import find_archives
 from maskdepth.data.layouts import read_layouts
 from maskdepth.data.shards import plan_shard, write_shards
-from maskdepth.params import DataParams
+from maskdepth.params import load_params
 
+shards._LITTLE_BYTES = 0  # else one process does it all
 if __name__ == "__main__":
-    params = DataParams(layout="auto", image_size=32, depth_near="dark", depth_frame="refuse", max_rejected=0.0)
+    params = load_params(Path(sys.argv[3])).data
     (archive,) = find_archives(Path(sys.argv[1]))
     plan = plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params)
     for done, _ in enumerate(write_shards(Path(sys.argv[2]), [plan], 2)):
@@ -217,7 +329,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_is_complete(tmp_path: P
     arrays_dir = tmp_path / "arrays"
     arrays_dir.mkdir()
     (tmp_path / "killed.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "raw"), str(arrays_dir)]
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "raw"), str(arrays_dir), str(PARAMS_FILE)]
     source = str(Path(shards.__file__).parents[2])
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": source}, start_new_session=True
@@ -234,4 +346,5 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_is_complete(tmp_path: P
     process.stdout.close()
     assert [path.name for path in arrays_dir.iterdir()] == [".partial-batch1_images"]
     remove_stale(arrays_dir, plan_all(tmp_path / "raw"))
-    assert_holds(write_all(tmp_path / "raw", arrays_dir), world)
+    write_all(tmp_path / "raw", arrays_dir)
+    assert_holds(arrays_dir, world)

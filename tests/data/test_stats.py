@@ -25,13 +25,18 @@ from maskdepth.data.stats import (
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory):
+def toy(tmp_path_factory):
     return make_toy_arrays(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")
-def samples(arrays):
-    return build_index(arrays).samples
+def arrays(toy):
+    return toy[1]
+
+
+@pytest.fixture(scope="module")
+def samples(toy):
+    return build_index(*toy).samples
 
 
 @pytest.fixture(scope="module")

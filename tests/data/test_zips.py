@@ -196,3 +196,10 @@ def test_no_random_damage_goes_unnoticed(tmp_path: Path) -> None:
         else:
             assert found == expected
     assert num_refused > 150
+
+
+def test_how_large_a_member_may_be_is_said_by_who_asks(tmp_path: Path) -> None:
+    write(tmp_path / "a.zip", "a.jpg")
+    assert len(list_zip(tmp_path / "a.zip", len(NOISE))) == 1
+    with pytest.raises(RefusedError, match=r"'a\.jpg' unpacks to 3,000 bytes, over 2,999 .*; .*data\.max_member_bytes"):
+        list_zip(tmp_path / "a.zip", len(NOISE) - 1)

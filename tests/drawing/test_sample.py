@@ -159,7 +159,7 @@ def test_empty_folder_and_the_remains_of_a_killed_run_are_replaced(tmp_path: Pat
 
 def test_failed_run_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(ValueError, match=r"cannot write to .*file: File exists; choose another folder"):
         write(tmp_path / "file" / "raw", "sudhakarmlal")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -4,12 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from filelock import Timeout
 from toy import write_toy_archive
 
 from maskdepth.data.arrays import read_arrays
-from maskdepth.data.shards import locked
+from maskdepth.data.members import read_members
 from maskdepth.journal import read_journal
+from maskdepth.params import update_params
 from stages.unzip import main
 
 ROOT = Path(__file__).parents[2]
@@ -63,18 +63,8 @@ def test_a_refused_archive_is_named_and_harms_no_other(capsys: pytest.CaptureFix
     output = capsys.readouterr()
     assert output.err.startswith("warning: left out: page.zip: it is a web page (27 bytes), not a zip; log in")
     assert "75 pictures from 1 archives (2 new), 1 rejected" in output.out
-    (row,) = read_arrays(Path("arrays")).members.query("reason != ''").to_dict("records")
+    (row,) = read_members(Path("arrays")).table.query("reason != ''").to_dict("records")
     assert (row["archive"], row["member"]) == ("page.zip", "")
-
-
-@pytest.mark.usefixtures("workspace")
-def test_two_writers_of_one_folder_do_not_meet() -> None:
-    unzip()
-    before = stamps()
-    with locked(Path("arrays")), pytest.raises(Timeout):
-        unzip()
-    unzip()
-    assert stamps() == before
 
 
 @pytest.mark.usefixtures("workspace")
@@ -85,3 +75,15 @@ def test_without_any_usable_archive_it_stops() -> None:
     shutil.rmtree("raw")
     with pytest.raises(FileNotFoundError, match="raw is not a folder; put your archives there, or run `maskdepth samp"):
         unzip()
+
+
+@pytest.mark.usefixtures("workspace")
+def test_another_size_decodes_no_archive_again_where_pictures_are_kept_encoded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    update_params(Path("params.yaml"), {"data.store": "encoded"})
+    unzip()
+    update_params(Path("params.yaml"), {"data.image_size": 32})
+    unzip()
+    assert "75 pictures from 1 archives (0 new), 0 rejected, 32 px" in capsys.readouterr().out
+    assert read_arrays(Path("arrays")).mask.shape == (24, 32, 32)

@@ -4,7 +4,6 @@ Beside the archives lies a hidden folder. It has a list of placements for every 
 what is listed need not be made again.
 """
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from maskdepth.composing.manifest import STATE_FOLDER
 from maskdepth.composing.pictures import load_prepared
 from maskdepth.composing.rendering import COLUMNS, Rendered
 from maskdepth.data.layout_writer import File, encode_picture, label_line, put_on_white, write_files
+from maskdepth.files import replacing, sync
 
 # Every placement: where each object is.
 MANIFEST_TABLE = f"{STATE_FOLDER}/manifest.csv"
@@ -62,13 +62,13 @@ def write_batch(plan: Plan, batch: int, made: Iterable[Rendered]) -> None:
 
 def write_tables(plan: Plan) -> None:
     """Write what lists all placements, and what lists all that is without depth, when all archives are complete."""
-    with _replacing(plan.composition.out / MANIFEST_TABLE) as table:
+    with _writing(plan.composition.out / MANIFEST_TABLE) as table:
         table.write(",".join(COLUMNS) + "\n")
         for batch in plan.batches:
             with _rows_path(plan, batch).open(encoding="utf-8") as rows:
                 shutil.copyfileobj(rows, table)
     if plan.composition.depths is None:
-        with _replacing(plan.composition.out / UNLABELLED_TABLE) as table:
+        with _writing(plan.composition.out / UNLABELLED_TABLE) as table:
             table.write("composite,background,mask\n")
             for sample in plan.samples():
                 paths = (plan.path_of(kind, sample) for kind in ("composite", "background", "mask"))
@@ -136,39 +136,26 @@ def _staged(plan: Plan, batch: int) -> Iterator[tuple[Path, TextIO]]:
     staging = out / STATE_FOLDER / "partial"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
-    with _replacing(_rows_path(plan, batch)) as rows:
+    with _writing(_rows_path(plan, batch)) as rows:
         yield staging, rows
         files = [path for path in staging.rglob("*") if path.is_file()]
         targets = [out / path.relative_to(staging) for path in files]
         for path, target in zip(files, targets, strict=True):
-            _sync(path)
+            sync(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         for folder in {target.parent for target in targets}:
-            _sync(folder)
+            sync(folder)
     shutil.rmtree(staging)
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """Write a text file that appears when it is whole and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
+def _writing(path: Path) -> Iterator[TextIO]:
+    """Open a text file that appears when it is whole and on the disk."""
+    with replacing(path, durable=True) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         yield file
-    _sync(partial)
-    partial.replace(path)
-    _sync(path.parent)
 
 
 def _rows_path(plan: Plan, batch: int) -> Path:
     """Say where the placements of a batch are listed when its archives are complete."""
     return plan.composition.out / STATE_FOLDER / "placements" / f"{batch}.csv"
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

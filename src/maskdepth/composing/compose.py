@@ -8,7 +8,6 @@ on with the first that is missing.
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import chain, groupby, islice
 from typing import Any
 
@@ -28,7 +27,8 @@ from maskdepth.composing.manifest import STATE_FOLDER, claim_folder, describe, w
 from maskdepth.composing.pictures import Inputs, Preparation, describe_inputs, find_inputs, preparations, prepare
 from maskdepth.composing.rendering import Task, render_all
 from maskdepth.console import say, track
-from maskdepth.worker_pool import map_in_order, open_pool
+from maskdepth.runtime import require_writable
+from maskdepth.worker_pool import WorkerPool, map_in_order, open_pool
 
 # A task is this many composites, or fewer large ones: enough work to be worth a message between processes, and little
 # enough for a few of them to wait in memory.
@@ -82,11 +82,7 @@ def _make_folder(composition: Composition) -> None:
     for folder in filter(None, (composition.foregrounds, composition.backgrounds, composition.depths)):
         if out.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"the archives would lie among the pictures of {folder}; choose a folder outside of it")
-    try:
-        (out / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
-        (out / STATE_FOLDER / "lock").touch()
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ValueError(f"cannot write archives to {out}: {error.strerror}; choose another folder") from error
+    require_writable([out / STATE_FOLDER])
 
 
 def _write_missing(plan: Plan, inputs: Inputs, missing: Sequence[int], workers: int) -> None:
@@ -95,17 +91,19 @@ def _write_missing(plan: Plan, inputs: Inputs, missing: Sequence[int], workers: 
         folder = prepared_dir(plan)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        _prepare_all(preparations(plan.composition, inputs, folder), pool, _AHEAD * workers)
-        write_loose(plan)
-        batches = [batch for batch in plan.batches if batch in missing]
-        results = map_in_order(pool, render_all, _tasks(plan, batches), _AHEAD * workers)
-        made = track(chain.from_iterable(results), "composing", sum(map(plan.count_of, batches)))
-        for batch, some in groupby(made, key=lambda composite: composite.batch):
-            write_batch(plan, batch, some)
-        shutil.rmtree(folder)
+        try:
+            _prepare_all(preparations(plan.composition, inputs, folder), pool, _AHEAD * workers)
+            write_loose(plan)
+            batches = [batch for batch in plan.batches if batch in missing]
+            results = map_in_order(pool, render_all, _tasks(plan, batches), _AHEAD * workers)
+            made = track(chain.from_iterable(results), "composing", sum(map(plan.count_of, batches)))
+            for batch, some in groupby(made, key=lambda composite: composite.batch):
+                write_batch(plan, batch, some)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare_all(work: Sequence[Preparation], pool: ProcessPoolExecutor | None, ahead: int) -> None:
+def _prepare_all(work: Sequence[Preparation], pool: WorkerPool | None, ahead: int) -> None:
     """Bring all pictures to size.
 
     Raises:
@@ -132,8 +130,10 @@ def _say_result(plan: Plan, num_archives: int, seconds: float) -> None:
         f"in {num_archives:,} archives, {seconds:.1f} s"
     )
     if composition.depths is None:
+        out, layout = composition.out, composition.layout
+        command = f"maskdepth label-depth {out / UNLABELLED_TABLE} --layout {layout} --out {out / 'labels'}"
         line += (
-            f"; they have no depth yet: unpack each archive into a folder of its name, and run `maskdepth label-depth "
-            f"{composition.out / UNLABELLED_TABLE}`, or label the backgrounds and compose with --depths"
+            f"; they have no depth yet: unpack each archive into a folder of its name, run `{command}`, and remove "
+            "these folders; or label the backgrounds and compose with --depths"
         )
     say(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maskdepth.composing.composition import Composition
-from maskdepth.data.tables import replace_text
+from maskdepth.files import replace_text
 
 # Readers of data sets pass over hidden folders.
 STATE_FOLDER = ".compose"

@@ -166,9 +166,19 @@ def _decode_depth(path: Path) -> Image.Image:
 
 
 def _prepare_background(work: Preparation) -> None:
-    """Cut the square out of the middle of a background, and of its depth map."""
-    size = work.composition.size
+    """Cut the square out of the middle of a background, and of its depth map; enlarge it as far as it makes sense.
+
+    Raises:
+        RefusedError: It cannot be decoded, is smaller than an object, or does not fit its depth map.
+    """
+    size, tall = work.composition.size, work.composition.tall
     image = decode_colour(work.path)
+    if min(image.size) < tall:
+        raise RefusedError(
+            f"it has {image.width} x {image.height} pixels, an object is {tall} px tall",
+            "use a larger picture, or make objects smaller",
+            str(work.path),
+        )
     if work.depth is not None:
         depth = _decode_depth(work.depth)
         ratio = depth.width * image.height / (depth.height * image.width)

@@ -28,7 +28,7 @@ TOP_FILES = "files"
 
 _ZIP_SUFFIX = ".zip"
 # What desktop systems leave behind, and hidden files.
-_JUNK = re.compile(r"(?:^|/)(?:\.[^/]*|__MACOSX|Thumbs\.db|desktop\.ini)(?:/|$)", re.IGNORECASE)
+_JUNK = re.compile(r"(?:^|/)(?:\.[^/]+|__MACOSX|Thumbs\.db|desktop\.ini)(?:/|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,13 @@ class Archive:
         name: Path below the raw folder, such as `batch1_images.zip`.
         raw_dir: The raw folder.
         is_zip: Whether it is a zip file.
+        max_member_bytes: A larger file in it, unpacked, refuses it.
     """
 
     name: str
     raw_dir: Path
     is_zip: bool
+    max_member_bytes: int = MAX_MEMBER_BYTES
 
     @property
     def stem(self) -> str:
@@ -74,7 +76,8 @@ class Archive:
             RefusedError: The archive is damaged or unsafe.
         """
         try:
-            members = list_zip(self.raw_dir / self.name) if self.is_zip else self._list_loose()
+            path = self.raw_dir / self.name
+            members = list_zip(path, self.max_member_bytes) if self.is_zip else self._list_loose()
         except RefusedError as error:
             raise RefusedError(error.reason, error.cure, self.name) from error
         return [member for member in members if not _JUNK.search(member.name)]
@@ -91,11 +94,15 @@ class Archive:
     def _list_loose(self) -> list[Member]:
         names = [name for name in _walk(self.raw_dir) if _is_loose(name) and _archive_of(name) == self.name]
         check_names(names)
-        return [_loose_member(self.raw_dir, name) for name in names]
+        return [_loose_member(self.raw_dir, name, self.max_member_bytes) for name in names]
 
 
-def find_archives(raw_dir: Path) -> list[Archive]:
+def find_archives(raw_dir: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Archive]:
     """Find every zip at any depth, and group the other files by their top folder.
+
+    Args:
+        raw_dir: Where they are.
+        max_member_bytes: What may be in them.
 
     Returns:
         The archives sorted by name; no two share a shard.
@@ -110,7 +117,7 @@ def find_archives(raw_dir: Path) -> list[Archive]:
     found = {(_archive_of(name), not _is_loose(name)) for name in _walk(raw_dir)}
     if not found:
         raise FileNotFoundError(f"{raw_dir} is empty; {cure}")
-    archives = [Archive(name, raw_dir, is_zip) for name, is_zip in sorted(found)]
+    archives = [Archive(name, raw_dir, is_zip, max_member_bytes) for name, is_zip in sorted(found)]
     _check_shards(archives)
     return archives
 
@@ -160,16 +167,16 @@ def _archive_of(name: str) -> str:
     return name.split("/", maxsplit=1)[0] if "/" in name else TOP_FILES
 
 
-def _loose_member(raw_dir: Path, name: str) -> Member:
+def _loose_member(raw_dir: Path, name: str, max_bytes: int) -> Member:
     path = raw_dir / name
     try:
         # Links to files are followed: DVC may link what it tracks.
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise RefusedError(f"{name!r} is not a regular file", "remove it")
-        if status.st_size > MAX_MEMBER_BYTES:
-            limit = readable_size(MAX_MEMBER_BYTES)
-            raise RefusedError(f"{name!r} has {readable_size(status.st_size)}, over {limit}", "remove it")
+        if status.st_size > max_bytes:
+            sizes = f"{name!r} has {readable_size(status.st_size)}, over {readable_size(max_bytes)}"
+            raise RefusedError(sizes, "remove it, or raise data.max_member_bytes")
         return Member(name, status.st_size, zlib.crc32(path.read_bytes()), status.st_size)
     except OSError as error:
         raise RefusedError(f"{name!r} cannot be read: {error.strerror}", "check its permissions") from error

@@ -1,34 +1,33 @@
-"""The decoded pictures as later stages read them: memory-mapped uint8 arrays, one folder (shard) per archive.
+"""The pictures as later stages read them: uint8 arrays, one folder (shard) per archive.
 
+The pixels lie on the disk and are mapped into memory, or the encoded pictures do, and are decoded when they are taken.
 A row of a kind is numbered through all shards, in the order of their names; the index refers to these numbers.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from maskdepth.data.layouts import NAME_COLUMNS, Layout, layout_from_definition
-from maskdepth.data.tables import read_table
+from maskdepth.data.encoded import Decoding, EncodedArray
 
 Pixels = npt.NDArray[np.uint8]
+Part = Pixels | EncodedArray
 
 # Shape of one picture of a kind, after its height and width.
 CHANNELS: dict[str, tuple[int, ...]] = {"background": (3,), "composite": (3,), "mask": (), "depth": ()}
 
-MEMBER_COLUMNS = ("kind", "member", *NAME_COLUMNS, "width", "height", "crc", "row", "reason", "cure")
-NUMBER_COLUMNS = ("width", "height", "row")
-MEMBERS_FILE = "members.csv"
-LABELS_FILE = "labels.csv"
 CARD_FILE = "shard.json"
 
+# How pictures are kept, as data.store names it.
+PIXELS, ENCODED = "pixels", "encoded"
+
 # Settings that all shards share.
-_SHARED = ("layout", "definition", "image_size", "depth_near", "depth_frame")
+_SHARED = ("layout", "definition", "store", "image_size", "depth_near", "depth_frame", "max_pixels")
 _CURE = "run `dvc repro --force unzip`"
 
 
@@ -39,7 +38,7 @@ class ShardedArray:
         parts: Arrays that differ in their first dimension only; at least one.
     """
 
-    def __init__(self, parts: Sequence[Pixels]) -> None:
+    def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = list(parts)
         self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
 
@@ -70,18 +69,13 @@ class ShardedArray:
             raise IndexError(f"rows {rows.min()} to {rows.max()} asked of {len(self)}")
         if out is None:
             out = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        # The rows are checked: mode "clip" then only spares numpy a second copy.
         if len(self.parts) == 1:
-            return np.take(self.parts[0], rows, axis=0, out=out, mode="clip")
+            return _take(self.parts[0], rows, out)
         shards = np.searchsorted(self.starts, rows, side="right") - 1
         for shard in np.unique(shards):
             chosen = shards == shard
-            out[chosen] = np.take(self.parts[shard], rows[chosen] - self.starts[shard], axis=0, mode="clip")
+            out[chosen] = _take(self.parts[shard], rows[chosen] - self.starts[shard])
         return out
-
-    def blocks(self) -> Iterator[tuple[int, Pixels]]:
-        """Yield each shard's array with the number of its first row."""
-        yield from zip(self.starts[:-1].tolist(), self.parts, strict=True)
 
 
 @dataclass(frozen=True)
@@ -89,20 +83,13 @@ class Arrays:
     """Everything that was decoded.
 
     Attributes:
-        members: One row per member of any archive: `MEMBER_COLUMNS` as text, but `width`, `height` and `row` as
-            integers, -1 where unknown; and `shard`, `archive` and `global_row`, -1 where nothing was decoded.
-        labels: Rows of the labels files, with the columns that the layout names.
-        layout: By which the names were read.
-        image_size: [px] S, height and width of every picture.
+        image_size: [px] S, height and width of every picture, once it is decoded.
         background: (n, S, S, 3) RGB.
         composite: (n, S, S, 3) RGB.
         mask: (n, S, S) in {0, 1}.
         depth: (n, S, S), 0 near and 255 far.
     """
 
-    members: pd.DataFrame
-    labels: pd.DataFrame
-    layout: Layout
     image_size: int
     background: ShardedArray
     composite: ShardedArray
@@ -110,25 +97,48 @@ class Arrays:
     depth: ShardedArray
 
 
+def pixels_file(kind: str) -> str:
+    """Name the file of the pixels of one kind."""
+    return f"{kind}.npy"
+
+
+def encoded_file(kind: str) -> str:
+    """Name the file of the encoded pictures of one kind."""
+    return f"{kind}.bin"
+
+
+def spans_file(kind: str) -> str:
+    """Name the file that says where each encoded picture of one kind lies."""
+    return f"{kind}.spans.npy"
+
+
 def read_arrays(arrays_dir: Path) -> Arrays:
-    """Map the arrays of all shards into memory; no picture is read yet.
+    """Open the arrays of all shards; no picture is read yet.
 
     Raises:
         FileNotFoundError: There is no shard.
         ValueError: A shard is incomplete, or not of the same run as the others.
     """
-    shards = sorted(path.parent for path in arrays_dir.glob(f"[!.]*/{CARD_FILE}"))
-    if not shards:
+    cards = read_cards(arrays_dir)
+    arrays = {kind: _map_kind(cards, kind) for kind in CHANNELS}
+    return Arrays(next(iter(cards.values()))["image_size"], **arrays)
+
+
+def read_cards(arrays_dir: Path) -> dict[Path, dict[str, Any]]:
+    """Read what every shard says about itself, in the order of their names.
+
+    Raises:
+        FileNotFoundError: There is no shard.
+        ValueError: A card is damaged, or the shards are not of the same run.
+    """
+    cards = {path.parent: read_card(path.parent) for path in sorted(arrays_dir.glob(f"[!.]*/{CARD_FILE}"))}
+    if not cards:
         raise FileNotFoundError(f"{arrays_dir} holds no arrays; run `dvc repro unzip`")
-    cards = [read_card(shard) for shard in shards]
-    first = cards[0]
-    for shard, card in zip(shards, cards, strict=True):
-        if any(card[name] != first[name] for name in _SHARED):
-            raise ValueError(f"{shard} and {shards[0]} were made with different settings; {_CURE}")
-    layout = layout_from_definition(first["layout"], first["definition"])
-    arrays = {kind: _map_kind(shards, cards, kind) for kind in CHANNELS}
-    members = _read_members(shards, cards, arrays)
-    return Arrays(members, _read_labels(shards, layout), layout, first["image_size"], **arrays)
+    first, *others = cards
+    for shard in others:
+        if any(cards[shard][name] != cards[first][name] for name in _SHARED):
+            raise ValueError(f"{shard} and {first} were made with different settings; {_CURE}")
+    return cards
 
 
 def read_card(shard: Path) -> dict[str, Any]:
@@ -140,42 +150,37 @@ def read_card(shard: Path) -> dict[str, Any]:
     return card
 
 
-def _map_kind(shards: Sequence[Path], cards: Sequence[dict[str, Any]], kind: str) -> ShardedArray:
-    size = cards[0]["image_size"]
-    shape = (size, size, *CHANNELS[kind])
-    parts = []
-    for shard, card in zip(shards, cards, strict=True):
-        expected = (card["counts"].get(kind, 0), *shape)
-        parts.append(_map_array(shard / f"{kind}.npy", expected) if expected[0] else np.empty(expected, np.uint8))
-    return ShardedArray(parts)
+def _take(part: Part, rows: npt.NDArray[np.integer[Any]], out: Pixels | None = None) -> Pixels:
+    if isinstance(part, EncodedArray):
+        return part.take(rows, out)
+    # The rows are checked: mode "clip" then only spares numpy a second copy.
+    return np.take(part, rows, axis=0, out=out, mode="clip")
 
 
-def _map_array(path: Path, shape: tuple[int, ...]) -> Pixels:
+def _map_kind(cards: Mapping[Path, dict[str, Any]], kind: str) -> ShardedArray:
+    return ShardedArray([_open_part(shard, card, kind) for shard, card in cards.items()])
+
+
+def _open_part(shard: Path, card: dict[str, Any], kind: str) -> Part:
+    count, size = card["counts"].get(kind, 0), card["image_size"]
+    shape = (count, size, size, *CHANNELS[kind])
+    if not count:
+        return np.empty(shape, np.uint8)
+    if card["store"] == PIXELS:
+        return _map_array(shard / pixels_file(kind), np.uint8, shape)
+    spans = _map_array(shard / spans_file(kind), np.int64, (count, 2))
+    decoding = Decoding(size, card["depth_near"], card["depth_frame"], card["max_pixels"])
+    try:
+        return EncodedArray(shard / encoded_file(kind), spans, kind, CHANNELS[kind], decoding)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{shard / encoded_file(kind)} cannot be read ({error}); {_CURE}") from error
+
+
+def _map_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     try:
         array = np.asarray(np.load(path, mmap_mode="r"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}); {_CURE}") from error
-    if array.shape != shape or array.dtype != np.uint8:
-        raise ValueError(f"{path} holds {array.dtype} {array.shape}, expected uint8 {shape}; {_CURE}")
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; {_CURE}")
     return array
-
-
-def _read_members(
-    shards: Sequence[Path], cards: Sequence[dict[str, Any]], arrays: dict[str, ShardedArray]
-) -> pd.DataFrame:
-    tables = []
-    for number, (shard, card) in enumerate(zip(shards, cards, strict=True)):
-        table = read_table(shard / MEMBERS_FILE, MEMBER_COLUMNS)
-        for column in NUMBER_COLUMNS:
-            table[column] = table[column].replace("", "-1").astype(np.int64)
-        starts = {kind: array.starts[number] for kind, array in arrays.items()}
-        shifted = table["row"] + table["kind"].map(starts).fillna(0).astype(np.int64)
-        table["global_row"] = shifted.where(table["row"] >= 0, -1)
-        tables.append(table.assign(shard=shard.name, archive=card["archive"]))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _read_labels(shards: Sequence[Path], layout: Layout) -> pd.DataFrame:
-    paths = [path for shard in shards if (path := shard / LABELS_FILE).is_file()]
-    tables = [read_table(path, layout.label_columns) for path in paths]
-    return pd.concat([pd.DataFrame(columns=list(layout.label_columns), dtype=str), *tables], ignore_index=True)

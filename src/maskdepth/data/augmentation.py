@@ -10,14 +10,15 @@ from maskdepth.data.batches import Batch
 # Cutout: one hole per picture with this share of the area and this ratio of width to height.
 _HOLE_AREA = (0.02, 0.1)
 _HOLE_RATIO = (0.5, 2.0)
-# Grey of the hole; student project mshilpaa fills with 153 of 255.
+# Grey of the hole, [0, 1]; student project mshilpaa fills with 153 of 255.
 _HOLE_VALUE = 0.6
 _HOLE_SHARE = 0.5
 
-# Background jitter: share of the samples shifted and how far [px], share lit otherwise and how much, strongest noise.
+# Background jitter: share of the samples shifted and how far [px], share lit otherwise and how much, strongest noise
+# [grey levels].
 _SHIFT_SHARE, _LARGEST_SHIFT = 0.5, 3
 _GAIN_SHARE, _LARGEST_GAIN = 0.7, 0.15
-_STRONGEST_NOISE = 0.02
+_STRONGEST_NOISE = 0.02 * 255
 
 
 def augment(batch: Batch, names: Iterable[str], seed: int) -> Batch:
@@ -45,14 +46,15 @@ def flip(batch: Batch, generator: torch.Generator) -> Batch:
 def background_jitter(batch: Batch, generator: torch.Generator) -> Batch:
     """Shift, light and noise of the background alone: its photograph never fits the composite's to the pixel.
 
-    Without it a network that sees the difference of the two pictures fails at a shift of one pixel.
+    Without it a network that sees the difference of the two pictures fails at a shift of one pixel. The result is
+    rounded to grey levels, as a camera's would be.
     """
     moved = _shift(batch.background, _draw(batch, generator), _draw(batch, generator), _draw(batch, generator))
     gain = 1 + _LARGEST_GAIN * (2 * _draw(batch, generator, channels=3) - 1)
     lit = torch.where(_draw(batch, generator) < _GAIN_SHARE, moved * gain, moved)
     strength = _STRONGEST_NOISE * _draw(batch, generator)
     noise = torch.randn(lit.shape, generator=generator, device=lit.device)
-    return batch._replace(background=(lit + strength * noise).clamp(0, 1))
+    return batch._replace(background=(lit + strength * noise).round().clamp(0, 255).byte())
 
 
 def cutout(batch: Batch, generator: torch.Generator) -> Batch:
@@ -65,11 +67,11 @@ def cutout(batch: Batch, generator: torch.Generator) -> Batch:
     from kornia.augmentation import RandomErasing
 
     erase = RandomErasing(_HOLE_AREA, _HOLE_RATIO, value=_HOLE_VALUE, p=_HOLE_SHARE)
-    inputs = torch.cat([batch.background, batch.composite], dim=1)
+    inputs = torch.cat([batch.background, batch.composite], dim=1) / 255  # kornia takes no bytes
     # kornia draws from the global CPU generator only: lend it ours and give it back as it was.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())
-        background, composite = erase(inputs).chunk(2, dim=1)
+        background, composite = (erase(inputs) * 255).round().byte().chunk(2, dim=1)
     return batch._replace(background=background, composite=composite)
 
 

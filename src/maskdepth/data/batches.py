@@ -1,7 +1,8 @@
-"""Mini-batches of samples: uint8 arrays gathered by row number, made float on the device that computes.
+"""Mini-batches of samples: uint8 arrays gathered by row number, on the device that computes.
 
 The arrays are read where they lie, a background once and not once per sample. On a CUDA device they are moved over
-whole if they fit; elsewhere the next batch is gathered in a thread while the present one is computed.
+whole if they fit; elsewhere the next batch is gathered in a thread while the present one is computed. Pictures stay
+bytes until a network or a loss wants numbers: a fourth of the memory to gather, to move and to augment.
 """
 
 import hashlib
@@ -24,13 +25,13 @@ _RESIDENT_SHARE = 0.5
 
 
 class Batch(NamedTuple):
-    """Some samples, on the device that computes.
+    """Some samples as they are stored, on the device that computes.
 
     Attributes:
-        background: (B, 3, H, W) float32 scene without the object, RGB, [0, 1].
-        composite: (B, 3, H, W) float32 scene with the object, RGB, [0, 1].
-        mask: (B, 1, H, W) float32 object region, {0, 1}.
-        depth: (B, 1, H, W) float32 relative depth, [0, 1], 0 near and 1 far.
+        background: (B, 3, H, W) uint8 scene without the object, RGB.
+        composite: (B, 3, H, W) uint8 scene with the object, RGB.
+        mask: (B, 1, H, W) uint8 object region, {0, 1}.
+        depth: (B, 1, H, W) uint8 relative depth, 0 near and 255 far.
         sample_ids: The names of the B samples.
     """
 
@@ -39,6 +40,14 @@ class Batch(NamedTuple):
     mask: Tensor
     depth: Tensor
     sample_ids: list[str]
+
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """Give what a network takes: background and composite, float32, [0, 1]."""
+        return _scale(self.background), _scale(self.composite)
+
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """Give what losses and metrics take: mask, {0, 1}, and depth, [0, 1], both float32."""
+        return self.mask.float(), _scale(self.depth)
 
 
 Gather = Callable[[np.ndarray], list[Tensor]]
@@ -71,7 +80,7 @@ class Batches:
         ):
             self._gather = _resident_gather(pictures, wanted, device)
         else:
-            self._gather = _streaming_gather(pictures, wanted)
+            self._gather = _streaming_gather(pictures, wanted, device)
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -110,22 +119,24 @@ class Batches:
                 yield self._finish(pictures, part)
 
     def _finish(self, pictures: list[Tensor], part: np.ndarray) -> Batch:
-        """Make uint8 pictures, the last axis RGB or absent, float pictures with their channels first."""
+        """Bring pictures, the last axis RGB or absent, to the device and view them with their channels first."""
         background, composite, mask, depth = (picture.to(self.device, non_blocking=True) for picture in pictures)
-        return Batch(
-            background.permute(0, 3, 1, 2) / 255,
-            composite.permute(0, 3, 1, 2) / 255,
-            mask.unsqueeze(1).float(),
-            depth.unsqueeze(1) / 255,
-            self.sample_ids[part].tolist(),
-        )
+        views = background.permute(0, 3, 1, 2), composite.permute(0, 3, 1, 2), mask.unsqueeze(1), depth.unsqueeze(1)
+        return Batch(*views, self.sample_ids[part].tolist())
 
 
-def _streaming_gather(pictures: list[ShardedArray], wanted: list[np.ndarray]) -> Gather:
+def _scale(picture: Tensor) -> Tensor:
+    """Give uint8 pixels as float32, [0, 1], each channel's plane in one piece."""
+    return picture.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+
+
+def _streaming_gather(pictures: list[ShardedArray], wanted: list[np.ndarray], device: torch.device) -> Gather:
     """Read the pictures of a batch from the arrays each time."""
 
     def gather(part: np.ndarray) -> list[Tensor]:
-        return [torch.from_numpy(kind.take(rows[part])) for kind, rows in zip(pictures, wanted, strict=True)]
+        read = [torch.from_numpy(kind.take(rows[part])) for kind, rows in zip(pictures, wanted, strict=True)]
+        # From pinned memory a CUDA device fetches a batch while it computes the one before.
+        return [kind.pin_memory() for kind in read] if device.type == "cuda" else read
 
     return gather
 

@@ -15,6 +15,7 @@ from maskdepth.data.archives import Archive, find_archives
 from maskdepth.data.arrays import CHANNELS, Arrays, ShardedArray
 from maskdepth.data.index import Index, build_index
 from maskdepth.data.layouts import BLOCK, IDS, Layout, choose_layout, count_recognised, read_layouts, sample_names
+from maskdepth.data.members import Members
 from maskdepth.data.shards import read_labels, read_names
 from maskdepth.data.zips import Member, RefusedError
 
@@ -56,7 +57,7 @@ def explain_archives(path: Path, setting: str | Mapping[str, str | list[str]]) -
             return Explanation([*lines, *_explain_no_layout(sample, counts, known)], is_usable=False)
     layout = choose_layout(setting, names)
     table, labels = _read_tables(members, layout)
-    index = build_index(_blank_arrays(table, labels, layout))
+    index = build_index(Members(table, labels, layout), _blank_arrays(table))
     lines += _explain_layout(layout, table)
     if setting == "auto":
         lines += _explain_choice(layout, counts, len(sample))
@@ -109,14 +110,14 @@ def _read_tables(members: Mapping[Archive, list[Member]], layout: Layout) -> tup
     return named.assign(global_row=numbers), pd.concat(labels, ignore_index=True)
 
 
-def _blank_arrays(table: pd.DataFrame, labels: pd.DataFrame, layout: Layout) -> Arrays:
+def _blank_arrays(table: pd.DataFrame) -> Arrays:
     """Give every picture one black pixel, which takes no memory: composites then look like any background."""
     counts = table["kind"].value_counts()
     blank = {
         kind: ShardedArray([np.broadcast_to(np.uint8(0), (int(counts.get(kind, 0)), 1, 1, *channels))])
         for kind, channels in CHANNELS.items()
     }
-    return Arrays(table, labels, layout, 1, **blank)
+    return Arrays(1, **blank)
 
 
 def _explain_layout(layout: Layout, table: pd.DataFrame) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maskdepth.data.arrays import Arrays
+from maskdepth.data.members import Members
 from maskdepth.data.pairing import Pairing, choose_mapping, find_rows, read_reduced
 from maskdepth.data.samples import IDS, INDEX_COLUMNS, ROWS
 from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_table
@@ -18,6 +19,7 @@ from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_tabl
 # All that a name can say: a composite, a mask and a depth of equal name are one sample.
 _NAME = [*IDS, "number"]
 _REJECTED = ["archive", "member", "reason", "cure"]
+_USED = ["kind", "archive", "member", *_NAME, "width", "height", "crc", "global_row", "reason", "cure"]
 _KINDS = ["background", "composite", "mask", "depth"]
 
 # Two pictures of one scene that were resized apart may differ by a rounded pixel, not by more than this share.
@@ -43,7 +45,7 @@ class Index:
     pairings: list[Pairing]
 
 
-def build_index(arrays: Arrays) -> Index:
+def build_index(members: Members, arrays: Arrays) -> Index:
     """Join the members into samples.
 
     Of members with the same name and the same bytes one is used; with other bytes none is, as nothing says which is
@@ -54,21 +56,24 @@ def build_index(arrays: Arrays) -> Index:
         ValueError: No mapping of the layout gives the composites backgrounds that they look like.
     """
     # Numbers are spelled alike before anything is compared: bg_001 and bg1 are the same background.
-    members = arrays.members.assign(**{column: spell_numbers(arrays.members[column]) for column in _NAME})
-    pictures = _settle_repeats(members[members["reason"].eq("") & members["kind"].isin(_KINDS)])
+    table = members.table[_USED].assign(**{column: spell_numbers(members.table[column]) for column in _NAME})
+    # Texts that repeat are categories: copying them from table to table would take most of the time.
+    table = table.astype({"kind": "category", "archive": "category"})
+    pictures = _settle_repeats(table[table["reason"].eq("") & table["kind"].isin(_KINDS)])
     of_kind = {kind: pictures[pictures["reason"].eq("") & pictures["kind"].eq(kind)] for kind in _KINDS}
     samples = of_kind["composite"].rename(columns={"global_row": "composite_row"})
     for kind in ("mask", "depth"):
         samples = _join_kind(samples, of_kind[kind], kind)
+    samples = samples.astype(dict.fromkeys(_NAME, "str"))  # layouts fill in what names do not say
     backgrounds = _list_backgrounds(of_kind["background"])
-    pairings = choose_mapping(samples[samples["reason"].eq("")], backgrounds["background_row"], arrays)
-    samples = _add_ids(samples, arrays.layout.resolve(pairings[-1].mapping, samples, arrays.labels))
+    pairings = choose_mapping(samples[samples["reason"].eq("")], backgrounds["background_row"], members, arrays)
+    samples = _add_ids(samples, members.layout.resolve(pairings[-1].mapping, samples, members.labels))
     samples = _join_backgrounds(samples, backgrounds)
     samples = _mark_repeated(_mark_other_shapes(samples))
-    composites = members[members["kind"].eq("composite")]
+    composites = table[table["kind"].eq("composite")]
     leftovers = [_find_leftovers(of_kind[kind], composites, kind) for kind in ("mask", "depth")]
-    rejected = _collect_rejected([members, pictures, *leftovers, samples])
-    return Index(_finish(samples), rejected, len(members), pairings)
+    rejected = _collect_rejected([table, pictures, *leftovers, samples])
+    return Index(_finish(samples), rejected, len(table), pairings)
 
 
 def check_rejected(index: Index, max_share: float) -> None:
@@ -127,6 +132,8 @@ def _settle_repeats(pictures: pd.DataFrame) -> pd.DataFrame:
     """Keep one of those with the same name and bytes; turn down those with the same name and other bytes."""
     name = ["kind", *_NAME]
     is_repeated = pictures.duplicated(name, keep=False)
+    if not is_repeated.any():
+        return pictures
     repeated = pictures[is_repeated].sort_values(["archive", "member"]).drop_duplicates([*name, "crc"])
     clashes = repeated[repeated.duplicated(name, keep=False)]
     places = clashes["archive"].str.cat(clashes["member"], ": ")
@@ -214,13 +221,13 @@ def _mark_repeated(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _collect_rejected(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    rejected = pd.concat([table.loc[table["reason"].ne(""), _REJECTED] for table in tables])
+    rejected = pd.concat([table.loc[table["reason"].ne(""), _REJECTED] for table in tables]).astype("str")
     return rejected.sort_values(_REJECTED, ignore_index=True)
 
 
 def _finish(samples: pd.DataFrame) -> pd.DataFrame:
     """Keep the good samples, in the order of the composites' pictures, and give the columns their types."""
     samples = samples.loc[samples["reason"].eq(""), INDEX_COLUMNS].sort_values("composite_row", ignore_index=True)
-    return samples.astype(dict.fromkeys(ROWS, "int64")).assign(
+    return samples.astype({"archive": "str"} | dict.fromkeys(ROWS, "int64")).assign(
         **{column: numbers_where_whole(samples[column]) for column in IDS}
     )

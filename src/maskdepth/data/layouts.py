@@ -266,8 +266,8 @@ def _groups_of(kind: str, expressions: list[str]) -> frozenset[str]:
     found = set()
     for text in expressions:
         try:
-            groups = frozenset(re.compile(text).groupindex)
-        except re.error as error:
+            groups = frozenset(_compile(text).groupindex)
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"data.layout: {kind}: {text!r} is no regular expression: {error}") from error
         if unknown := groups - set(NAME_COLUMNS):
             known = ", ".join(NAME_COLUMNS)

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.ndimage import maximum_filter
 
 from maskdepth.data.arrays import Arrays, ShardedArray
+from maskdepth.data.members import Members
 from maskdepth.data.tables import spell_numbers
 
 # A composite fits its background when the difference is at most this many times the one to the nearest background,
@@ -61,7 +62,7 @@ class Probes:
     nearest: np.ndarray
 
 
-def choose_mapping(samples: pd.DataFrame, backgrounds: pd.Series, arrays: Arrays) -> list[Pairing]:
+def choose_mapping(samples: pd.DataFrame, backgrounds: pd.Series, members: Members, arrays: Arrays) -> list[Pairing]:
     """Find out which reading of the names gives the composites the backgrounds that they show.
 
     The layout's first mapping is kept unless the pixels contradict it. They cannot when there is only one background,
@@ -70,7 +71,8 @@ def choose_mapping(samples: pd.DataFrame, backgrounds: pd.Series, arrays: Arrays
     Args:
         samples: Composites that have a mask.
         backgrounds: Rows of the background pictures, labelled by the background's id.
-        arrays: The pictures, and the layout whose mappings are tried.
+        members: The layout whose mappings are tried, and its labels.
+        arrays: The pictures.
 
     Returns:
         The mappings tried; the last one is the one to use.
@@ -78,13 +80,13 @@ def choose_mapping(samples: pd.DataFrame, backgrounds: pd.Series, arrays: Arrays
     Raises:
         ValueError: No mapping is right for nine composites out of ten; names the shares.
     """
-    layout, rows = arrays.layout, backgrounds.drop_duplicates()
+    layout, rows = members.layout, backgrounds.drop_duplicates()
     if len(rows) < 2 or samples.empty:
         return [Pairing(layout.mappings[0], 0, 0)]
     probes = _read_probes(samples, rows, arrays)
     pairings: list[Pairing] = []
     for mapping in layout.mappings:
-        ids = layout.resolve(mapping, probes.members, arrays.labels)
+        ids = layout.resolve(mapping, probes.members, members.labels)
         pairings.append(_compare(probes, find_rows(ids["background"], backgrounds), arrays.background, mapping))
         if pairings[0].share >= _BELIEVED_SHARE:
             return pairings
@@ -113,8 +115,8 @@ def describe_pairings(pairings: list[Pairing]) -> str:
 def find_rows(ids: pd.Series, backgrounds: pd.Series) -> pd.Series:
     """Look up the rows of backgrounds by their ids, numbers spelled alike; NaN where there is no such background."""
     spelled = spell_numbers(pd.concat([pd.Series(backgrounds.index, dtype=str), ids.astype(str)], ignore_index=True))
-    known = pd.Series(backgrounds.to_numpy(float), index=spelled[: len(backgrounds)])
-    return spelled[len(backgrounds) :].map(known).set_axis(ids.index)
+    known = pd.Series(backgrounds.to_numpy(float), index=spelled[: len(backgrounds)].astype(str))
+    return spelled[len(backgrounds) :].map(known).astype(float).set_axis(ids.index)
 
 
 def choose_some(names: pd.Series, number: int) -> np.ndarray:
@@ -140,8 +142,8 @@ def background_differences(composites: np.ndarray, free: np.ndarray, backgrounds
     Returns:
         (B,) float64 in grey levels [0, 255]; NaN where no point is free.
     """
-    per_point = np.abs(composites.astype(np.int16) - backgrounds).sum(-1, dtype=np.int32)  # (B, h, w)
-    total = np.einsum("bhw,bhw->b", per_point, free, dtype=np.int64)
+    apart = np.abs(composites.astype(np.int16) - backgrounds) * free[..., None]  # (B, h, w, 3)
+    total = apart.sum((1, 2, 3), dtype=np.int64)
     num_values = free.sum((1, 2)) * composites.shape[-1]
     differences = np.full(len(composites), np.nan)
     np.divide(total, num_values, out=differences, where=num_values > 0)

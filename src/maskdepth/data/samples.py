@@ -27,11 +27,12 @@ def read_samples(index_path: Path, split_path: Path) -> dict[str, pd.DataFrame]:
         ValueError: A file was cut or edited, or the two are not of the same samples.
     """
     samples, splits = read_index(index_path), read_split(split_path)
-    if set(samples["sample_id"]) != set(splits.index):
+    positions = splits.index.get_indexer(pd.Index(samples["sample_id"]))
+    if len(samples) != len(splits) or (positions < 0).any():
         raise ValueError(
             f"{split_path} and {index_path} list different samples; run `dvc repro`, which makes both again"
         )
-    samples["split"] = samples["sample_id"].map(splits)
+    samples["split"] = splits.to_numpy()[positions]
     return {str(name): rows.reset_index(drop=True) for name, rows in samples.groupby("split")}
 
 

@@ -1,11 +1,12 @@
-"""Archives to shards: every picture decoded by all cores straight into memory-mapped arrays, never through files.
+"""Archives to shards: every picture decoded by all cores straight into its row of an array, never through files.
+
+Where the encoded pictures are kept instead, each is decoded all the same: what cannot be used must be known at once.
 
 A shard is written beside its place and renamed when it is complete. It keeps the key of what it was made from, so an
 archive that did not change is not decoded again.
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -14,37 +15,61 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from filelock import Timeout
 
 from maskdepth.data.archives import Archive, content_digest
-from maskdepth.data.arrays import CARD_FILE, CHANNELS, LABELS_FILE, MEMBER_COLUMNS, MEMBERS_FILE, read_card
+from maskdepth.data.arrays import (
+    CARD_FILE,
+    CHANNELS,
+    ENCODED,
+    encoded_file,
+    pixels_file,
+    read_card,
+    spans_file,
+)
+from maskdepth.data.encoded import Spans, lay_out
 from maskdepth.data.framed import COLOUR_MAPS_FILE
 from maskdepth.data.layouts import NAME_COLUMNS, Layout
+from maskdepth.data.members import LABELS_FILE, MEMBER_COLUMNS, MEMBERS_FILE
 from maskdepth.data.pictures import decode_picture
 from maskdepth.data.tables import write_table
 from maskdepth.data.zips import Member, RefusedError
+from maskdepth.files import PARTIAL, replace_text, sync
 from maskdepth.params import DataParams
 from maskdepth.worker_pool import map_in_order, open_pool
 
 UNKNOWN = "unknown"
 
-_PARTIAL = ".partial-"
 # A change in one of these may change the arrays.
-_CODE = ("archives.py", "arrays.py", COLOUR_MAPS_FILE, "framed.py", "layouts.py", "pictures.py", "shards.py", "zips.py")
+_CODE = (
+    "archives.py",
+    "arrays.py",
+    COLOUR_MAPS_FILE,
+    "encoded.py",
+    "framed.py",
+    "layouts.py",
+    "members.py",
+    "pictures.py",
+    "shards.py",
+    "zips.py",
+)
+# What the pictures of a shard depend on; `data.max_rejected`, for one, is for the index.
+_SETTINGS = {"store", "image_size", "depth_near", "depth_frame", "max_pixels"}
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # Enough work to be worth a message between processes, little enough for smooth progress.
 _CHUNK = 64
-_CHUNKS_PER_WORKER = 4  # under way at a time
-# Starting processes takes about as long as decoding this many pictures.
-_FEW_PICTURES = 1000
+# Chunks that are under way, or done and waiting for one before: what one process does while another starts.
+_AHEAD = 128
+# Decoding this many bytes of pictures takes about three times as long as starting a process.
+_LITTLE_BYTES = 30_000_000
 _READ_BYTES = 2**20
 
 
@@ -57,7 +82,7 @@ class ShardPlan:
         members: Its files; empty when it was refused.
         table: One row per member, `MEMBER_COLUMNS`; sizes and reasons of pictures are known after decoding.
         layout: By which the names were read.
-        params: Size, depth direction, and what to do with depth maps that have a frame.
+        params: How pictures are decoded and kept.
         key: Digest of everything that the shard depends on.
     """
 
@@ -68,16 +93,27 @@ class ShardPlan:
     params: DataParams
     key: str
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Number of pictures to decode, by kind."""
-        found = Counter(self.table["kind"])
+        found = Counter(kind for _, kind in self.pictures)
         return {kind: found[kind] for kind in CHANNELS if found[kind]}
 
     @property
     def num_pictures(self) -> int:
         """Number of pictures to decode."""
-        return sum(self.counts.values())
+        return len(self.pictures)
+
+    @cached_property
+    def pictures(self) -> list[tuple[Member, str]]:
+        """The members that are pictures, in order, with their kinds."""
+        found = zip(self.members, self.table["kind"], strict=False)  # a refused archive has a row and no member
+        return [(member, kind) for member, kind in found if kind in CHANNELS]
+
+    @property
+    def packed_bytes(self) -> int:
+        """Size of the members [bytes], as stored."""
+        return sum(member.packed_size for member in self.members)
 
 
 class _Outcome(NamedTuple):
@@ -90,10 +126,10 @@ class _Outcome(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """Work for one process: pictures of one archive, with kind and row of each."""
+    """Work for one process: pictures of one archive, with kind and place [bytes] in the file of that kind."""
 
     archive: Archive
-    folder: Path
+    files: dict[str, Path]
     params: DataParams
     pictures: list[tuple[Member, str, int]]
 
@@ -170,24 +206,12 @@ def is_current(arrays_dir: Path, plan: ShardPlan) -> bool:
     return bool(card["key"] == plan.key and card["checksums"] == _checksums(folder))
 
 
-@contextmanager
-def locked(arrays_dir: Path) -> Iterator[None]:
-    """Keep other processes from writing shards meanwhile: when DVC is killed, the stage that it started goes on.
-
-    The folder itself is locked, as a lock file in it would become part of the output.
-
-    Raises:
-        Timeout: Another process writes.
-    """
-    handle = os.open(arrays_dir, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Timeout(str(arrays_dir)) from None
-        yield
-    finally:
-        os.close(handle)
+def update_size(arrays_dir: Path, plan: ShardPlan) -> None:
+    """Note in the card of a current shard the size that its pictures are to be decoded to."""
+    path = arrays_dir / plan.archive.shard / CARD_FILE
+    card = read_card(path.parent)
+    if card["image_size"] != plan.params.image_size:
+        replace_text(path, json.dumps(card | {"image_size": plan.params.image_size}, indent=2) + "\n")
 
 
 def remove_stale(arrays_dir: Path, plans: Iterable[ShardPlan]) -> None:
@@ -196,17 +220,12 @@ def remove_stale(arrays_dir: Path, plans: Iterable[ShardPlan]) -> None:
     for card in arrays_dir.glob(f"*/{CARD_FILE}"):
         if card.parent.name not in wanted:
             shutil.rmtree(card.parent)
-    for folder in arrays_dir.glob(f"{_PARTIAL}*/"):
+    for folder in arrays_dir.glob(f"{PARTIAL}*/"):
         shutil.rmtree(folder)
 
 
-def usable_cores() -> int:
-    """Count the cores that this process may use; a container often has fewer than its machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> Iterator[None]:
-    """Decode the archives one after the other, each by all workers, and yield once per picture.
+    """Decode the archives in order, by all workers, and yield once per picture.
 
     A picture that cannot be used becomes a rejected member; its row stays black and nothing refers to it.
 
@@ -220,55 +239,102 @@ def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> 
         MemoryError: A worker was killed.
     """
     _check_space(arrays_dir, sum(map(_num_bytes, plans)))
-    is_little = sum(plan.num_pictures for plan in plans) <= _FEW_PICTURES
+    is_little = sum(plan.packed_bytes for plan in plans) <= _LITTLE_BYTES
+    chunks = chain.from_iterable(_start_shard(arrays_dir, plan) for plan in plans if plan.num_pictures)
     with open_pool(1 if is_little else workers) as pool:
+        outcomes = map_in_order(pool, _decode_chunk, chunks, _AHEAD)
         for plan in plans:
-            yield from _write_shard(arrays_dir, plan, pool, ahead=_CHUNKS_PER_WORKER * workers)
+            found: list[_Outcome] = []
+            if not plan.num_pictures:
+                _start_shard(arrays_dir, plan)  # gives no work, on the way to which it would be started
+            while len(found) < plan.num_pictures:
+                some = next(outcomes)
+                found += some
+                yield from [None] * len(some)
+            _finish_shard(arrays_dir, plan, found)
 
 
-def _write_shard(arrays_dir: Path, plan: ShardPlan, pool: ProcessPoolExecutor | None, ahead: int) -> Iterator[None]:
-    folder = arrays_dir / plan.archive.shard
-    staging = arrays_dir / f"{_PARTIAL}{plan.archive.shard}"
+def _start_shard(arrays_dir: Path, plan: ShardPlan) -> list[_Chunk]:
+    """Make empty arrays beside the place of the shard, and cut the work of filling them."""
+    staging = _staging(arrays_dir, plan)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
-    for kind in plan.counts:
-        np.lib.format.open_memmap(staging / f"{kind}.npy", "w+", np.uint8, _shape(plan, kind))
-    outcomes = []
-    for chunk_outcomes in map_in_order(pool, _decode_chunk, _chunks(plan, staging), ahead):
-        outcomes += chunk_outcomes
-        yield from [None] * len(chunk_outcomes)
+    files = {kind: staging / _file_of(plan, kind) for kind in plan.counts}
+    places = {}
+    for kind, path in files.items():
+        with _naming(path):
+            places[kind] = iter(_make_places(plan, kind, path))
+    pictures = [(member, kind, next(places[kind])) for member, kind in plan.pictures]
+    cuts = range(0, len(pictures), _CHUNK)
+    return [_Chunk(plan.archive, files, plan.params, pictures[cut : cut + _CHUNK]) for cut in cuts]
+
+
+def _make_places(plan: ShardPlan, kind: str, path: Path) -> list[int]:
+    """Make a file of zeros, which take no room on the disk yet; give the place of each picture in it [bytes]."""
+    if plan.params.store == ENCODED:
+        spans = _lay_out(plan, kind)
+        with path.open("wb") as file:
+            file.truncate(int(spans.sum(1)[-1]))
+        return [int(start) for start in spans[:, 0]]
+    shape = _shape(plan, kind)
+    first = int(np.lib.format.open_memmap(path, "w+", np.uint8, shape).offset)
+    return [first + row * math.prod(shape[1:]) for row in range(shape[0])]
+
+
+def _finish_shard(arrays_dir: Path, plan: ShardPlan, outcomes: Sequence[_Outcome]) -> None:
+    staging = _staging(arrays_dir, plan)
     table = _add_outcomes(plan.table, outcomes)
+    if plan.params.store == ENCODED:
+        for kind in plan.counts:
+            is_used = (table.loc[table["kind"] == kind, "row"] != "").to_numpy()
+            spans = _lay_out(plan, kind)
+            spans[~is_used, 1] = 0
+            np.save(staging / spans_file(kind), spans)
     labels = read_labels(plan.archive, plan.members, plan.layout, table)
     if not labels.empty:
         write_table(staging / LABELS_FILE, labels)
     write_table(staging / MEMBERS_FILE, table)
     _write_card(staging / CARD_FILE, plan, table)
-    _publish(staging, folder)
+    _publish(staging, arrays_dir / plan.archive.shard)
 
 
-def _chunks(plan: ShardPlan, folder: Path) -> Iterator[_Chunk]:
-    lines = zip(plan.members, plan.table["kind"], plan.table["row"], strict=False)
-    pictures = [(member, kind, int(row)) for member, kind, row in lines if kind in CHANNELS]
-    for start in range(0, len(pictures), _CHUNK):
-        chosen = pictures[start : start + _CHUNK]
-        yield _Chunk(plan.archive, folder, plan.params, chosen)
+def _staging(arrays_dir: Path, plan: ShardPlan) -> Path:
+    return arrays_dir / f"{PARTIAL}{plan.archive.shard}"
 
 
 def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
-    kinds = {kind for _, kind, _ in chunk.pictures}
-    arrays = {kind: np.lib.format.open_memmap(chunk.folder / f"{kind}.npy", "r+") for kind in kinds}
     outcomes = []
-    size, near, frame = chunk.params.image_size, chunk.params.depth_near, chunk.params.depth_frame
-    with chunk.archive.opened() as read:
-        for member, kind, row in chunk.pictures:
+    params, is_encoded = chunk.params, chunk.params.store == ENCODED
+    decoding = (params.image_size, params.depth_near, params.depth_frame, params.max_pixels)
+    with chunk.archive.opened() as read, ExitStack() as stack:
+        # Written and not mapped: a full disk is then an error, and no signal that kills.
+        files = {kind: stack.enter_context(path.open("r+b", buffering=0)) for kind, path in chunk.files.items()}
+        for member, kind, place in chunk.pictures:
             try:
-                picture = decode_picture(read(member), kind, size, near, frame)
+                data = read(member)
+                picture = decode_picture(data, kind, *decoding)
             except RefusedError as error:
                 outcomes.append(_Outcome("", "", error.reason, error.cure))
             else:
-                arrays[kind][row] = picture.pixels
+                with _naming(chunk.files[kind]):
+                    _write_at(files[kind].fileno(), place, data if is_encoded else picture.pixels.tobytes())
                 outcomes.append(_Outcome(str(picture.width), str(picture.height), "", ""))
     return outcomes
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which file an error is about: neither NumPy nor the calls on open files do."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write_at(handle: int, place: int, content: bytes) -> None:
+    while content:  # a disk that becomes full takes a part, and then none
+        written = os.pwrite(handle, content, place)
+        place, content = place + written, content[written:]
 
 
 def _add_outcomes(table: pd.DataFrame, outcomes: Sequence[_Outcome]) -> pd.DataFrame:
@@ -285,16 +351,14 @@ def _write_card(path: Path, plan: ShardPlan, table: pd.DataFrame) -> None:
         "archive": plan.archive.name,
         "layout": plan.layout.name,
         "definition": plan.layout.definition,
-        "image_size": plan.params.image_size,
-        "depth_near": plan.params.depth_near,
-        "depth_frame": plan.params.depth_frame,
+        **plan.params.model_dump(include=_SETTINGS),
         "key": plan.key,
         "checksums": _checksums(path.parent),
         "counts": plan.counts,
         "pictures": int((table["row"] != "").sum()),
         "rejected": int((table["reason"] != "").sum()),
     }
-    path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    replace_text(path, json.dumps(card, indent=2) + "\n")
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -313,23 +377,15 @@ def _crc_of(path: Path) -> str:
 def _publish(staging: Path, folder: Path) -> None:
     """Put a complete shard in its place, on the disk first so that a power cut leaves none that only looks whole."""
     for path in [*staging.iterdir(), staging]:
-        _sync(path)
+        sync(path)
     if folder.exists():
         shutil.rmtree(folder)
     staging.rename(folder)
-    _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder.parent)
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    """Stop before the work begins; a full disk under a mapped file would kill the worker without a word."""
+    """Stop before the work begins: hours of it would be in vain."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         problem = f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
@@ -337,7 +393,17 @@ def _check_space(folder: Path, needed: int) -> None:
 
 
 def _num_bytes(plan: ShardPlan) -> int:
+    if plan.params.store == ENCODED:
+        return sum(member.size for member, _ in plan.pictures)
     return sum(math.prod(_shape(plan, kind)) for kind in plan.counts)
+
+
+def _lay_out(plan: ShardPlan, kind: str) -> Spans:
+    return lay_out([member.size for member, its_kind in plan.pictures if its_kind == kind])
+
+
+def _file_of(plan: ShardPlan, kind: str) -> str:
+    return encoded_file(kind) if plan.params.store == ENCODED else pixels_file(kind)
 
 
 def _shape(plan: ShardPlan, kind: str) -> tuple[int, ...]:
@@ -356,8 +422,8 @@ def _why_unknown(name: str, layout: Layout) -> tuple[str, str]:
 
 
 def _digest(name: str, content: str, layout: Layout, params: DataParams) -> str:
-    """Hash all that a shard depends on; `data.max_rejected` is for the index."""
+    """Hash all that a shard depends on; encoded pictures are the same for any size that they are decoded to."""
     code = [(Path(__file__).parent / file).read_text(encoding="utf-8") for file in _CODE]
-    settings = params.model_dump(include={"image_size", "depth_near", "depth_frame"})
+    settings = params.model_dump(include=_SETTINGS - ({"image_size"} if params.store == ENCODED else set()))
     parts = [name, content, layout.name, layout.definition, settings, code]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

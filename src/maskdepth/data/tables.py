@@ -5,11 +5,17 @@ end is missing for a shorter one. Here nothing is guessed, and a table is replac
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from pandas.api.types import is_integer_dtype
 from pyarrow import csv
+
+from maskdepth.files import replace_text
 
 # Eighteen digits always fit an int64.
 _NUMBER = r"[0-9]{1,18}"
@@ -17,7 +23,7 @@ _NUMBER = r"[0-9]{1,18}"
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV with a header and without the row labels, replacing the file in one step."""
-    replace_text(path, table.to_csv(index=False, lineterminator="\n"))
+    replace_text(path, _spell_csv(table))
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -54,15 +60,18 @@ def spell_numbers(ids: pd.Series) -> pd.Series:
 
     A single id such as NA or 1e5 leaves all of its column as written.
 
+    Returns:
+        The ids as categories: there are few different ones, and many rows to compare and to copy.
+
     >>> spell_numbers(pd.Series(["1", "007", "000", ""])).tolist(), spell_numbers(pd.Series(["1e5", "007"])).tolist()
     (['1', '7', '0', ''], ['1e5', '007'])
     """
-    codes, names = pd.factorize(ids.astype(str))  # there are few different ids, and many rows
-    spelled = pd.Series(names, dtype=str)
-    if spelled.str.fullmatch("[0-9]*").all():
-        bare = spelled.str.lstrip("0")
-        spelled = bare.mask(bare.eq("") & spelled.ne(""), "0")
-    return spelled.take(codes).set_axis(ids.index)
+    codes, names = _list_different(ids)
+    if names.str.fullmatch("[0-9]*").all():
+        bare = names.str.lstrip("0")
+        names = bare.mask(bare.eq("") & names.ne(""), "0")
+    merged, spelled = pd.factorize(names)
+    return pd.Series(pd.Categorical.from_codes(merged[codes], spelled), ids.index)
 
 
 def numbers_where_whole(ids: pd.Series) -> pd.Series:
@@ -71,16 +80,27 @@ def numbers_where_whole(ids: pd.Series) -> pd.Series:
     >>> numbers_where_whole(pd.Series(["1", "7"])).tolist(), numbers_where_whole(pd.Series(["1e5", "7"])).tolist()
     ([1, 7], ['1e5', '7'])
     """
-    ids = ids.astype(str)
-    return ids.astype("int64") if ids.str.fullmatch(_NUMBER).all() else ids
+    codes, names = _list_different(ids)
+    if not names.str.fullmatch(_NUMBER).all():
+        return ids.astype(str)
+    return pd.Series(names.to_numpy("int64")[codes], ids.index)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file, making its folder, so that whoever reads it finds the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
+def _list_different(ids: pd.Series) -> tuple[npt.NDArray[np.intp], pd.Series]:
+    """List the different ids as text, and the place of each id in that list."""
+    codes, names = pd.factorize(ids)
+    return codes, pd.Series(names, dtype=str)
+
+
+def _spell_csv(table: pd.DataFrame) -> str:
+    """Spell a table as CSV; Arrow takes a tenth of the time of pandas, and both spell whole numbers and text alike."""
+    if all(is_integer_dtype(dtype) or isinstance(dtype, pd.StringDtype) for dtype in table.dtypes):
+        rows, options = pa.BufferOutputStream(), csv.WriteOptions(include_header=False, quoting_style="none")
+        with suppress(pa.ArrowInvalid):  # a value that needs quotes
+            csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), rows, options)
+            spelled: bytes = rows.getvalue().to_pybytes()
+            return ",".join(table.columns) + "\n" + spelled.decode()
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 def _ends_with_newline(path: Path) -> bool:

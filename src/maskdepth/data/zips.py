@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-# The largest legitimate member is a labels file of some 50 MB; a picture stays well below 10 MB.
+# The largest legitimate member is a labels file of some 50 MB; a picture stays well below 10 MB. Where params.yaml is
+# read, it says how many.
 MAX_MEMBER_BYTES = 256 * 2**20
 # The largest known data set has 1.2 million members in all; each costs half a kilobyte of memory.
 MAX_MEMBERS = 2_000_000
@@ -83,8 +84,12 @@ class Member:
     method: int = _STORED
 
 
-def list_zip(path: Path) -> list[Member]:
+def list_zip(path: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Member]:
     """Read the directory of a zip, and refuse the zip if anything in it is unsafe or untrue.
+
+    Args:
+        path: The zip.
+        max_member_bytes: A larger member, unpacked, is refused.
 
     Returns:
         The members that are files, in the order of the directory.
@@ -102,7 +107,7 @@ def list_zip(path: Path) -> list[Member]:
     check_names([info.orig_filename for info in infos])
     for info in infos:
         _check_kind(info)
-        _check_sizes(info)
+        _check_sizes(info, max_member_bytes)
     _check_overlaps(infos, directory_start)
     return [_as_member(info) for info in infos if not info.is_dir()]
 
@@ -192,7 +197,8 @@ def _declared_count(path: Path) -> int:
         records = _END_RECORD_64.size + _END_LOCATOR_64.size + _END_RECORD.size
         file.seek(max(0, size - records - _LONGEST_COMMENT))
         tail = file.read()
-    start = tail.rfind(b"PK\x05\x06")
+    # Its own last bytes may spell the beginning of another one.
+    start = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END_RECORD.size + 4)
     start_64 = start - _END_LOCATOR_64.size - _END_RECORD_64.size
     if start_64 >= 0 and tail.startswith(b"PK\x06\x06", start_64):
         return int(_END_RECORD_64.unpack_from(tail, start_64)[7])
@@ -207,6 +213,8 @@ def _check_count(found: int, declared: int) -> None:
 
 
 def _name_fault(name: str) -> str:
+    if not name:
+        return "has no name"
     if len(name) > MAX_NAME:
         return f"has a name of {len(name)} characters, over {MAX_NAME}"
     if _UNSAFE_CHARACTERS.search(name):
@@ -229,12 +237,11 @@ def _check_kind(info: zipfile.ZipInfo) -> None:
         raise RefusedError(f"{member} is packed with method {info.compress_type}", f"{_REPACK}, using deflate")
 
 
-def _check_sizes(info: zipfile.ZipInfo) -> None:
+def _check_sizes(info: zipfile.ZipInfo, max_bytes: int) -> None:
     member, size, packed = f"member {info.filename!r}", info.file_size, info.compress_size
-    if size > MAX_MEMBER_BYTES:
-        raise RefusedError(
-            f"{member} unpacks to {readable_size(size)}, over {readable_size(MAX_MEMBER_BYTES)}", _REPACK
-        )
+    if size > max_bytes:
+        sizes = f"{member} unpacks to {readable_size(size)}, over {readable_size(max_bytes)}"
+        raise RefusedError(sizes, "leave it out, or raise data.max_member_bytes")
     if size > max(RATIO_FROM_BYTES, MAX_RATIO * packed):
         raise RefusedError(f"{member} unpacks to {size // max(packed, 1)} times its size, over {MAX_RATIO}", _REPACK)
     # Deflate grows what it cannot shrink by less than this; whatever is longer hides behind a smaller size.

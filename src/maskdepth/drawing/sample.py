@@ -33,6 +33,7 @@ from maskdepth.data.layout_writer import (
 from maskdepth.drawing.objects import OBJECT_KINDS, Cutout, draw_object
 from maskdepth.drawing.placing import Composite, mirror_cutout, stand_object
 from maskdepth.drawing.scenes import SCENE_KINDS, draw_scene
+from maskdepth.runtime import require_writable
 
 _PLACEMENTS = DIGITS["placement"]  # of one object on one background, plain and mirrored each
 _MOST_FOREGROUNDS = DIGITS["foreground"]  # the arithmetic of the positional layouts counts no farther
@@ -64,13 +65,15 @@ def write_sample(
         size: Height and width of backgrounds and composites [px]; foregrounds are half as large.
 
     Raises:
-        ValueError: The layout is not known, a number is out of range, or the folder has something in it.
+        ValueError: The layout is not known, a number is out of range, or the folder has something in it or cannot be
+            written to.
     """
     totals = Totals(num_backgrounds, num_foregrounds, num_composites)
     if layout not in WRITTEN_LAYOUTS:
         raise ValueError(f"layout {layout!r} cannot be written; known: {', '.join(WRITTEN_LAYOUTS)}")
     _check_totals(totals, WRITTEN_LAYOUTS[layout], size)
     out_dir = out_dir.resolve()
+    require_writable([out_dir if out_dir.exists() else out_dir.parent])
     if out_dir.exists() and any(out_dir.iterdir()):
         found = sorted(path.name for path in out_dir.iterdir())
         raise ValueError(f"{out_dir} is not empty (it has {found[0]}); name a new folder, or empty this one")
