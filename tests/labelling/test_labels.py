@@ -17,6 +17,9 @@ from PIL import Image
 # Read once, when the libraries are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from maskdepth.data.explain import explain_archives
+from maskdepth.data.layout_writer import WRITTEN_LAYOUTS, Sample, Totals, label_line, path_of
+from maskdepth.data.pictures import decode_picture
 from maskdepth.labelling.labels import label_depth
 from maskdepth.labelling.sources import read_sources
 from maskdepth.labelling.teacher import check_licence, load_teacher, predict_distances
@@ -89,8 +92,8 @@ def save(path, pixels):
     Image.fromarray(pixels).save(path)
 
 
-def make(pictures, out, checkpoint, batch_size=2, allow_noncommercial=False):
-    return label_depth(pictures, out, checkpoint, batch_size, allow_noncommercial, CPU)
+def make(pictures, out, checkpoint, batch_size=2, allow_noncommercial=False, **options):
+    return label_depth(pictures, out, checkpoint, batch_size, allow_noncommercial, CPU, **options)
 
 
 def read_label(path):
@@ -200,6 +203,45 @@ def test_a_label_is_made_again_when_its_mask_has_changed(table, teacher, tmp_pat
     assert changed == {"composites/0_1.png", "provenance.json"}
 
 
+def write_unlabelled(raw, name):
+    """Unpack a small data set of a layout, all but its depth."""
+    layout, totals = WRITTEN_LAYOUTS[name], Totals(background=2, foreground=1, number=2)
+    for number in (1, 2):
+        sample = Sample(number, foreground=1, background=number, flip=0, placement=1)
+        for kind in ("background", "composite", "mask"):
+            path = raw / path_of(layout, totals, kind, sample).replace(".zip/", "/")
+            save(path, np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+        if layout.labels:
+            with (raw / "labels.txt").open("a") as labels:
+                labels.write(label_line(layout, totals, sample))
+
+
+@pytest.mark.parametrize("name", WRITTEN_LAYOUTS)
+def test_labels_in_the_names_of_a_layout_make_a_folder_a_data_set(name, teacher, tmp_path, capsys):
+    raw = tmp_path / "raw"
+    write_unlabelled(raw, name)
+    assert "samples: 0 of 2 composites" in "\n".join(explain_archives(raw, name).lines)
+    summary = make(raw, raw / "labels", teacher, layout=name)
+    assert (summary["labels"], summary["rejected"]) == (2, {})
+    assert "4 of 6 pictures are no composites" in capsys.readouterr().err
+    assert "samples: 2 of 2 composites" in "\n".join(explain_archives(raw, "auto").lines)
+    labels = list((raw / "labels").rglob("*.jpg"))
+    assert len(labels) == 2
+    assert all(decode_picture(label.read_bytes(), "depth", 32, "dark").pixels.std() > 10 for label in labels)
+
+
+def test_labels_among_the_pictures_are_told_apart_by_their_layout(teacher, tmp_path, capsys):
+    raw = tmp_path / "raw"
+    write_unlabelled(raw, "sudhakarmlal")
+    with pytest.raises(ValueError, match="the labels would lie among the pictures"):
+        make(raw, raw / "labels", teacher)
+    make(raw, raw / "labels", teacher, layout="sudhakarmlal")
+    before = contents(raw)
+    make(raw, raw / "labels", teacher, layout="sudhakarmlal")
+    assert contents(raw) == before
+    assert "2 of them from before" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_killed_run_leaves_whole_labels_only_and_goes_on_to_the_same_bytes(table, teacher, tmp_path):
     out = tmp_path / "out"
@@ -264,6 +306,47 @@ def test_nothing_but_broken_pictures_is_an_error(teacher, tmp_path):
     (tmp_path / "pictures/a.jpg").write_text("no picture")
     with pytest.raises(ValueError, match=r"none of 1 pictures could be labelled; a.jpg: .*cannot be decoded"):
         make(tmp_path / "pictures", tmp_path / "out", teacher)
+
+
+def test_composites_that_a_layout_has_no_depth_name_for_are_counted(table, teacher, tmp_path, capsys):
+    for folder in ("bg_fg_1", "bg_fgFlip_1"):
+        shutil.copytree(table.parent / "composites", tmp_path / "pictures" / folder)
+        for number, path in enumerate(sorted((tmp_path / "pictures" / folder).iterdir()), 1):
+            path.rename(path.with_name(f"1_bg_{number}_fg.jpg"))
+    assert make(tmp_path / "pictures", tmp_path / "out", teacher, layout="sumankanukollu")["labels"] == 6
+    assert "6 composites get no label: layout sumankanukollu has no name for it" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "pictures/bg_fg_1")
+    with pytest.raises(ValueError, match=r"no name for the depth of any composite, such as bg_fgFlip_1/1_bg_1"):
+        make(tmp_path / "pictures", tmp_path / "none", teacher, layout="sumankanukollu")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_layout_that_does_not_fit_is_said_before_anything_is_made(table, teacher, tmp_path):
+    with pytest.raises(ValueError, match=r"none of the 14 pictures of .* is a composite of layout mshilpaa"):
+        make(table.parent, tmp_path / "out", teacher, layout="mshilpaa")
+    with pytest.raises(ValueError, match=r"unknown layout 'mine'; known: deepjyotisaha85, mshilpaa"):
+        make(table.parent, tmp_path / "out", teacher, layout="mine")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_network_s_input_can_be_larger_and_is_told(table, teacher, tmp_path):
+    make(table, tmp_path / "usual", teacher)
+    summary = make(table, tmp_path / "large", teacher, input_size=112)
+    assert summary["teacher"]["input"]["size"] == {"height": 112, "width": 112}
+    usual, large = (read_label(tmp_path / folder / "composites/0_0.png") for folder in ("usual", "large"))
+    assert usual.shape == large.shape
+    assert not np.array_equal(usual, large)
+    with pytest.raises(ValueError, match="would not fit; choose another"):
+        make(table, tmp_path / "large", teacher)
+
+
+def test_an_input_size_that_the_network_cannot_take_is_refused(table, teacher, tmp_path):
+    with pytest.raises(ValueError, match=r"--input-size is 100; .* takes multiples of 14 px, such as 98"):
+        make(table, tmp_path / "out", teacher, input_size=100)
+    for part in small_glpn():
+        part.save_pretrained(tmp_path / "glpn")
+    with pytest.raises(ValueError, match="looks at pictures of any size as they are; leave --input-size out"):
+        load_teacher(str(tmp_path / "glpn"), "mit", CPU, 64)
 
 
 def test_another_network_is_refused_in_the_same_folder(table, teacher, tmp_path):
@@ -459,7 +542,7 @@ def test_a_folder_without_pictures_is_an_error(teacher, tmp_path):
 def test_an_output_that_cannot_be_written_is_an_error_before_any_work(table, teacher, tmp_path):
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file/out"):
-        with pytest.raises(ValueError, match=r"cannot write labels to .*choose another folder"):
+        with pytest.raises(ValueError, match=r"cannot write to .*choose another folder"):
             make(table, out, teacher)
 
 

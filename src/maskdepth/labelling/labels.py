@@ -1,7 +1,8 @@
 """Depth maps for a folder of pictures, made with a pretrained network: `maskdepth label-depth`.
 
-Every label is a 16-bit grey PNG under the name of its picture, dark is near. In its text it carries what it was made
-of, so a run that was stopped goes on where it was: a label is kept if it is whole and nothing it was made of changed.
+Every label is a 16-bit grey PNG, dark is near, under the name of its picture or under the one that a layout has for the
+depth of a composite. In its text it carries what it was made of, so a run that was stopped goes on where it was: a
+label is kept if it is whole and nothing it was made of changed.
 `provenance.json` beside them says which network made them, under which licence, and whether they can be trusted.
 """
 
@@ -19,8 +20,8 @@ from filelock import FileLock
 from PIL import Image, PngImagePlugin
 
 from maskdepth.console import say, track, warn
-from maskdepth.data.tables import replace_text
 from maskdepth.data.zips import RefusedError
+from maskdepth.files import replace_text, replacing
 from maskdepth.labelling.alignment import Distance, Label, label_aligned, label_alone
 from maskdepth.labelling.sources import (
     COLUMNS,
@@ -40,6 +41,7 @@ from maskdepth.labelling.teacher import (
     predict_distances,
     require_transformers,
 )
+from maskdepth.runtime import require_writable
 
 if TYPE_CHECKING:
     import torch
@@ -53,10 +55,19 @@ _TEXT = "maskdepth"
 # What must be the same for labels to lie in one folder.
 _IDENTITY = ("weights", "input", "output")
 _MOST_WARNINGS = 5
+# Of labels in their own names, and in those of layouts.
+_SUFFIXES = (".png", ".jpg")
 
 
 def label_depth(
-    pictures: Path, out: Path, checkpoint: str, batch_size: int, allow_noncommercial: bool, device: "torch.device"
+    pictures: Path,
+    out: Path,
+    checkpoint: str,
+    batch_size: int,
+    allow_noncommercial: bool,
+    device: "torch.device",
+    layout: str | None = None,
+    input_size: int | None = None,
 ) -> dict[str, Any]:
     """Make a depth map for every picture, or those that are missing if some were made before.
 
@@ -71,6 +82,10 @@ def label_depth(
         batch_size: Pictures that the network sees at once. Another size can change last bits.
         allow_noncommercial: Also use weights whose licence forbids commercial use.
         device: Where to compute.
+        layout: Name of the layout whose composites are labelled, and in whose names for depth; None labels all
+            pictures in their own names.
+        input_size: Side [px] to which the network resizes pictures; None is as it was made for. A larger one shows
+            more detail and costs its square.
 
     Returns:
         What is written to provenance.json.
@@ -82,14 +97,14 @@ def label_depth(
     """
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}; expected 1 or more")
-    sources = read_sources(pictures)
+    sources = read_sources(pictures, layout)
     licence = check_licence(checkpoint, allow_noncommercial)
     require_transformers()
     check_sizes(sources)
-    _make_folder(out, pictures)
+    _make_folder(out, pictures, may_be_inside=layout is not None)
     _warn_beforehand(sources, checkpoint, licence)
     with FileLock(out / ".lock", timeout=0):
-        teacher = load_teacher(checkpoint, licence, device)
+        teacher = load_teacher(checkpoint, licence, device, input_size)
         _claim_folder(out, teacher)
         kept, rejected = _label_all(teacher, sources, out, batch_size)
         if len(rejected) == len(sources):
@@ -100,14 +115,11 @@ def label_depth(
     return summary
 
 
-def _make_folder(out: Path, pictures: Path) -> None:
-    if pictures.is_dir() and out.resolve().is_relative_to(pictures.resolve()):
+def _make_folder(out: Path, pictures: Path, may_be_inside: bool) -> None:
+    # The names of a layout tell labels and composites apart; without one a second run would label the labels.
+    if not may_be_inside and pictures.is_dir() and out.resolve().is_relative_to(pictures.resolve()):
         raise ValueError(f"the labels would lie among the pictures, in {out}; choose a folder outside {pictures}")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".lock").touch()
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ValueError(f"cannot write labels to {out}: {error.strerror}; choose another folder") from error
+    require_writable([out])
 
 
 def _warn_beforehand(sources: Sequence[Source], checkpoint: str, licence: str) -> None:
@@ -128,7 +140,7 @@ def _claim_folder(out: Path, teacher: Teacher) -> None:
         ValueError: It holds labels of another one.
     """
     path = out / PROVENANCE_FILE
-    if path.is_file() and any(out.rglob("*.png")):
+    if path.is_file() and any(found.suffix in _SUFFIXES for found in out.rglob("*")):
         try:
             before = json.loads(path.read_text(encoding="utf-8"))["teacher"]
         except (ValueError, KeyError, TypeError) as error:
@@ -209,10 +221,8 @@ def _write_label(path: Path, label: Label, key: str) -> None:
     checks = {name: value for name, value in label._asdict().items() if name != "depth"}
     text.add_text(_TEXT, json.dumps({"key": key, "checks": checks}))
     image = Image.fromarray((label.depth * _DEEPEST).round().astype(np.uint16))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".partial-{path.name}")
-    image.save(partial_path, "PNG", pnginfo=text)
-    partial_path.replace(path)
+    with replacing(path) as partial:
+        image.save(partial, "PNG", pnginfo=text)
 
 
 def _is_labelled(path: Path, key: str) -> bool:

@@ -12,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from maskdepth.console import track
+from maskdepth.console import track, warn
+from maskdepth.data.layouts import Layout
 from maskdepth.data.pictures import MASK_THRESHOLD, MAX_PIXELS
 from maskdepth.data.zips import RefusedError
 from maskdepth.labelling.alignment import Marked
+from maskdepth.labelling.naming import find_layout, is_composite, name_as_depth, name_as_picture
 
 COLUMNS = ("composite", "background", "mask")
 
@@ -32,7 +34,8 @@ class Source(NamedTuple):
     """A picture that wants a label, and what the label is aligned with.
 
     Attributes:
-        name: Path of the picture below its folder, "/" between folders; the label's too, but for the suffix.
+        name: Path of the picture below its folder, "/" between folders.
+        label: Path of its label below theirs, likewise.
         scene: The background as its table names it; "" where there is none.
         composite: File of the picture.
         background: File of the same scene without the object; None where there is none.
@@ -40,6 +43,7 @@ class Source(NamedTuple):
     """
 
     name: str
+    label: str
     scene: str
     composite: Path
     background: Path | None
@@ -56,18 +60,22 @@ class Source(NamedTuple):
         return [path for path in (self.composite, self.background, self.mask) if path]
 
 
-def read_sources(pictures: Path) -> list[Source]:
+def read_sources(pictures: Path, layout: str | None = None) -> list[Source]:
     """List what is to be labelled, sorted by background so that each is looked at once.
 
     Args:
         pictures: A folder, of which every JPEG and PNG file counts, also in folders below; or a CSV table with one row
             a composite. Its paths are relative to its own folder; composites must lie within that folder. Background
             and mask may be empty.
+        layout: Name of a layout: only its composites count, and labels are named as it names their depth. None names
+            labels as their pictures.
 
     Raises:
         FileNotFoundError: There is no such folder or table, or a file that the table names.
-        ValueError: No picture, a table with other columns, or two pictures that would have the same label.
+        ValueError: No picture, a table with other columns, two pictures that would have the same label, an unknown
+            layout, or pictures that it has no names for.
     """
+    known = find_layout(layout) if layout else None
     if pictures.is_dir():
         sources = [_unpaired(pictures, path) for path in _find_pictures(pictures)]
     elif pictures.is_file() and pictures.suffix.lower() == ".csv":
@@ -76,8 +84,29 @@ def read_sources(pictures: Path) -> list[Source]:
         raise FileNotFoundError(f"{pictures}: expected a folder of pictures, or a .csv table of {','.join(COLUMNS)}")
     if not sources:
         raise ValueError(f"{pictures} has no pictures; expected files in {', '.join(sorted(_SUFFIXES))}")
+    if known:
+        sources = _name_by(known, sources, pictures)
     _check_names(sources)
     return sorted(sources, key=lambda source: (source.scene, source.name))
+
+
+def _name_by(layout: Layout, sources: Sequence[Source], pictures: Path) -> list[Source]:
+    """Name the labels of the layout's composites, and leave out all other pictures."""
+    composites = [source for source in sources if is_composite(layout, source.name)]
+    if not composites:
+        raise ValueError(
+            f"none of the {len(sources)} pictures of {pictures}, such as {sources[0].name}, is a composite of layout "
+            f"{layout.name} ({layout.title}); name another layout, or none"
+        )
+    named = [source._replace(label=name_as_depth(layout, source.name) or "") for source in composites]
+    nameless = [source.name for source in named if not source.label]
+    if len(nameless) == len(named):
+        raise ValueError(f"layout {layout.name} has no name for the depth of any composite, such as {nameless[0]}")
+    if len(composites) < len(sources):
+        warn(f"{len(sources) - len(composites)} of {len(sources)} pictures are no composites and get no label")
+    if nameless:
+        warn(f"{len(nameless)} composites get no label: layout {layout.name} has no name for it; {nameless[0]} first")
+    return [source for source in named if source.label]
 
 
 def check_sizes(sources: Iterable[Source]) -> None:
@@ -103,7 +132,7 @@ def check_sizes(sources: Iterable[Source]) -> None:
 
 def label_path(out: Path, source: Source) -> Path:
     """Say where the label of a picture lies."""
-    return (out / source.name).with_suffix(".png")
+    return out / source.label
 
 
 def decode_colour(path: Path) -> Image.Image:
@@ -159,7 +188,8 @@ def _find_pictures(folder: Path) -> list[Path]:
 
 
 def _unpaired(folder: Path, path: Path) -> Source:
-    return Source(path.relative_to(folder).as_posix(), "", path, None, None)
+    name = path.relative_to(folder).as_posix()
+    return Source(name, name_as_picture(name), "", path, None, None)
 
 
 def _read_table(table: Path) -> list[Source]:
@@ -181,7 +211,8 @@ def _read_row(table: Path, number: int, row: Sequence[str]) -> Source:
         )
     composite, background, mask = (table.parent / name if name else None for name in row)
     assert composite
-    source = Source(Path(row[0]).as_posix(), row[1], composite, background, mask)
+    name = Path(row[0]).as_posix()
+    source = Source(name, name_as_picture(name), row[1], composite, background, mask)
     for path in source.files:
         if not path.is_file():
             raise FileNotFoundError(f"{table} line {number}: {path} is missing; paths are relative to {table.parent}")
@@ -189,11 +220,11 @@ def _read_row(table: Path, number: int, row: Sequence[str]) -> Source:
 
 
 def _check_names(sources: Iterable[Source]) -> None:
-    first: dict[Path, Source] = {}
+    first: dict[str, Source] = {}
     for source in sources:
-        other = first.setdefault(label_path(Path(), source), source)
+        other = first.setdefault(source.label, source)
         if other is not source:
             raise ValueError(
                 f"{other.composite} and {source.composite} would have the same label, "
-                f"{label_path(Path(), source)}; name each picture once, and rename those that differ in suffix only"
+                f"{source.label}; name each picture once, and rename those that differ in suffix only"
             )

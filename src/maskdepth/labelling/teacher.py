@@ -94,19 +94,18 @@ def _read_card_licence(folder: Path) -> str:
     return found[1].lower() if found else ""
 
 
-def load_teacher(checkpoint: str, licence: str, device: "torch.device") -> Teacher:
+def load_teacher(checkpoint: str, licence: str, device: "torch.device", input_size: int | None = None) -> Teacher:
     """Load a network for depth from the hub, its local cache, or a folder.
-
-    Pictures are resized as the checkpoint's preprocessor_config.json says.
 
     Args:
         checkpoint: Id on the hub, or a folder with config.json, model.safetensors and preprocessor_config.json.
         licence: Of the weights, for the record.
         device: Where to compute.
+        input_size: Side [px] to which pictures are resized; None is as preprocessor_config.json says.
 
     Raises:
         ValueError: transformers is not installed, or the checkpoint cannot be had, is damaged, or is no network for
-            depth that is known here.
+            depth that is known here; or it cannot take pictures of `input_size`.
     """
     transformers = require_transformers()
     import torch
@@ -119,6 +118,8 @@ def load_teacher(checkpoint: str, licence: str, device: "torch.device") -> Teach
         model, loading = transformers.AutoModelForDepthEstimation.from_pretrained(
             checkpoint, output_loading_info=True, dtype=torch.float32
         )
+    if input_size:
+        _set_input_size(checkpoint, processor, input_size)
     missing = set(loading["missing_keys"])
     _check_complete(checkpoint, missing)
     facts = {
@@ -131,7 +132,43 @@ def load_teacher(checkpoint: str, licence: str, device: "torch.device") -> Teach
         "input": {key: value for key, value in processor.to_dict().items() if key in _INPUT_SETTINGS},
         "transformers": transformers.__version__,
     }
-    return Teacher(model.eval().to(device), processor, device, facts)
+    teacher = Teacher(model.eval().to(device), processor, device, facts)
+    if input_size:
+        _try_input_size(teacher, input_size)
+    return teacher
+
+
+def _set_input_size(checkpoint: str, processor: Any, side: int) -> None:
+    """Let a network's pictures be resized to another side [px].
+
+    Raises:
+        ValueError: It does not resize pictures, or not to such a side.
+    """
+    settings = processor.to_dict()
+    multiple = settings.get("ensure_multiple_of") or 1
+    if set(settings.get("size") or ()) != {"height", "width"}:
+        raise ValueError(f"{checkpoint} looks at pictures of any size as they are; leave --input-size out")
+    if side % multiple or side < multiple:
+        fitting = max(round(side / multiple), 1) * multiple
+        raise ValueError(f"--input-size is {side}; {checkpoint} takes multiples of {multiple} px, such as {fitting}")
+    processor.size = {"height": side, "width": side}
+
+
+def _try_input_size(teacher: Teacher, side: int) -> None:
+    """Let the network look at a black picture: some take the size they were made for and no other.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    from PIL import Image
+
+    try:
+        predict_distances(teacher, [Image.new("RGB", (side, side))])
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{teacher.facts['checkpoint']} cannot take pictures of {side} px ({_first_line(error)}); leave "
+            "--input-size out"
+        ) from error
 
 
 def require_transformers() -> Any:
