@@ -1,6 +1,7 @@
 """Measure the trained network on what it has not seen, beside a baseline that has learned nothing."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,28 +12,26 @@ import typer
 from maskdepth.checkpoint import load_network
 from maskdepth.console import run, say, track
 from maskdepth.data.arrays import read_arrays
-from maskdepth.data.batches import Batches
+from maskdepth.data.batches import Batch, Batches
 from maskdepth.data.samples import MIXED, ROWS, TEST, TRAIN, VAL, read_samples
-from maskdepth.data.tables import replace_text, write_table
+from maskdepth.data.tables import write_table
 from maskdepth.evaluation import (
+    MeanLoss,
     Predictor,
-    assign_cells,
-    assign_sizes,
     baseline,
     choose_threshold,
     evaluate_samples,
-    headline_numbers,
     mean_depth_map,
-    mean_loss,
-    pick_samples,
-    pooled_iou,
-    summarise,
+    predictions,
 )
+from maskdepth.files import replace_text
 from maskdepth.journal import open_journal
 from maskdepth.losses import build_criterion
+from maskdepth.metrics import headline_metrics
 from maskdepth.params import load_params
 from maskdepth.report import DrawnSample, draw_samples
-from maskdepth.runtime import choose_device, seed_everything
+from maskdepth.runtime import choose_device, keep_freed_memory, seed_everything, set_threads
+from maskdepth.summary import assign_cells, assign_sizes, headline_numbers, pick_samples, pooled_iou, summarise
 
 
 def main(
@@ -48,29 +47,31 @@ def main(
     params = load_params()
     settings = params.evaluate
     seed_everything(settings.seed)
+    set_threads()
+    keep_freed_memory()
     device = choose_device()
     network = load_network(models / "model.safetensors").to(device).eval()
     pictures, rows = read_arrays(arrays), read_samples(index, split)
     batches = {name: Batches(pictures, part, settings.batch_size, device) for name, part in rows.items()}
     held_out = pd.concat([rows[name] for name in (TEST, MIXED) if name in rows], ignore_index=True)
     held_out["cell"] = assign_cells(held_out, rows[TRAIN])
-    unseen = Batches(pictures, held_out, settings.batch_size, device)
 
     with open_journal(journal, "evaluate") as log:
         log.params(params.model_dump())
-        thresholds = settings.threshold, choose_threshold(network, batches[VAL].in_order())
-        untrained = baseline(mean_depth_map(batches[TRAIN].in_order()))
-        trained_table = measure(network, "evaluate the network", held_out, unseen, thresholds)
-        untrained_table = measure(untrained, "evaluate the baseline", held_out, unseen, thresholds)
-        summary = summarise(trained_table, untrained_table, settings.resamples, settings.seed)
+        thresholds = settings.threshold, choose_threshold(predictions(network, show(batches[VAL], "threshold")))
+        loss = MeanLoss(build_criterion(params.loss))
+        trained = pd.concat([held_out, measure(network, loss, batches, thresholds)], axis=1)
+        trained["size"] = assign_sizes(trained["mask_area"])
+        untrained = pd.concat([rows[TEST], measure_baseline(batches, thresholds)], axis=1)
+        summary = summarise(trained, untrained, settings.resamples, settings.seed)
         numbers = headline_numbers(summary) | {
-            "loss": mean_loss(network, batches[TEST].in_order(), build_criterion(params.loss)),
-            "mask_iou_pooled": pooled_iou(trained_table[trained_table["split"] == TEST]),
+            "loss": loss.value,
+            "mask_iou_pooled": pooled_iou(trained[trained["split"] == TEST]),
             "threshold_tuned": thresholds[1],
             "num_samples": len(rows[TEST]),
         }
-        write_reports(reports, trained_table, summary)
-        score = (trained_table["mask_iou"] + trained_table["depth_ssim"]) / 2
+        write_reports(reports, trained, summary)
+        score = (trained["mask_iou"] + trained["depth_ssim"]) / 2
         for kind, positions in pick_samples(score, held_out["background"], settings.pictures).items():
             drawn = describe_samples(network, Batches(pictures, held_out.iloc[positions], len(positions), device))
             draw_samples(drawn, settings.threshold, reports / "pictures" / f"{kind}.png")
@@ -85,11 +86,23 @@ def main(
 
 
 def measure(
-    predict: Predictor, title: str, held_out: pd.DataFrame, batches: Batches, thresholds: tuple[float, float]
+    network: Predictor, loss: MeanLoss, batches: dict[str, Batches], thresholds: tuple[float, float]
 ) -> pd.DataFrame:
-    """Put what was measured beside what each sample is."""
-    measured = evaluate_samples(predict, track(batches.in_order(), title, len(batches)), *thresholds)
-    return pd.concat([held_out, measured], axis=1).assign(size=assign_sizes(measured["mask_area"]))
+    """Measure the network on the test samples and the mixed ones, if there are any; `loss` sees the test alone."""
+    seen = {name: predictions(network, show(batches[name], name)) for name in (TEST, MIXED) if name in batches}
+    seen[TEST] = loss.watch(seen[TEST])
+    return pd.concat([evaluate_samples(part, *thresholds) for part in seen.values()], ignore_index=True)
+
+
+def measure_baseline(batches: dict[str, Batches], thresholds: tuple[float, float]) -> pd.DataFrame:
+    """Measure on the test samples what has learned nothing but the mean depth of the training samples."""
+    untrained = baseline(mean_depth_map(show(batches[TRAIN], "mean depth")))
+    return evaluate_samples(predictions(untrained, show(batches[TEST], "baseline")), *thresholds, headline_metrics)
+
+
+def show(batches: Batches, name: str) -> Iterator[Batch]:
+    """Give all batches in order, saying now and then how far it is."""
+    return track(batches.in_order(), f"evaluate, {name}", len(batches))
 
 
 def write_reports(reports: Path, samples: pd.DataFrame, summary: pd.DataFrame) -> None:
@@ -104,15 +117,15 @@ def describe_samples(network: Predictor, batches: Batches) -> list[DrawnSample]:
     return [
         DrawnSample(
             title=str(sample_id),
-            background=(batch.background[i].permute(1, 2, 0) * 255).byte().cpu().numpy(),
-            composite=(batch.composite[i].permute(1, 2, 0) * 255).byte().cpu().numpy(),
+            background=batch.background[i].permute(1, 2, 0).cpu().numpy(),
+            composite=batch.composite[i].permute(1, 2, 0).cpu().numpy(),
             mask=batch.mask[i, 0].bool().cpu().numpy(),
             mask_prob=prediction.mask_logits[i, 0].float().sigmoid().cpu().numpy(),
-            depth=batch.depth[i, 0].cpu().numpy(),
+            depth=depth[i, 0].cpu().numpy(),
             depth_pred=prediction.depth[i, 0].float().clamp(0, 1).cpu().numpy(),
         )
         for batch in batches.in_order()
-        for prediction in [network(batch.background, batch.composite)]
+        for prediction, _, depth in predictions(network, [batch])
         for i, sample_id in enumerate(batch.sample_ids)
     ]
 

@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maskdepth.losses import (
     DEPTH_LOSSES,
@@ -80,6 +82,11 @@ def test_value_and_gradient_are_finite_everywhere(head, name):
         loss.backward()
         assert loss.shape == ()
         assert loss.isfinite() and pred.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
+def test_an_estimate_that_is_no_number_makes_a_loss_that_is_none(head, name):
+    assert LOSSES[head][name](torch.full(SHAPE, torch.nan), torch.ones(SHAPE)).isnan()
 
 
 @pytest.mark.parametrize(("head", "name"), [case for case in EVERY_LOSS if case[1] not in NOT_LEAST_AT_TRUTH])
@@ -195,6 +202,33 @@ def test_normal_form_is_read_back_as_the_same_sum(expression):
     again = normal_form(expression, "depth")
     assert parse_loss(again, "depth") == parse_loss(expression, "depth")
     assert normal_form(again, "depth") == again
+
+
+TERMS = st.tuples(st.floats(min_value=0, exclude_min=True), st.sampled_from([*DEPTH_LOSSES, *DEPTH_PRESETS]))
+SUMS = st.lists(TERMS, min_size=1, max_size=5).map(lambda terms: "+".join(f"{each}*{name}" for each, name in terms))
+
+
+@given(SUMS | st.text("0123456789.eE+-* l1sim", max_size=30) | st.text(max_size=30))
+def test_any_text_is_a_sum_with_one_normal_form_or_is_refused_by_its_key(expression):
+    try:
+        weights = parse_loss(expression, "depth")
+    except ValueError as error:
+        assert str(error).startswith("loss.depth: ")
+        return
+    again = normal_form(expression, "depth")
+    assert parse_loss(again, "depth") == weights
+    assert normal_form(again, "depth") == again
+
+
+@pytest.mark.parametrize("expression", ["1e308*l1+1e308*l1", "5e-324*densedepth", "1e999*l1"])
+def test_a_weight_that_leaves_the_range_of_numbers_is_refused(expression):
+    with pytest.raises(ValueError, match=r"loss\.depth: weight (inf|0) of l1; a weight is a number above 0"):
+        parse_loss(expression, "depth")
+
+
+def test_what_rounding_adds_to_a_sum_is_not_part_of_its_name():
+    assert normal_form("0.1*l1+0.2*l1", "depth") == "0.3*l1"
+    assert normal_form("0.123456789*l1", "depth") == "0.123456789*l1"
 
 
 @pytest.mark.parametrize("head", LOSSES)

@@ -61,7 +61,10 @@ def bce_depth_loss(pred: Tensor, target: Tensor, margin: float = 1e-4) -> Tensor
     >>> round(bce_depth_loss(torch.tensor([0.5]), torch.tensor([0.5])).item(), 4)
     0.6931
     """
-    return functional.binary_cross_entropy(margin + (1 - 2 * margin) * pred, target)
+    # Through the logit: the cross-entropy of probabilities raises where the estimate is not a number, which is for the
+    # training to report, as it knows the step and the samples.
+    logits = torch.logit(margin + (1 - 2 * margin) * pred)
+    return functional.binary_cross_entropy_with_logits(logits, target)
 
 
 def silog_loss(pred: Tensor, target: Tensor, share: float = 0.85) -> Tensor:

@@ -57,6 +57,8 @@ Head = Literal["mask", "depth"]
 # [number *] name; a number may hold a plus itself (1e+2), so a sum cannot just be split.
 TERM = r"(?:((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*)?([A-Za-z]\w*)"
 SUM = rf"\s*{TERM}\s*(?:\+\s*{TERM}\s*)*"
+# Of a weight: enough that no two that anyone means are taken for one.
+_DIGITS = 12
 
 
 class Preset(NamedTuple):
@@ -167,11 +169,13 @@ def parse_loss(expression: str | Mapping[str, float], head: Head) -> dict[str, f
         raise ValueError(f"loss.{head}: found no term; expected a sum of losses such as {_example(head)}")
     weights: dict[str, float] = {}
     for name, weight in terms:
-        if not (weight > 0 and math.isfinite(weight)):
-            raise ValueError(f"loss.{head}: weight {weight:g} of {name}; a weight is a number above 0; drop the term")
+        _check_weight(name, weight, head)
         for part, share in _expand(name, head).items():
             weights[part] = weights.get(part, 0.0) + weight * share
-    return dict(sorted(weights.items()))
+    for name, weight in weights.items():  # what is multiplied or added up may leave the range of numbers
+        _check_weight(name, weight, head)
+    # Without the last digits, in which equal sums differ: 0.1 + 0.2 is 0.3.
+    return {name: float(f"{weight:.{_DIGITS}g}") for name, weight in sorted(weights.items())}
 
 
 def normal_form(expression: str | Mapping[str, float], head: Head) -> str:
@@ -191,7 +195,7 @@ def normal_form(expression: str | Mapping[str, float], head: Head) -> str:
     ('l1+ssim', 'l1+ssim')
     """
     weights = parse_loss(expression, head)
-    return "+".join(name if weight == 1 else f"{weight:g}*{name}" for name, weight in weights.items())
+    return "+".join(name if weight == 1 else f"{weight:.{_DIGITS}g}*{name}" for name, weight in weights.items())
 
 
 def build_criterion(params: LossParams) -> Criterion:
@@ -246,6 +250,11 @@ def describe_losses() -> list[dict[str, str]]:
         for name, preset in PRESETS[head].items():
             rows.append({"head": head, "name": name, "formula": preset.expression, "summary": preset.summary})
     return rows
+
+
+def _check_weight(name: str, weight: float, head: Head) -> None:
+    if not (weight > 0 and math.isfinite(weight)):
+        raise ValueError(f"loss.{head}: weight {weight:g} of {name}; a weight is a number above 0; drop the term")
 
 
 def _read_sum(expression: str, head: Head) -> list[tuple[str, float]]:

@@ -6,6 +6,9 @@ empty mask scores is written at each group. Other projects' own rules stand at t
 """
 
 import math
+from collections.abc import Iterable, Iterator
+from functools import reduce
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -16,6 +19,9 @@ from maskdepth.map_losses import kornia03_ssim_map
 from maskdepth.mask_losses import SAJNANSHETTY_MASK_MEAN, SAJNANSHETTY_MASK_STD
 from maskdepth.models.prediction import Prediction, check_targets
 from maskdepth.ssim import ssim
+
+# The metrics that get intervals, baselines and a number per cell: each target's usual ones.
+HEADLINE = ("mask_iou", "mask_boundary_iou", "depth_ssim", "depth_rmse", "depth_abs_rel", "depth_delta1")
 
 QUICK_METRICS = (
     "mask_iou",
@@ -79,6 +85,27 @@ def quick_metrics(prediction: Prediction, mask: Tensor, depth: Tensor, threshold
     return {name: measured[name] for name in QUICK_METRICS}
 
 
+def headline_metrics(prediction: Prediction, mask: Tensor, depth: Tensor, threshold: float) -> dict[str, Tensor]:
+    """Measure each image by the metrics that a baseline is judged by; equal to those of `image_metrics`.
+
+    Args:
+        prediction: Mask scores and depth, (B, 1, H, W) each.
+        mask: (B, 1, H, W) true mask; above 0.5 is object.
+        depth: (B, 1, H, W) true depth, [0, 1].
+        threshold: Mask probability above which a pixel is predicted object, (0, 1).
+
+    Returns:
+        (B,) float64 for each name of HEADLINE.
+
+    Raises:
+        ValueError: A target of another shape than its prediction, or images smaller than 11 px a side.
+    """
+    prob, mask, depth_pred, depth = _as_float64(prediction, mask, depth)
+    measured = mask_metrics(prob, mask, threshold) | depth_metrics(depth_pred, depth)
+    measured |= boundary_metrics(prob > threshold, mask > 0.5)
+    return {name: measured[name] for name in HEADLINE}
+
+
 def mask_metrics(prob: Tensor, mask: Tensor, threshold: float) -> dict[str, Tensor]:
     """Compare the masks pixel by pixel.
 
@@ -136,12 +163,11 @@ def boundary_metrics(pred: Tensor, truth: Tensor) -> dict[str, Tensor]:
         https://doi.org/10.1109/CVPR.2016.85, section 4; theirs matches contours by dilation with a disk, as ours.
     """
     diagonal = math.hypot(*pred.shape[-2:])
-    masks = torch.stack([pred, truth]).float()  # (2, B, 1, H, W), so that each step runs once
+    masks = torch.stack([pred, truth])  # (2, B, 1, H, W), so that each step runs once
     width = max(1, round(BOUNDARY_BAND * diagonal))
-    pred_band, truth_band = (masks - _erode(masks, width)).bool()
-    contours = masks - _erode(masks, 1)
+    pred_band, truth_band = masks & ~_erode(masks, width)
+    contours = pred_contour, truth_contour = masks & ~_erode(masks, 1)
     near_pred, near_truth = _dilate(contours, math.ceil(BOUNDARY_TOLERANCE * diagonal))
-    pred_contour, truth_contour = contours.bool()
     num_pred, num_truth = _count(pred_contour), _count(truth_contour)
     precision = _ratio(_count(pred_contour & near_truth), num_pred, num_truth == 0)
     recall = _ratio(_count(truth_contour & near_pred), num_truth, num_pred == 0)
@@ -291,20 +317,25 @@ def _ratio(part: Tensor, whole: Tensor, otherwise: Tensor | float) -> Tensor:
 
 
 def _erode(masks: Tensor, radius: int) -> Tensor:
-    """Take a square of 2 * radius + 1 px off (2, B, 1, H, W) masks; outside the image there is no object."""
-    outside = functional.pad(1 - masks.flatten(0, 1), (radius,) * 4, value=1.0)
-    side = 2 * radius + 1
-    # A square is a row of columns: two narrow maxima cost less than a wide one.
-    spread = functional.max_pool2d(functional.max_pool2d(outside, (side, 1), stride=1), (1, side), stride=1)
-    return 1 - spread.view_as(masks)
+    """Take a square of 2 * radius + 1 px off (..., H, W) masks; outside the image there is no object."""
+    # A square is a row of columns.
+    columns = reduce(torch.logical_and, _moved(masks, ((down, 0) for down in range(-radius, radius + 1)), radius))
+    return reduce(torch.logical_and, _moved(columns, ((0, right) for right in range(-radius, radius + 1)), radius))
 
 
 def _dilate(contours: Tensor, radius: int) -> Tensor:
-    """Find the pixels within `radius` px of (2, B, 1, H, W) contours, in a straight line; bool."""
-    offsets = torch.arange(-radius, radius + 1, device=contours.device)
-    disk = (offsets.square() + offsets.square()[:, None] <= radius**2).to(contours.dtype)
-    touched = functional.conv2d(contours.flatten(0, 1), disk[None, None], padding=radius)
-    return touched.view_as(contours) > 0.5
+    """Find the pixels within `radius` px of (..., H, W) contours, in a straight line."""
+    square = product(range(-radius, radius + 1), repeat=2)
+    disk = ((down, right) for down, right in square if down**2 + right**2 <= radius**2)
+    return reduce(torch.logical_or, _moved(contours, disk, radius))
+
+
+def _moved(masks: Tensor, offsets: Iterable[tuple[int, int]], most: int) -> Iterator[Tensor]:
+    """Give (..., H, W) masks moved down and right by each offset, at most so many px; nothing comes in."""
+    height, width = masks.shape[-2:]
+    padded = functional.pad(masks, (most,) * 4)
+    for down, right in offsets:
+        yield padded[..., most - down : most - down + height, most - right : most - right + width]
 
 
 def _smoothed_iou(pred: Tensor, truth: Tensor) -> Tensor:
