@@ -3,32 +3,38 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
-import torch
 import typer
 
-import maskdepth
-from maskdepth.checkpoint import discard_states, load_state, lock_folder, save_network, save_state, state_key
+from maskdepth.checkpoint import (
+    discard_states,
+    list_code,
+    load_state,
+    lock_folder,
+    save_network,
+    save_state,
+    state_key,
+)
 from maskdepth.console import run, say, track, warn
 from maskdepth.data.arrays import read_arrays
 from maskdepth.data.batches import Batches
 from maskdepth.data.samples import TRAIN, VAL, read_samples
-from maskdepth.data.stats import Moments, read_stats, subset_moments
-from maskdepth.data.tables import replace_text, write_table
+from maskdepth.data.tables import write_table
+from maskdepth.files import replace_text
 from maskdepth.journal import FAILED, FINISHED, KILLED, Journal
 from maskdepth.losses import build_criterion
-from maskdepth.models.catalogue import build_network, check_image_size, count_parameters, resolve_inputs
-from maskdepth.models.network import NetworkSpec, Normalisation
+from maskdepth.models.catalogue import count_parameters, resolve_inputs
 from maskdepth.params import TrainParams, load_params
+from maskdepth.preparation import fit_precision, prepare_network
 from maskdepth.runtime import (
     StopSignals,
     choose_device,
-    has_bf16,
+    keep_freed_memory,
     require_writable,
     seed_everything,
     set_deterministic,
@@ -36,22 +42,10 @@ from maskdepth.runtime import (
     state_dir,
 )
 from maskdepth.tracking.live import start_mirror
-from maskdepth.training import Epoch, Pause, Step, TrainState, fit
+from maskdepth.training import Epoch, Pause, Step, TrainState, fit, flatten_epoch
 
-# The sources that decide the weights, below the package.
-_CODE = (
-    "data/augmentation.py",
-    "data/batches.py",
-    "data/stats.py",
-    "models/*.py",
-    "*losses.py",
-    "metrics.py",
-    "ssim.py",
-    "training.py",
-)
-
-# How long the end of a training may wait for the tracking store [s].
-_TRACKING_SECONDS = 20.0
+# How long the end of a training may wait for the tracking store, as a share of the training.
+_TRACKING_SHARE = 0.02
 
 
 def main(
@@ -70,6 +64,7 @@ def main(
     require_writable((models, metrics.parent, plots, journal.parent))
     device = choose_device()
     set_threads()
+    keep_freed_memory()
     set_deterministic(device)
     seed_everything(params.train.seed)
     settings = fit_precision(params.train, device)
@@ -77,10 +72,8 @@ def main(
     pictures = read_arrays(arrays)
     rows = read_samples(index, split)
     train, val = (Batches(pictures, rows[name], settings.batch_size, device) for name in (TRAIN, VAL))
-    samples = pd.concat(rows.values(), ignore_index=True)
-    moments = subset_moments(read_stats(stats), samples, pictures, rows[TRAIN]["sample_id"])
-    network = build_network(describe_network(params.model.name, inputs, moments, pictures.composite.shape[1]))
-    state = TrainState(network.to(device).to(memory_format=torch.channels_last), settings, len(train))
+    network = prepare_network(params.model.name, inputs, pictures, rows, stats)
+    state = TrainState(network.to(device), settings, len(train))
 
     data = [index, stats, split, *sorted(path for path in arrays.rglob("*") if path.is_file())]
     folder = state_dir() / "train" / state_key((params.model, params.loss, settings), data, list_code())
@@ -93,7 +86,7 @@ def main(
         status = FAILED
         try:
             events = fit(state, train, val, criterion, settings)
-            left = count_events(state, settings, len(val))
+            left = state.count_events(settings.epochs, len(val))
             follow(track(events, "train", left), state, settings, folder, log, stop)
             status = KILLED if stop.received else FINISHED
         finally:
@@ -103,35 +96,13 @@ def main(
             sys.exit(stop.exit_code)
         numbers = write_outputs(state, settings, models, metrics, plots)
         replace_text(journal, log.path.read_text(encoding="ascii"))
-        say(mirror.finish(_TRACKING_SECONDS))
+        say(mirror.finish(_TRACKING_SHARE * numbers["seconds"]))
         discard_states(folder)
     say(
         f"train: {params.model.name}, {len(rows[TRAIN]):,} samples, {settings.epochs} epochs in "
         f"{numbers['seconds']:.0f} s; validation mask IoU {numbers['mask_iou']:.3f}, "
         f"depth SSIM {numbers['depth_ssim']:.3f} (epoch {numbers['best_epoch']:.0f})"
     )
-
-
-def fit_precision(settings: TrainParams, device: torch.device) -> TrainParams:
-    """Fall back to float32 where bfloat16 is only imitated: exacter and faster."""
-    if settings.precision == "bf16" and not has_bf16(device):
-        warn(f"train.precision: this {device.type} has no bfloat16 of its own; training in fp32")
-        return settings.model_copy(update={"precision": "fp32"})
-    return settings
-
-
-def describe_network(name: str, inputs: str, moments: Mapping[str, Moments], image_size: int) -> NetworkSpec:
-    """Put together what the network is, normalised by the training pictures."""
-    check_image_size(name, image_size)
-    background, composite = moments["background"], moments["composite"]
-    normalisation = Normalisation(background.mean, background.std, composite.mean, composite.std)
-    return NetworkSpec(name, inputs, normalisation, image_size)
-
-
-def list_code() -> list[Path]:
-    """List the sources that decide the weights: after a change of one of them no older state is gone on from."""
-    package = Path(maskdepth.__file__).parent
-    return sorted(path for pattern in _CODE for path in package.glob(pattern))
 
 
 def resume(state: TrainState, folder: Path) -> None:
@@ -143,11 +114,6 @@ def resume(state: TrainState, folder: Path) -> None:
         warn(notice)
     state.load_state_dict(resumed.state)
     say(f"train: going on at epoch {state.epoch + 1} step {state.step}")
-
-
-def count_events(state: TrainState, settings: TrainParams, val_batches: int) -> int:
-    """Count what is left for `fit` to yield: Steps, Pauses between the batches of a validation, Epochs."""
-    return (settings.epochs - state.epoch) * (state.steps_per_epoch + val_batches) - state.step
 
 
 def follow(
@@ -180,14 +146,6 @@ def follow(
             saved = time.monotonic()
         if stop.received:
             return
-
-
-def flatten_epoch(epoch: Epoch, between: str) -> dict[str, float]:
-    """Give all numbers of an epoch, such as val/mask_iou, with `between` after the split that they belong to."""
-    train = epoch.train | {"learning_rate": epoch.learning_rate}
-    train |= {f"seconds_{part}": seconds for part, seconds in epoch.seconds.items()}
-    splits = {"train": train, "val": epoch.val}
-    return {f"{split}{between}{name}": value for split, values in splits.items() for name, value in values.items()}
 
 
 def write_outputs(

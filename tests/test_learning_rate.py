@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.nn.utils import parameters_to_vector
 from toy_arrays import make_toy_arrays
 
 from maskdepth.data.batches import Batches
@@ -33,13 +32,18 @@ SETTINGS = SHIPPED.train.model_copy(update={"precision": "fp32", "batch_size": 4
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory):
+def toy(tmp_path_factory):
     return make_toy_arrays(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")
-def batches(arrays):
-    samples = build_index(arrays).samples
+def arrays(toy):
+    return toy[1]
+
+
+@pytest.fixture(scope="module")
+def batches(toy, arrays):
+    samples = build_index(*toy).samples
     return Batches(arrays, pd.concat([samples] * 2, ignore_index=True), 4, torch.device("cpu"))  # 12 batches
 
 
@@ -59,14 +63,18 @@ def test_rates_grow_by_one_factor_from_the_first_to_the_last(batches):
     assert np.diff(np.log(rates)) == pytest.approx(math.log(1e3) / 11)
 
 
+def flatten(network):
+    return torch.cat([weights.detach().flatten() for weights in network.parameters()])
+
+
 def test_the_rates_are_those_that_move_the_weights(batches):
     """Plain descent along clipped gradients: no update is longer than its rate, and the sum of all not than theirs."""
     settings = SETTINGS.model_copy(update={"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 1.0})
     network = make_network()
-    places = [parameters_to_vector(network.parameters()).detach().clone()]
+    places = [flatten(network)]
     rates = []
     for trial in sweep_learning_rates(network, batches, CRITERION, settings, 1e-4, 1e-1):
-        places.append(parameters_to_vector(network.parameters()).detach().clone())
+        places.append(flatten(network))
         rates.append(trial.learning_rate)
     moved = [float((after - before).norm()) for before, after in itertools.pairwise(places)]
     assert all(0.01 * rate < length <= 1.01 * rate for length, rate in zip(moved, rates, strict=True))
@@ -77,7 +85,7 @@ def test_the_loss_is_that_of_the_batch_and_falls(batches):
     settings = SETTINGS.model_copy(update={"augment": []})
     network = make_network()
     batch = next(iter(batches.epoch(settings.seed, 0)))
-    expected = CRITERION(network(batch.background, batch.composite), batch.mask, batch.depth)["total"].item()
+    expected = CRITERION(network(*batch.inputs()), *batch.targets())["total"].item()
     assert sweep(batches, 1e-4, 1e-2, settings=settings)[0].loss == pytest.approx(expected, rel=1e-4)
     assert np.mean([trial.loss for trial in trials[-3:]]) < np.mean([trial.loss for trial in trials[:3]])
 

@@ -12,7 +12,6 @@ from toy import draw_background, draw_sample
 from maskdepth.checkpoint import load_state, save_state
 from maskdepth.data.arrays import Arrays, ShardedArray
 from maskdepth.data.batches import Batches
-from maskdepth.data.layouts import read_layouts
 from maskdepth.losses import build_criterion
 from maskdepth.models.catalogue import build_network
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
@@ -73,9 +72,6 @@ class Tiny(nn.Module):
 def arrays():
     samples = [draw_sample(number % 2 + 1, number % 3 + 1, 0, number) for number in range(8)]
     return Arrays(
-        members=pd.DataFrame(),
-        labels=pd.DataFrame(),
-        layout=read_layouts()["sudhakarmlal"],
         image_size=32,
         background=ShardedArray([np.stack([draw_background(number) for number in (1, 2, 3)])]),
         composite=ShardedArray([np.stack([sample.composite for sample in samples])]),
@@ -134,6 +130,16 @@ def test_fit_yields_each_update_and_each_epoch(train, val):
     assert [isinstance(event, Epoch) for event in events] == [False, False, False, True] * 2
     assert state.progress == len(events)
     assert list(fit(state, train, val, build_criterion(LOSS), SETTINGS)) == []
+
+
+def test_the_events_that_are_left_are_known_before_each(train, arrays):
+    val = make_batches(arrays, 2, range(6))  # three batches, hence two pauses
+    state = start(SETTINGS, train)
+    left = [state.count_events(SETTINGS.epochs, len(val))]
+    for event in fit(state, train, val, build_criterion(LOSS), SETTINGS):
+        if not isinstance(event, Pause):  # a pause is not in the state
+            left.append(state.count_events(SETTINGS.epochs, len(val)))
+    assert left == [12, 11, 10, 9, 6, 5, 4, 3, 0]
 
 
 def test_an_epoch_tells_every_term_metric_and_time(train, val):

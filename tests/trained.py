@@ -27,6 +27,8 @@ OPTIONS = {
     "--models models --metrics metrics/train.json --plots plots --journal journals/train.jsonl",
     "evaluate": "--arrays data/arrays --index data/index.csv --split data/split.csv --models models "
     "--metrics metrics/test.json --reports reports --journal journals/evaluate.jsonl",
+    "report": "--journals journals --models models --train metrics/train.json --test metrics/test.json "
+    "--row metrics/mlflow.json",
 }
 STATES = Path(".dvc/tmp/maskdepth/train")
 

@@ -3,22 +3,21 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from maskdepth.console import track
 from maskdepth.data.arrays import read_arrays
 from maskdepth.data.batches import Batches
 from maskdepth.data.samples import TRAIN, read_samples
-from maskdepth.data.stats import read_stats, subset_moments
 from maskdepth.data.tables import write_table
 from maskdepth.learning_rate import Suggestion, suggest_learning_rate, sweep_learning_rates, tabulate_trials
 from maskdepth.losses import build_criterion
-from maskdepth.models.catalogue import build_network, check_image_size, resolve_inputs
-from maskdepth.models.network import Network, NetworkSpec, Normalisation
+from maskdepth.models.catalogue import resolve_inputs
+from maskdepth.models.network import Network
 from maskdepth.params import Params
+from maskdepth.preparation import fit_precision, prepare_network
 from maskdepth.report import draw_learning_rates
-from maskdepth.runtime import choose_device, has_bf16, seed_everything, set_threads
+from maskdepth.runtime import choose_device, keep_freed_memory, seed_everything, set_threads
 
 TABLE, PICTURE = "learning_rate.csv", "learning_rate.png"
 
@@ -42,10 +41,9 @@ def find_learning_rate(params: Params, data: Path, out: Path, first: float, last
         raise ValueError(f"the rates go from {first:g} to {last:g}; give a first one above 0 and a higher last one")
     criterion, device = build_criterion(params.loss), choose_device()
     set_threads()
+    keep_freed_memory()
     seed_everything(params.train.seed)
-    settings = params.train
-    if not has_bf16(device):
-        settings = settings.model_copy(update={"precision": "fp32"})
+    settings = fit_precision(params.train, device)
     network, batches = _prepare(params, data, steps, device)
     trials = sweep_learning_rates(network, batches, criterion, settings, first, last)
     table = tabulate_trials(track(trials, "learning rate", steps))
@@ -58,13 +56,7 @@ def find_learning_rate(params: Params, data: Path, out: Path, first: float, last
 def _prepare(params: Params, data: Path, steps: int, device: torch.device) -> tuple[Network, Batches]:
     """Build the network as the training does, and `steps` batches of training samples."""
     pictures = read_arrays(data / "arrays")
-    check_image_size(params.model.name, pictures.image_size)
     rows = read_samples(data / "index.csv", data / "split.csv")
-    samples = pd.concat(rows.values(), ignore_index=True)
-    moments = subset_moments(read_stats(data / "stats.csv"), samples, pictures, rows[TRAIN]["sample_id"])
-    background, composite = moments["background"], moments["composite"]
-    normalisation = Normalisation(background.mean, background.std, composite.mean, composite.std)
-    spec = NetworkSpec(params.model.name, resolve_inputs(params.model), normalisation, pictures.image_size)
-    network = build_network(spec).to(device).to(memory_format=torch.channels_last)
+    network = prepare_network(params.model.name, resolve_inputs(params.model), pictures, rows, data / "stats.csv")
     wanted = np.arange(steps * params.train.batch_size) % len(rows[TRAIN])
-    return network, Batches(pictures, rows[TRAIN].iloc[wanted], params.train.batch_size, device)
+    return network.to(device), Batches(pictures, rows[TRAIN].iloc[wanted], params.train.batch_size, device)

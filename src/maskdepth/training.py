@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -109,6 +110,10 @@ class TrainState:
     def progress(self) -> int:
         """How many Steps and Epochs `fit` has yielded up to this state."""
         return self.epoch * (self.steps_per_epoch + 1) + self.step
+
+    def count_events(self, epochs: int, val_batches: int) -> int:
+        """Count what is left for `fit` to yield: Steps, Pauses between the batches of a validation, Epochs."""
+        return (epochs - self.epoch) * (self.steps_per_epoch + val_batches) - self.step
 
     def state_dict(self) -> dict[str, Any]:
         """Give everything as tensors and plain Python values.
@@ -211,12 +216,12 @@ def _accumulate(
     """
     state.optimizer.zero_grad()
     means: dict[str, Tensor] = {}
-    for background, composite, mask, depth in _cut(batch, state.micro_batch):
-        with autocast(mask.device, precision):
-            prediction = state.network(background, composite)
-        terms = criterion(prediction, mask, depth)
+    for part in _cut(batch, state.micro_batch):
+        with autocast(part.mask.device, precision):
+            prediction = state.network(*part.inputs())
+        terms = criterion(prediction, *part.targets())
         lap("forward")
-        share = len(mask) / len(batch.mask)
+        share = len(part.mask) / len(batch.mask)
         (terms["total"] * share).backward()  # type: ignore[no-untyped-call]
         means = {name: term.detach() * share + means.get(name, 0) for name, term in terms.items()}
         lap("backward")
@@ -249,21 +254,23 @@ def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Gener
 @torch.inference_mode()
 def _measure(state: TrainState, batch: Batch, criterion: Criterion) -> dict[str, Tensor]:
     """Sum what `validate` averages over the samples of a batch; only the network sees them part by part."""
-    predictions = [state.network(background, composite) for background, composite, *_ in _cut(batch, state.micro_batch)]
+    predictions = [state.network(*part.inputs()) for part in _cut(batch, state.micro_batch)]
     prediction = Prediction(*(torch.cat(maps) for maps in zip(*predictions, strict=True)))
-    terms = criterion(prediction, batch.mask, batch.depth)
+    targets = batch.targets()
+    terms = criterion(prediction, *targets)
     terms["loss"] = terms.pop("total")
     values = {name: term.double() * len(batch.mask) for name, term in terms.items()}
-    measured = quick_metrics(prediction, batch.mask, batch.depth, _THRESHOLD)
+    measured = quick_metrics(prediction, *targets, _THRESHOLD)
     return values | {name: each.sum() for name, each in measured.items()}
 
 
-def _cut(batch: Batch, most: int) -> Iterator[tuple[Tensor, ...]]:
+def _cut(batch: Batch, most: int) -> Iterator[Batch]:
     """Cut a batch into parts of almost equal size: at most so many samples each, but none of one sample."""
     size = len(batch.mask)
     count = max(1, min(math.ceil(size / most), size // _SMALLEST_PART))
-    pictures = (batch.background, batch.composite, batch.mask, batch.depth)
-    return zip(*(kind.tensor_split(count) for kind in pictures), strict=True)
+    for start, end in pairwise(size * part // count for part in range(count + 1)):
+        background, composite, mask, depth = (kind[start:end] for kind in batch[:4])
+        yield Batch(background, composite, mask, depth, batch.sample_ids[start:end])
 
 
 def _within_memory(state: TrainState, work: Callable[[], Result]) -> Result:
@@ -293,6 +300,14 @@ def score(val: dict[str, float]) -> float:
     0.75
     """
     return (val["mask_iou"] + val["depth_ssim"]) / 2
+
+
+def flatten_epoch(epoch: Epoch, between: str) -> dict[str, float]:
+    """Give all numbers of an epoch, such as val/mask_iou, with `between` after the split that they belong to."""
+    train = epoch.train | {"learning_rate": epoch.learning_rate}
+    train |= {f"seconds_{part}": seconds for part, seconds in epoch.seconds.items()}
+    splits = {"train": train, "val": epoch.val}
+    return {f"{split}{between}{name}": value for split, values in splits.items() for name, value in values.items()}
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

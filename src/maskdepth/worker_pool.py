@@ -1,4 +1,7 @@
-"""Work spread over processes: results come in the order of the work, and what waits in memory is bounded."""
+"""Work spread over processes: results come in the order of the work, and what waits in memory is bounded.
+
+The process that asks works too: it would only wait otherwise, at first for the others to start.
+"""
 
 import multiprocessing
 import os
@@ -15,13 +18,34 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Items that a worker has at a time: one that it does, and some more for while this process is at something else.
+_EACH = 4
 
-@contextmanager
-def open_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Start worker processes that end with this one, also when it is killed; one worker is this process itself.
+
+def usable_cores() -> int:
+    """Count the cores that this process may use; a container often has fewer than its machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class WorkerPool(ProcessPoolExecutor):
+    """Processes that help this one.
 
     Args:
-        workers: How many, 1 or more.
+        helpers: How many, 1 or more.
+    """
+
+    def __init__(self, helpers: int) -> None:
+        # Started afresh, and not forked, so that threads of this process cannot leave a lock behind in a worker.
+        super().__init__(helpers, multiprocessing.get_context("spawn"), _prepare_worker)
+        self.helpers = helpers
+
+
+@contextmanager
+def open_pool(workers: int) -> Iterator[WorkerPool | None]:
+    """Start worker processes that end with this one, also when it is killed.
+
+    Args:
+        workers: How many, 1 or more; this process is one of them.
 
     Yields:
         What `map_in_order` takes.
@@ -32,8 +56,7 @@ def open_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
     if workers == 1:
         yield None
         return
-    # Started afresh, and not forked, so that threads of this process cannot leave a lock behind in a worker.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
+    pool = WorkerPool(workers - 1)
     try:
         yield pool
     except BrokenProcessPool as error:
@@ -43,7 +66,7 @@ def open_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
 
 
 def map_in_order(
-    pool: ProcessPoolExecutor | None, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+    pool: WorkerPool | None, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
     """Yield `function(item)` of every item in order.
 
@@ -63,11 +86,19 @@ def map_in_order(
         return
     waiting: deque[Future[Result]] = deque()
     for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= ahead:
+        under_way = sum(not future.done() for future in waiting)
+        waiting.append(pool.submit(function, item) if under_way < _EACH * pool.helpers else _do(function, item))
+        while waiting and (len(waiting) >= ahead or waiting[0].done()):
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _do(function: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Do it here and now."""
+    future: Future[Result] = Future()
+    future.set_result(function(item))
+    return future
 
 
 def _prepare_worker() -> None:

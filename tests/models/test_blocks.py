@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from maskdepth.models.blocks import Decoder, Encoder, SeparableBlock, double_convolution, resize
 
@@ -38,3 +39,15 @@ def test_separable_block_passes_its_first_convolution_on_when_the_rest_is_silent
 def test_resize_takes_the_size_of_the_other_and_keeps_a_constant():
     resized = resize(torch.full((1, 1, 2, 3), 0.5), like=torch.empty(1, 9, 5, 7))
     torch.testing.assert_close(resized, torch.full((1, 1, 5, 7), 0.5))
+
+
+def test_gradients_of_resized_features_are_right_behind_a_concatenation():
+    generator = torch.Generator().manual_seed(0)
+    coarse, fine = torch.rand(2, 4, 3, 5, generator=generator), torch.rand(2, 2, 6, 11, generator=generator)
+    weights = torch.rand(2, 6, 6, 11, generator=generator)
+    gradients = []
+    for enlarge in (resize, lambda x, like: functional.interpolate(x, like.shape[-2:], mode="bilinear")):
+        x = coarse.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
+        (torch.cat([enlarge(x, fine), fine], dim=1) * weights).sum().backward()
+        gradients.append(x.grad)
+    torch.testing.assert_close(*gradients)

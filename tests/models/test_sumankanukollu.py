@@ -54,6 +54,25 @@ def test_each_head_alone_teaches_the_stem(model, head):
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.parametrize("side", [1, 2])
+def test_strided_convolutions_have_the_same_gradient_in_bfloat16(model, side):
+    convolution = model.down256.halve_twice[0]
+    features = torch.randn(16, 256, side, side, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+            output = convolution(features)
+        gradients += torch.autograd.grad(output.float().square().sum(), convolution.weight)
+    assert (gradients[1] - gradients[0]).norm() < 0.01 * gradients[0].norm()
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_training_and_serving_convolve_alike(model, side):
+    convolution = model.down256.halve_twice[0]
+    features = torch.randn(2, 256, side, side, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(convolution.train()(features), convolution.eval()(features))
+
+
 def test_a_colour_depth_is_served_as_the_mean_of_its_channels():
     model = SumankanukolluDepthMask(6, depth_channels=3).eval()
     with torch.no_grad():

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from trained import assert_same_training, make_repository, run_stage, start_stage, wait_for_state, write_params
 
+from maskdepth.checkpoint import list_code
 from maskdepth.journal import FINISHED, KILLED, read_journal
-from maskdepth.training import Epoch
-from stages.train import flatten_epoch, list_code
+from maskdepth.training import Epoch, flatten_epoch
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +81,6 @@ def test_a_signal_stops_with_a_saved_state_and_the_next_call_goes_on(repository,
     assert read_journal(journal).status == KILLED
     assert f"going on at {stopped[1]}" in run_stage(repository, "train")
     assert_same_training(repository, uninterrupted[0])
-
-
-@pytest.mark.slow
-def test_a_second_training_of_the_same_is_refused_and_names_the_first(repository):
-    first = start_stage(repository, "train")
-    wait_for_state(repository, first, 1)
-    second = start_stage(repository, "train")
-    _, stderr = second.communicate()
-    first.kill()
-    first.communicate()
-    assert second.returncode == 4
-    assert f"(process {first.pid} on " in stderr
-    assert len(stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

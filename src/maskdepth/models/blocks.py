@@ -46,7 +46,7 @@ class SeparableBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) features to (B, out_channels, H, W)."""
         x = self.pointwise(x)
-        return F.relu(x + self.project(self.depthwise(x)))
+        return F.relu_(x + self.project(self.depthwise(x)))
 
 
 class Encoder(nn.Module):
@@ -97,4 +97,13 @@ class Decoder(nn.Module):
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
     """Resize (B, C, h, w) features bilinearly to the height and width of `like` (B, C', H, W)."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    resized = F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    if resized.requires_grad:
+        # A concatenation hands its gradient back as a strided view, for which torch takes a kernel several times slower
+        # than for dense memory.
+        resized.register_hook(_dense)  # type: ignore[no-untyped-call]
+    return resized
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)

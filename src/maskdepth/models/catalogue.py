@@ -110,12 +110,12 @@ def build_model(name: str, inputs: str) -> nn.Module:
 
 
 def build_network(spec: NetworkSpec) -> Network:
-    """Build the network that `spec` describes, with fresh weights.
+    """Build the network that `spec` describes, with fresh weights, laid out as convolutions compute fastest.
 
     Raises:
         ValueError: The architecture is unknown.
     """
-    return Network(build_model(spec.architecture, spec.inputs), spec)
+    return Network(build_model(spec.architecture, spec.inputs), spec).to(memory_format=torch.channels_last)
 
 
 def describe_models() -> list[dict[str, str]]:

@@ -51,19 +51,23 @@ class Network(nn.Module):
         spec: What the model is and how its pictures are normalised.
     """
 
-    background_mean: Tensor
-    background_std: Tensor
-    composite_mean: Tensor
-    composite_std: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, model: nn.Module, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
         self.model = model
-        for name, channels in vars(spec.normalisation).items():
-            values = torch.tensor(channels, dtype=torch.float32).view(1, 3, 1, 1)
-            # Not persistent: the spec is the one place where they are saved.
-            self.register_buffer(name, values.clamp_min(_SMALLEST_STD) if name.endswith("std") else values, False)
+        moments = spec.normalisation
+        means, stds = (
+            [*moments.background_mean, *moments.composite_mean],
+            [*moments.background_std, *moments.composite_std],
+        )
+        if self._sees_difference:
+            means, stds = means + [0.0] * 3, stds + list(moments.composite_std)
+        # Not persistent: the spec is the one place where they are saved.
+        self.register_buffer("mean", torch.tensor(means).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(stds).clamp_min(_SMALLEST_STD).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, background: Tensor, composite: Tensor) -> Prediction:
         """Predict mask and depth of a batch.
@@ -75,17 +79,27 @@ class Network(nn.Module):
         Returns:
             (B, 1, H, W) raw mask scores and (B, 1, H, W) depth, [0, 1]; float32 under autocast too.
         """
-        mask_logits, depth_logits = self.model(self._stack(background, composite))
+        mask_logits, depth_logits = self.model(self.stack(background, composite))
         # A sigmoid keeps depth within its range with a gradient everywhere, which clamping would not; and it is taken
         # in full precision, as bfloat16 has but 128 steps between 0.5 and 1.
         return Prediction(mask_logits.float(), depth_logits.float().sigmoid())
 
-    def _stack(self, background: Tensor, composite: Tensor) -> Tensor:
-        """Give the model's input (B, C, H, W): both pictures standardised, and their difference where asked for."""
-        pictures = [
-            (background - self.background_mean) / self.background_std,
-            (composite - self.composite_mean) / self.composite_std,
-        ]
-        if self.spec.inputs == "background+composite+difference":
-            pictures.append((composite - background).abs() / self.composite_std)
-        return torch.cat(pictures, dim=1)
+    def stack(self, background: Tensor, composite: Tensor) -> Tensor:
+        """Standardise both pictures, and their difference where it is wanted.
+
+        Args:
+            background: (B, 3, H, W), [0, 1].
+            composite: (B, 3, H, W), [0, 1].
+
+        Returns:
+            (B, C, H, W) the model's input, C as INPUT_CHANNELS says.
+        """
+        pictures = [background, composite]
+        if self._sees_difference:
+            pictures.append((composite - background).abs())
+        # Changed in place: on the CPU another tensor of this size costs more than the arithmetic.
+        return torch.cat(pictures, dim=1).sub_(self.mean).div_(self.std)
+
+    @property
+    def _sees_difference(self) -> bool:
+        return self.spec.inputs == "background+composite+difference"
