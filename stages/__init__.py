@@ -4,7 +4,21 @@ DVC runs `--temp` and queued experiments in a copy of the repository. An editabl
 of the main workspace there, so the stages put the `src` beside themselves first.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+
+def _stop_loading(number: int, frame: FrameType | None) -> None:
+    print("stopped before it began", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+# Loading the libraries takes seconds, in which Ctrl-C would end in a traceback of theirs. `python -m` is still looking
+# for the stage here; in any other program that imports one, Ctrl-C is not ours.
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _stop_loading)

@@ -58,7 +58,8 @@ def test_a_full_folder_is_not_drawn_over(tmp_path, monkeypatch, capsys):
 
 
 def test_networks_layouts_losses_and_recipes_are_listed():
-    assert all(name in run("models") for name in MODELS)
+    shown = run("models")
+    assert all(name in shown for name in MODELS)
     assert "sumankanukollu" in run("layouts")
     assert "lovasz" in run("losses")
     assert "mshilpaa" in run("recipe")

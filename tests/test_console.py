@@ -52,7 +52,8 @@ def test_debug_keeps_every_traceback(monkeypatch):
         guard(raising(ValueError("shown")))
 
 
-def test_a_command_gets_its_options(monkeypatch, capsys):
+def test_a_command_gets_its_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["stage", "--name", "x"])
 
     def main(name: str = "") -> None:

@@ -1,11 +1,12 @@
 """The doctor finds what would go wrong later, names the cure, and changes nothing."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from maskdepth.doctor import check_data, check_dvc, check_git, describe_machine
+from maskdepth.doctor import check_cache, check_data, check_dvc, check_git, describe_machine
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -62,6 +63,21 @@ def test_what_a_killed_dvc_leaves_is_found(repository):
     findings = check_dvc(repository)
     assert "rwlock is damaged" in findings[0]
     assert "1 workspaces" in findings[1]
+
+
+def test_a_damaged_file_in_the_cache_is_found(repository):
+    folder = repository / ".dvc" / "cache" / "files" / "md5"
+    for content, name in (
+        (b"whole", hashlib.md5(b"whole").hexdigest()),
+        (b"[]", hashlib.md5(b"[]").hexdigest() + ".dir"),
+    ):
+        path = folder / name[:2] / name[2:]
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    assert check_cache(repository) == []
+    path.write_bytes(b"[}")
+    (line,) = check_cache(repository)
+    assert line.startswith(f"{path} is damaged: delete it")
 
 
 def test_copying_is_found(repository):

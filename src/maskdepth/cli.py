@@ -29,7 +29,7 @@ def main() -> None:
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where the archives go; made when missing.")],
     layout: Annotated[
-        str, typer.Option(help="How folders and files are named: sudhakarmlal, mshilpaa.")
+        str, typer.Option(help="How folders and files are named: see `maskdepth layouts`.")
     ] = "sudhakarmlal",
     backgrounds: Annotated[int, typer.Option(min=1, help="Drawn scenes.")] = 120,
     foregrounds: Annotated[int, typer.Option(min=1, help="Drawn objects.")] = 60,
@@ -49,7 +49,9 @@ def compose(
     backgrounds: Annotated[Path, typer.Option(help="Folder of pictures of any size.")],
     out: Annotated[Path, typer.Option(help="Folder for the archives.")],
     depths: Annotated[Path | None, typer.Option(help="Folder of depth maps named as their backgrounds.")] = None,
-    layout: Annotated[str, typer.Option(help="How folders and files are named.")] = "sudhakarmlal",
+    layout: Annotated[
+        str, typer.Option(help="How folders and files are named: see `maskdepth layouts`.")
+    ] = "sudhakarmlal",
     size: Annotated[int, typer.Option(help="Height and width of the composites [px].")] = 160,
     object_size: Annotated[float, typer.Option(help="Height of objects: up to 1 of the picture's, above [px].")] = 0.5,
     placements: Annotated[int, typer.Option(min=1, help="Of each object on each background.")] = 20,
@@ -63,7 +65,7 @@ def compose(
     """Paste cut-outs on backgrounds and write a data set; goes on where it was stopped."""
     from maskdepth.composing.compose import compose as write_composition
     from maskdepth.composing.composition import Composition
-    from maskdepth.data.shards import usable_cores
+    from maskdepth.worker_pool import usable_cores
 
     settings = Composition(
         foregrounds=foregrounds, backgrounds=backgrounds, depths=depths, out=out, layout=layout, size=size,
@@ -205,12 +207,27 @@ def label_depth(
     ] = "depth-anything/Depth-Anything-V2-Small-hf",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures that the network sees at once.")] = 8,
     allow_noncommercial: Annotated[bool, typer.Option(help="Also use weights that forbid commercial use.")] = False,
+    layout: Annotated[
+        str | None, typer.Option(help="Label its composites alone, in its names for depth: ready for data/raw.")
+    ] = None,
+    input_size: Annotated[
+        int | None, typer.Option(min=1, help="Side to which the network resizes pictures [px]; larger shows more.")
+    ] = None,
 ) -> None:
     """Make depth maps with a pretrained network; goes on where it was stopped."""
     from maskdepth.labelling.labels import label_depth as write_labels
     from maskdepth.runtime import choose_device
 
-    write_labels(pictures, out, checkpoint, batch_size, allow_noncommercial, choose_device())
+    write_labels(
+        pictures,
+        out,
+        checkpoint,
+        batch_size,
+        allow_noncommercial,
+        choose_device(),
+        layout=layout,
+        input_size=input_size,
+    )
 
 
 @app.command()

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +22,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 # How the libraries put it; on a CPU torch raises a plain RuntimeError, and cuDNN and cuBLAS have words of their own.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
+
+# Where DVC keeps what is no output, in each of its workspaces.
+_WORKING_FILES = Path(".dvc/tmp")
+# [s] a stage waits for another process of itself, which may just be ending.
+_LOCK_SECONDS = 3.0
 
 # [s] between two progress lines where there is no terminal to draw a bar on.
 _PLAIN_PROGRESS_SECONDS = 10.0
@@ -49,16 +56,53 @@ def warn(text: str) -> None:
 
 
 def run(main: Callable[..., Any]) -> None:
-    """Run a Typer command function as the whole program.
+    """Run the Typer command function of a stage as the whole program, unless it runs in this workspace already.
 
     What a user can get wrong ends in one line and an exit code: 2 bad input, 3 no room (disk, memory), 4 a conflict
     with another process. MASKDEPTH_DEBUG=1 shows the traceback instead.
     """
     import typer
 
+    # Ctrl-C ends a stage that is still loading at once; from here on a stage may have something to finish.
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
-    guard(app)
+
+    def run_alone() -> None:
+        with only_one(Path(sys.argv[0]).stem):
+            app()
+
+    guard(run_alone)
+
+
+@contextmanager
+def only_one(stage: str) -> Iterator[None]:
+    """Keep a second process of a stage out of this workspace: when DVC is killed, the stage it started goes on.
+
+    DVC keeps two of itself apart, but knows nothing of such an orphan. Outside of a DVC workspace nothing is locked.
+
+    Raises:
+        ConflictError: The stage runs already; names its process.
+    """
+    from filelock import FileLock, Timeout
+
+    if not _WORKING_FILES.parent.is_dir():
+        yield
+        return
+    _WORKING_FILES.mkdir(exist_ok=True)
+    lock = FileLock(_WORKING_FILES / f"maskdepth-{stage}.lock", timeout=_LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConflictError(
+            f"{stage} runs here already, as {_name_holder(lock.lock_file)}, perhaps left by a dvc that was killed; "
+            "wait for it to end, or end it with `kill`, then run again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def guard(program: Callable[[], Any]) -> None:

@@ -1,13 +1,16 @@
 """What is wrong with this repository, in words, each with its cure; nothing is changed."""
 
+import hashlib
 import json
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from maskdepth.checkpoint import list_abandoned_states
+from maskdepth.console import track
 from maskdepth.runtime import choose_device, repository_root, set_threads, state_dir
 from maskdepth.tracking.identity import ask_git
 from maskdepth.tracking.maintenance import check_store
@@ -33,7 +36,7 @@ def examine() -> list[str]:
     """
     root = repository_root()
     trainings = list_abandoned_states(state_dir() / "train")
-    return [*check_data(root), *check_git(root), *check_dvc(root), *trainings, *check_store()]
+    return [*check_data(root), *check_git(root), *check_dvc(root), *check_cache(root), *trainings, *check_store()]
 
 
 def check_data(root: Path) -> list[str]:
@@ -75,6 +78,22 @@ def check_dvc(root: Path) -> list[str]:
     if linked in ("", "copy"):
         findings.append("DVC copies data between cache and workspace: `dvc config cache.type hardlink,symlink,copy`")
     return findings
+
+
+def check_cache(root: Path) -> list[str]:
+    """Check that every file in DVC's cache has the MD5 that is its name; DVC takes read-only ones for whole."""
+    names = re.compile(r"[0-9a-f]{30}(\.dir)?")
+    files = [path for path in (root / ".dvc" / "cache" / "files" / "md5").glob("??/*") if names.fullmatch(path.name)]
+    return [
+        f"{path} is damaged: delete it, then `dvc repro --force` the stage that wrote it, or copy raw data again"
+        for path in track(files, "look at the cache")
+        if _md5(path) != path.parent.name + path.name[:30]
+    ]
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _is_json(path: Path) -> bool:
