@@ -17,6 +17,7 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 from tracked import set_param, write_epoch, write_evaluation, write_experiment, write_training, write_weights
+from waiting import wait_until
 
 import maskdepth.tracking.store
 from maskdepth.journal import Journal, read_journal
@@ -28,7 +29,7 @@ from maskdepth.tracking.mirror import Sent, mirror_outbox, mirror_row
 from maskdepth.tracking.model import export_model
 from maskdepth.tracking.outbox import outbox_dir, put_live_row, read_row, row_lock, waiting_rows
 from maskdepth.tracking.rows import live_row, put_data_row, put_experiment_row
-from maskdepth.tracking.store import EXPERIMENT, connect, locate_store
+from maskdepth.tracking.store import EXPERIMENT, Deadline, connect, locate_store
 
 SOURCE = Path(maskdepth.tracking.store.__file__).parents[2]
 ROW_FILE = Path("metrics/mlflow.json")
@@ -377,6 +378,44 @@ def test_a_dead_server_costs_little_time_and_no_record(experiment, monkeypatch):
     assert len(history(runs_of(train_id(experiment))[0], "val/mask_iou")) == 2
 
 
+def test_a_server_that_hangs_makes_the_end_of_the_time_no_later(experiment, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{never_answers.getsockname()[1]}")
+        put_row(experiment)
+        began = time.monotonic()
+        (sent,) = mirror_outbox(1).values()
+        assert time.monotonic() - began < 5  # its usual patience takes half a minute
+    assert not sent.is_complete
+    assert "timed out" in sent.reason.lower()
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("left", "patience", "wanted"),
+    [
+        (60.0, {}, {}),
+        (20.0, {}, {"TIMEOUT": "10", "MAX_RETRIES": "0"}),
+        (4.5, {}, {"TIMEOUT": "4", "MAX_RETRIES": "0"}),
+        (0.2, {}, {"TIMEOUT": "1", "MAX_RETRIES": "0"}),
+        (60.0, {"TIMEOUT": "120", "MAX_RETRIES": "5"}, {"TIMEOUT": "60", "MAX_RETRIES": "0"}),
+    ],
+)
+def test_only_as_much_patience_is_left_as_there_is_time(monkeypatch, left, patience, wanted):
+    def settings():
+        return {name: os.environ.get(f"MLFLOW_HTTP_REQUEST_{name}") for name in ("TIMEOUT", "MAX_RETRIES")}
+
+    for name in ("TIMEOUT", "MAX_RETRIES"):
+        monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}", raising=False)
+    for name, value in patience.items():
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    before = settings()
+    with Deadline(left) as deadline:
+        deadline.check()
+        assert settings() == before | wanted
+    assert settings() == before
+
+
 def test_no_time_left_leaves_the_row_waiting(experiment):
     sent = mirror_row(put_row(experiment), 0)
     assert (sent.is_complete, sent.reason) == (False, "no time left; it is sent later")
@@ -420,6 +459,24 @@ def test_a_training_that_goes_on_after_a_kill_goes_on_in_the_same_run(experiment
     assert history(run, "val/mask_iou") == [(1, 1.0), (2, 0.5)]
 
 
+def test_an_epoch_is_one_batch_of_metrics(experiment, monkeypatch):
+    (experiment / "journals" / "train.jsonl").unlink()
+    journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    folder = put_live_row(live_row(train_id(experiment), load_params()), journal.path)
+    mirror_row(folder, 60)
+    sent, log_batch = [], MlflowClient.log_batch
+
+    def count(client, run_id, metrics=(), *others, **named):
+        sent.append(len(metrics))
+        return log_batch(client, run_id, metrics, *others, **named)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", count)
+    for epoch in (2, 3, 4):
+        write_epoch(journal, epoch)
+        mirror_row(folder, 60)
+    assert [metrics for metrics in sent if metrics] == [6, 6, 6]
+
+
 def test_the_records_of_a_training_outlive_its_folder(experiment):
     state = experiment / "state"
     state.mkdir()
@@ -435,9 +492,7 @@ def test_the_mirror_process_sends_what_is_written_and_ends_with_the_training(exp
     (experiment / "journals" / "train.jsonl").unlink()
     journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
     mirror = start_mirror(journal.path, load_params())
-    deadline = time.monotonic() + 60
-    while not runs_of(train_id(experiment)) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: runs_of(train_id(experiment)))
     write_epoch(journal, 2)
     journal.end("FINISHED")
     assert mirror.finish(60) == "tracking: all sent"
@@ -458,9 +513,7 @@ def test_a_killed_training_ends_as_killed(experiment):
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, env=environment) as training:
         training.stdout.readline()
         training.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while waiting_rows() and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until(lambda: not waiting_rows())
     (run,) = runs_of(read_journal(path).id)
     assert (run.info.status, len(history(run, "val/mask_iou"))) == ("KILLED", 1)
 

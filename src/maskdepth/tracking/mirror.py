@@ -10,7 +10,6 @@ import json
 import math
 import re
 import shutil
-import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import Timeout
 
+from maskdepth.files import replace_text
 from maskdepth.journal import FINISHED, KILLED, RUNNING, JournalContents, Point, is_writer_alive, read_journal
 from maskdepth.tracking.outbox import FILES, JOURNAL_TAG, MODEL, TRAIN_TAG, Row, read_row, row_lock, waiting_rows
-from maskdepth.tracking.store import DATA_EXPERIMENT, Connection, connect, explain, locate_store, trouble
+from maskdepth.tracking.store import DATA_EXPERIMENT, Connection, Deadline, connect, explain, locate_store, trouble
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,23 +64,23 @@ def mirror_outbox(budget: float, own: Collection[str] | None = None) -> dict[str
     """Send waiting rows.
 
     Args:
-        budget: When to give up [s]; a call to a server may go over it by the patience that the store allows.
+        budget: When to give up [s]; a call to a server that hangs ends then too.
         own: Keys of rows to send before all others, of which those that another process may be about to send are left
             to it; None sends all.
 
     Returns:
         What became of each row, by the name of its folder; see `mirror_row`.
     """
-    deadline = time.monotonic() + budget
     folders = waiting_rows() if own is None else waiting_rows(own, _LEFT_TO_SENDER_SECONDS)
     if not folders:
         return {}
-    try:
-        connection = connect(locate_store())
-    except trouble() as error:
-        # Asked once: a store that is away would take its full time for every row.
-        return {folder.name: _waits(folder, explain(error)) for folder in folders}
-    return {folder.name: _mirror(connection, folder, deadline) for folder in folders}
+    with Deadline(budget) as deadline:
+        try:
+            connection = _connect(deadline)
+        except trouble() as error:
+            # Asked once: a store that is away would take its full time for every row.
+            return {folder.name: _waits(folder, explain(error)) for folder in folders}
+        return {folder.name: _mirror(connection, folder, deadline) for folder in folders}
 
 
 def mirror_row(folder: Path, budget: float) -> Sent:
@@ -93,19 +93,25 @@ def mirror_row(folder: Path, budget: float) -> Sent:
     Returns:
         What became of it; trouble with the store is told there and never raised.
     """
-    deadline = time.monotonic() + budget
-    try:
-        connection = connect(locate_store())
-    except trouble() as error:
-        return _waits(folder, explain(error))
-    return _mirror(connection, folder, deadline)
+    with Deadline(budget) as deadline:
+        try:
+            connection = _connect(deadline)
+        except trouble() as error:
+            return _waits(folder, explain(error))
+        return _mirror(connection, folder, deadline)
 
 
-def _mirror(connection: Connection, folder: Path, deadline: float) -> Sent:
+def _connect(deadline: Deadline) -> Connection:
+    store = locate_store()
+    deadline.check()
+    return connect(store)
+
+
+def _mirror(connection: Connection, folder: Path, deadline: Deadline) -> Sent:
     try:
-        _check_time(deadline)
+        deadline.check()
         row = read_row(folder)
-        with row_lock(folder, row.key, deadline - time.monotonic()) as lock:
+        with row_lock(folder, row.key, deadline.left) as lock:
             sent = _mirror_locked(connection, folder, row, deadline)
             if not folder.is_dir():
                 # Unlinked while it is held: whoever waits for it sees that and makes a fresh one.
@@ -117,7 +123,7 @@ def _mirror(connection: Connection, folder: Path, deadline: float) -> Sent:
         return _waits(folder, explain(error))
 
 
-def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: float) -> Sent:
+def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: Deadline) -> Sent:
     if not folder.is_dir():  # another process has sent it while this one waited for the lock
         run = find_row_run(connection, row)
         return Sent(row.name, run.info.run_id if run else "", is_complete=True, reason="")
@@ -163,7 +169,7 @@ def find_row_run(connection: Connection, row: Row) -> "Run | None":
     return next(iter(claimed + fitting), None)
 
 
-def _send_row(connection: Connection, folder: Path, row: Row, deadline: float) -> Sent:
+def _send_row(connection: Connection, folder: Path, row: Row, deadline: Deadline) -> Sent:
     journals = _read_journals(folder, row)
     run = find_row_run(connection, row) or _create_run(connection, row, journals[0])
     run_id, name = run.info.run_id, run.info.run_name
@@ -174,7 +180,7 @@ def _send_row(connection: Connection, folder: Path, row: Row, deadline: float) -
     _send_points(connection.client, run_id, folder, points + list(row.points), deadline)
     _send_files(connection.client, run_id, folder / FILES, deadline)
     if (folder / MODEL).is_file():
-        _check_time(deadline)
+        deadline.check()
         _send_network(connection, row, run_id, folder)
     return _send_status(connection.client, run, row, journals)
 
@@ -260,7 +266,7 @@ def _send_data(client: "MlflowClient", run_id: str, row: Row) -> None:
         client.log_inputs(run_id, used)
 
 
-def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list[Point], deadline: float) -> None:
+def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list[Point], deadline: Deadline) -> None:
     """Send metrics not sent yet. The note of how many were sent only saves work: MLflow keeps equal points once."""
     from mlflow.entities import Metric
 
@@ -268,21 +274,19 @@ def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list
     before: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else {}
     done = before["points"] if before.get("run_id") == run_id else 0
     for part in _batches(points[done:], _METRICS_PER_CALL):
-        _check_time(deadline)
+        deadline.check()
         # MLflow would store an infinite value as a very large one.
         client.log_batch(run_id, [Metric(p.name, p.value, p.time, p.step) for p in part if not math.isinf(p.value)])
         done += len(part)
-        partial = note.with_suffix(".partial")
-        partial.write_text(json.dumps({"run_id": run_id, "points": done}))
-        partial.replace(note)
+        replace_text(note, json.dumps({"run_id": run_id, "points": done}))
 
 
-def _send_files(client: "MlflowClient", run_id: str, folder: Path, deadline: float) -> None:
+def _send_files(client: "MlflowClient", run_id: str, folder: Path, deadline: Deadline) -> None:
     """Send files one by one, those that are there in full left out, then a manifest of their SHA-256."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {}
     for path in files:
-        _check_time(deadline)
+        deadline.check()
         shown_in = path.parent.relative_to(folder).as_posix()
         manifest[f"{shown_in}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
         sizes = {Path(entry.path).name: entry.file_size for entry in client.list_artifacts(run_id, shown_in)}
@@ -335,8 +339,3 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     everything = list(items)
     for start in range(0, len(everything), size):
         yield everything[start : start + size]
-
-
-def _check_time(deadline: float) -> None:
-    if time.monotonic() > deadline:
-        raise TimeoutError("no time left; it is sent later")

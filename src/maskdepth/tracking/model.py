@@ -96,7 +96,8 @@ def export_model(network: nn.Module, folder: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    served = ServedNetwork(copy.deepcopy(network)).cpu().eval()
+    # Of channels-last weights the export warns that none of them is complete.
+    served = ServedNetwork(copy.deepcopy(network)).cpu().to(memory_format=torch.contiguous_format).eval()
     pictures = TensorSpec(np.dtype(np.float32), (-1, 6, -1, -1))
     maps = TensorSpec(np.dtype(np.float32), (-1, 2, -1, -1))
     try:

@@ -6,8 +6,10 @@ an experiment is created, which inside `dvc exp run --temp` is about to be delet
 """
 
 import logging
+import math
 import os
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +32,11 @@ _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _SQLITE = "sqlite:///"
 _LOCK_SECONDS = 60.0
 _LONGEST_REASON = 300
+_TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _SETTINGS = {
     # MLflow's own patience makes one call to a dead server take four minutes.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    _TIMEOUT: "10",
+    _RETRIES: "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     # A pickled model runs code when it is loaded; ours is not pickled.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -43,6 +46,7 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 _MOST_RETRIES = 10  # above this MLflow refuses every call
+_PAUSE_SECONDS = 2.0  # between two tries, on average, with the back-off of above
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,47 @@ class Connection:
     store: Store
     client: "MlflowClient"
     experiments: dict[str, str]
+
+
+class Deadline:
+    """When to give up sending; within this context MLflow's patience with a server that hangs does not outlast it.
+
+    Args:
+        budget: Time until then [s].
+    """
+
+    def __init__(self, budget: float) -> None:
+        self._end = time.monotonic() + budget
+
+    def __enter__(self) -> "Deadline":
+        self._before = {name: os.environ.get(name) for name in (_TIMEOUT, _RETRIES)}
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    @property
+    def left(self) -> float:
+        """Time left [s], negative when it is over."""
+        return self._end - time.monotonic()
+
+    def check(self) -> None:
+        """Go on only while there is time; a call that could take longer with all its retries gets one try.
+
+        Raises:
+            TimeoutError: It is over.
+        """
+        if self.left <= 0:
+            raise TimeoutError("no time left; it is sent later")
+        timeout, retries = (int(os.environ.get(name, _SETTINGS[name])) for name in (_TIMEOUT, _RETRIES))
+        if self.left < timeout * (retries + 1) + _PAUSE_SECONDS * retries:
+            # MLflow reads both at each call.
+            os.environ[_TIMEOUT] = str(max(1, min(timeout, math.floor(self.left))))
+            os.environ[_RETRIES] = "0"
 
 
 def locate_store() -> Store:
