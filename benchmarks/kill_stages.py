@@ -112,6 +112,8 @@ def prepare_process() -> None:
     matplotlib.use("agg")
     for stage in STAGES:
         __import__(f"stages.{stage}")
+    # The data is little, and would be decoded without the worker processes that a real data set has.
+    sys.modules["maskdepth.data.shards"]._LITTLE_BYTES = 0
 
 
 def share_out(stage: str, kills: int, chance: random.Random) -> Iterator[int]:
@@ -186,7 +188,10 @@ def examine(stage: str, workspace: Path, reference: Reference, tally: Tally) -> 
     tally.kills += 1
     tally.unfinished += any(map(is_unfinished, workspace.rglob("*")))
     tally.saved += any(workspace.glob(SAVED_STATES))
-    tally.half_written += count_half_written(workspace, stage, reference)
+    wrong = list_half_written(workspace, stage, reference)
+    tally.half_written += len(wrong)
+    if wrong:
+        print(f"{workspace.name}: half written {wrong}", file=sys.stderr)
 
 
 def judge(stage: str, workspace: Path, reference: Reference, tally: Tally) -> None:
@@ -350,23 +355,26 @@ def waiting(workspace: Path) -> int:
     return len(list((workspace / ".dvc/tmp/maskdepth/outbox").glob("*/row.json")))
 
 
-def count_half_written(workspace: Path, stage: str, reference: Reference) -> int:
-    """Count the files that a killed stage left in their place and that are not what an undisturbed run writes."""
+def list_half_written(workspace: Path, stage: str, reference: Reference) -> list[str]:
+    """List the files that a killed stage left in their place and that are not what an undisturbed run writes."""
     if stage == "report":
-        return 0  # its result is in the store, which is looked at in the end
-    wrong = 0
-    for path in written_files(workspace, stage):
-        if path.suffix != ".jsonl":  # a journal grows record by record
-            try:
-                wrong += read_comparable(path) != reference.outputs[str(path.relative_to(workspace))]
-            except (ValueError, IndexError):
-                wrong += 1
-    return wrong
+        return []  # its result is in the store, which is looked at in the end
+    files = {str(path.relative_to(workspace)): path for path in written_files(workspace, stage)}
+    return [name for name, path in files.items() if not is_whole(path, reference.outputs[name])]
+
+
+def is_whole(path: Path, expected: Any) -> bool:
+    if path.suffix == ".jsonl":
+        return True  # a journal grows record by record
+    try:
+        return bool(read_comparable(path) == expected)
+    except (ValueError, IndexError):
+        return False
 
 
 def is_unfinished(path: Path) -> bool:
     """Tell whether this, or the folder that it is in, is meant to be renamed when it is complete."""
-    return "/.partial-" in str(path) or path.suffix in (".tmp", ".partial", ".building")
+    return "/.partial-" in str(path) or path.suffix == ".building"
 
 
 def remove(path: Path) -> None:

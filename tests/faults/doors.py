@@ -11,10 +11,14 @@ from contextlib import contextmanager, suppress
 
 
 class Door:
-    """Passes TCP connections on to a port; shut, as it is at first, it refuses them; held, it leaves them waiting."""
+    """Passes TCP connections on to a port; shut, as it is at first, it refuses them; held, it leaves them waiting.
 
-    def __init__(self, target):
+    Answers come so many seconds later.
+    """
+
+    def __init__(self, target, seconds=0.0):
         self.target = target
+        self.seconds = seconds
         self.port = free_port()
         self.lost = 0
         self._to_lose = b""
@@ -57,6 +61,8 @@ class Door:
                 if is_answer and sink is self._losing:
                     self.lost += 1
                     break
+                if is_answer:
+                    time.sleep(self.seconds)
                 sink.sendall(block)
         hang_up(source)
         hang_up(sink)

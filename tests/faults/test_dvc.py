@@ -1,15 +1,18 @@
-"""Proves what holds when DVC itself is killed: the stage that goes on is not joined by a second one, and is found."""
+"""Proves what holds when DVC itself is killed, doubled or damaged: nothing is written by two, and nothing is lost."""
 
+import hashlib
 import os
 import re
 import signal
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from test_pipeline import make_clone
+from waiting import wait_until
+
+STATES = Path(".dvc/tmp/maskdepth/train")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -27,19 +30,11 @@ def find_stage(clone, stage):
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
-            if f"stages.{stage}".encode() in words and (folder / "cwd").resolve() == clone.path:
+            if f"stages.{stage}".encode() in words and (folder / "cwd").resolve().is_relative_to(clone.path):
                 return int(folder.name)
         except OSError:  # it has ended, or is not ours
             continue
     return None
-
-
-def wait_for(look, seconds=120):
-    until = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < until, "it did not come true in time"
-        time.sleep(0.002)
-    return found
 
 
 def is_running(process):
@@ -47,13 +42,16 @@ def is_running(process):
 
 
 @contextmanager
-def orphan(clone, stage, is_working):
+def orphan(clone, stage, is_working, is_second_tried=False):
     """Let DVC start a stage, and kill DVC alone once the stage works; give the process that is left, held still."""
     with (clone.path.parent / "killed.txt").open("w") as log:
         dvc = subprocess.Popen(["dvc", "repro", stage], cwd=clone.path, env=clone.environment, stdout=log, stderr=log)
-    wait_for(is_working)
+    wait_until(is_working)
     left = find_stage(clone, stage)
     os.kill(left, signal.SIGSTOP)
+    if is_second_tried:
+        printed = " ".join(clone.run("dvc", "repro", stage, fails=True).split())
+        assert "is busy, it is being blocked by" in printed and f"(PID {dvc.pid})" in printed
     dvc.kill()
     dvc.wait()
     try:
@@ -61,35 +59,112 @@ def orphan(clone, stage, is_working):
     finally:
         os.kill(left, signal.SIGTERM)
         os.kill(left, signal.SIGCONT)
-        wait_for(lambda: not is_running(left))
+        wait_until(lambda: not is_running(left))
 
 
-def test_a_second_unzip_does_not_write_beside_an_orphan(clone):
+def assert_is_refused(clone, stage, left):
+    printed = clone.run("dvc", "repro", stage, fails=True)
+    assert (
+        f"error: {stage} runs here already, as process {left}, perhaps left by a dvc that was killed; wait" in printed
+    )
+    assert is_running(left)
+
+
+def test_a_second_repro_and_a_second_unzip_do_not_write_beside_a_first(clone):
     arrays = clone.path / "data" / "arrays"
-    with orphan(clone, "unzip", lambda: list(arrays.glob(".partial-*"))) as left:
-        printed = clone.run("dvc", "repro", "unzip", fails=True)
-        assert f"error: data/arrays is held by process {left}; wait for it to end" in printed
-        assert is_running(left)
+    with orphan(clone, "unzip", lambda: list(arrays.glob(".partial-*")), is_second_tried=True) as left:
+        assert_is_refused(clone, "unzip", left)
     assert re.search(r"^unzip: [\d,]+ pictures", clone.run("dvc", "repro", "unzip"), re.MULTILINE)
     assert not list(arrays.glob(".partial-*"))
 
 
+def test_a_dvc_killed_as_it_commits_goes_on_with_the_same_result(clone):
+    """The stage has ended when DVC is killed, so that what it kills is the copying into the cache."""
+    log = clone.path.parent / "committing.txt"
+    with log.open("w") as file:
+        command = ["dvc", "repro", "--force", "--single-item", "unzip"]
+        dvc = subprocess.Popen(
+            command, cwd=clone.path, env=clone.environment, stdout=file, stderr=file, start_new_session=True
+        )
+    wait_until(lambda: "unzip: " in log.read_text() and not find_stage(clone, "unzip"))
+    os.killpg(dvc.pid, signal.SIGKILL)
+    dvc.wait()
+    lock = clone.path / ".dvc" / "tmp" / "rwlock"
+    if lock.is_file() and not lock.read_text():  # killed as it was written: the case of the next test
+        lock.unlink()
+    clone.run("dvc", "repro", "unzip")
+    assert "up to date" in clone.run("dvc", "status", "unzip")
+
+
+def test_a_damaged_file_in_the_cache_is_found_by_the_doctor_and_made_again(clone):
+    """DVC takes a file of its cache that nobody may write for whole, and hands it out."""
+    clone.run("dvc", "repro", "split")
+    split = clone.path / "data" / "split.csv"
+    whole = split.read_bytes()
+    digest = hashlib.md5(whole).hexdigest()
+    cached = clone.path / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+    cached.chmod(0o644)
+    cached.write_bytes(whole[:-2] + b"x\n")
+    cached.chmod(0o444)
+    printed = clone.run("maskdepth", "doctor", fails=True).replace("\n", "")
+    assert f"{cached} is damaged: delete it" in printed
+    cached.unlink()
+    clone.run("dvc", "repro", "--force", "--single-item", "split")
+    assert split.read_bytes() == cached.read_bytes() == whole
+
+
 def test_a_second_training_does_not_start_beside_an_orphan_and_goes_on_from_its_state(clone):
-    states = clone.path / ".dvc" / "tmp" / "maskdepth" / "train"
+    states = clone.path / STATES
     with orphan(clone, "train", lambda: list(states.glob("*/state-*.pt"))) as left:
-        printed = clone.run("dvc", "repro", "train", fails=True)
-        assert re.search(rf"error: .* \(process {left} on \S+\) is held by another process", printed)
-        assert is_running(left)
+        assert_is_refused(clone, "train", left)
     # The orphan was ended with SIGTERM, as the documentation advises: it has saved its state.
     (folder,) = states.iterdir()
+    goes_on(clone, "train: going on at epoch")
+    assert list(states.iterdir()) == [folder]
+
+
+def goes_on(clone, line):
+    """Let DVC train until a line is said, then end the training."""
     log = clone.path.parent / "second.txt"
     with log.open("w") as file:
         dvc = subprocess.Popen(["dvc", "repro", "train"], cwd=clone.path, env=clone.environment, stdout=file)
-    wait_for(lambda: "train: going on at epoch" in log.read_text())
-    os.kill(wait_for(lambda: find_stage(clone, "train")), signal.SIGTERM)
+    wait_until(lambda: line in log.read_text())
+    os.kill(wait_until(lambda: find_stage(clone, "train")), signal.SIGTERM)
     assert dvc.wait() != 0
     assert "train: stopped at epoch" in log.read_text()
-    assert list(states.iterdir()) == [folder]
+
+
+def test_a_killed_worker_of_the_queue_loses_no_training(clone):
+    """The training that it has left saves its state in the main workspace, from which the same settings go on."""
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "before the queue")
+    states = clone.path / STATES
+    before = set(states.glob("*"))
+    clone.run("dvc", "exp", "run", "--queue", "-n", "slower", "-S", "train.learning_rate=0.002")
+    clone.run("dvc", "queue", "start")
+    (folder,) = wait_until(lambda: {path.parent for path in states.glob("*/state-*.pt")} - before)
+    left = find_stage(clone, "train")
+    for worker in reversed(ancestors(left)):  # from the top, or a worker would tidy up after the one below it
+        os.kill(worker, signal.SIGKILL)
+    os.kill(left, signal.SIGTERM)
+    wait_until(lambda: not is_running(left))
+    printed = " ".join(clone.run("maskdepth", "doctor", fails=True).split())
+    assert "1 workspaces of experiments in" in printed
+    assert "is a training left at" in printed
+    clone.change("learning_rate: 0.01", "learning_rate: 0.002")
+    goes_on(clone, "train: going on at epoch")
+    assert folder.is_dir()
+
+
+def ancestors(process):
+    """List the processes that started a process, up to those of the system."""
+    found = []
+    while (parent := int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])) > 1:
+        if b"dvc" not in Path(f"/proc/{parent}/cmdline").read_bytes():
+            break
+        found.append(parent)
+        process = parent
+    return found
 
 
 def test_an_empty_rwlock_is_found_by_the_doctor_and_deleting_it_helps(clone):

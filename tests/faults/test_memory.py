@@ -55,7 +55,7 @@ class Greedy(Cramped):
 
 @pytest.fixture(scope="module")
 def batches(tmp_path_factory):
-    arrays = make_toy_arrays(tmp_path_factory.mktemp("toy"))
+    _, arrays = make_toy_arrays(tmp_path_factory.mktemp("toy"))
     numbers = np.arange(24)
     rows = {f"{kind}_row": numbers for kind in ("composite", "mask", "depth")}
     table = pd.DataFrame({"sample_id": numbers.astype(str), "background_row": numbers % 3, **rows})

@@ -1,5 +1,6 @@
 """Proves that a training obeys signals within seconds, saved, and that its MLflow run tells the truth about it."""
 
+import os
 import signal
 import sqlite3
 import time
@@ -7,12 +8,13 @@ from collections import Counter
 
 import pytest
 from trained import STATES, start_stage, wait_for_state, write_small_params
+from waiting import wait_until
 
 from maskdepth.journal import KILLED, read_journal
 
 pytestmark = pytest.mark.slow
 
-LONGEST_STOP = 5.0  # [s]
+LONGEST_STOP = 5.0  # [s] on a machine with a core for it
 
 
 def stop(process, number):
@@ -24,40 +26,30 @@ def stop(process, number):
     return process.returncode, time.monotonic() - began, stdout
 
 
-@pytest.mark.parametrize(
-    ("before", "number", "code"),
-    [
-        (":", signal.SIGTERM, 143),
-        (":", signal.SIGHUP, 129),
-        ("trap '' INT", signal.SIGINT, 130),  # ignored on entry, as in a background job
-    ],
-)
-def test_a_signal_ends_the_training_within_seconds_with_its_state(repository, before, number, code):
-    write_small_params(repository, epochs=500, checkpoint_seconds=1000.0)
-    process = start_stage(repository, "train", before=before)
-    wait_for_state(repository, process, 1)  # that of the first epoch
+def assert_stopped(repository, process, number, code):
     ended, seconds, stdout = stop(process, number)
     assert ended == code
-    assert seconds < LONGEST_STOP
+    assert seconds < LONGEST_STOP * max(1, os.getloadavg()[0] / os.cpu_count())
     assert "; run the same command to go on" in stdout.splitlines()[-1]
     (journal,) = (repository / STATES).glob("*/train.jsonl")
     assert read_journal(journal).status == KILLED
 
 
-def test_nohup_keeps_its_promise(repository):
+def test_a_hangup_ends_the_training_within_seconds_with_its_state(repository):
+    write_small_params(repository, epochs=500, checkpoint_seconds=1000.0)
+    process = start_stage(repository, "train")
+    wait_for_state(repository, process, 1)  # that of the first epoch
+    assert_stopped(repository, process, signal.SIGHUP, 129)
+
+
+def test_nohup_keeps_its_promise_and_an_interrupt_is_heard_in_the_background(repository):
+    """A shell lets `nohup` ignore SIGHUP, and background jobs SIGINT; the first is meant so, the second is not."""
     write_small_params(repository, epochs=500)
-    process = start_stage(repository, "train", before="trap '' HUP")
+    process = start_stage(repository, "train", before="trap '' HUP INT")
     wait_for_state(repository, process, 2)
     process.send_signal(signal.SIGHUP)
     wait_for_state(repository, process, 12)
-    assert stop(process, signal.SIGTERM)[0] == 143
-
-
-def wait_until(holds, seconds=60):
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "it did not come true in time"
-        time.sleep(0.2)
+    assert_stopped(repository, process, signal.SIGINT, 130)
 
 
 def query(repository, text):
@@ -75,7 +67,7 @@ def test_the_run_ends_as_killed_and_goes_on_as_the_same_run_without_doubled_poin
     for _ in range(2):
         process = start_stage(repository, "train")
         wait_until(lambda: [status for _, status in query(repository, STATUSES)] == ["RUNNING"])
-        assert stop(process, signal.SIGTERM)[0] == 143
+        assert_stopped(repository, process, signal.SIGTERM, 143)
         wait_until(lambda: not list(outbox.glob("*/row.json")))  # the mirror has sent the end, and ends
         runs += query(repository, STATUSES)
     assert runs[0] == runs[1] == (runs[0][0], "KILLED")

@@ -15,6 +15,7 @@ import pytest
 from faults.doors import Door, tracking_server
 from tracked import PARAMS, write_epoch, write_experiment, write_training
 from trained import read_only
+from waiting import wait_until
 
 from maskdepth.journal import FINISHED, read_journal
 from maskdepth.params import load_params
@@ -104,20 +105,13 @@ def assert_each_point_once(database, journal_path, epochs):
     assert [status for _, status in stored_runs(database, journal.id)] == [FINISHED]
 
 
-def wait_until(holds, seconds=60):
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "it did not come true in time"
-        time.sleep(0.2)
-
-
 @pytest.mark.parametrize("is_held", [False, True])
 def test_a_server_that_is_away_or_hangs_from_start_to_end_gets_everything_later(root, server, door, is_held):
     if is_held:
         door.hold()
     journal = write_training(root / "train.jsonl", epochs=0)
     mirror = start_mirror(journal.path, load_params())
-    write_epochs(journal, range(1, 41), pause=0.2)
+    write_epochs(journal, range(1, 41), pause=0.1)
     journal.end(FINISHED)
     assert "`maskdepth sync` sends" in mirror.finish(0.5)
     mirror.process.kill()
@@ -155,7 +149,7 @@ def test_a_lost_answer_doubles_nothing_whichever_it_is(root, server, door):
         folder = put_live_row(live_row(read_journal(journal.path).id, load_params()), journal.path)
         journal.end(FINISHED)
         door.lose_answer(path)
-        mirror_row(folder, 30)
+        mirror_row(folder, 60)  # long enough to ask again
         assert door.lost == number
         maintenance.sync(60, ROW_FILE)
         assert_each_point_once(database, journal.path, epochs=40)

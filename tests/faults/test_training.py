@@ -10,13 +10,13 @@ from trained import (
     assert_same_training,
     fail_stage,
     kill_training,
-    read_only,
     run_stage,
     saved_states,
     start_stage,
     wait_for_state,
     write_small_params,
 )
+from waiting import wait_until
 
 from maskdepth.checkpoint import list_abandoned_states, load_state
 
@@ -106,7 +106,8 @@ def small_disk(repository):
     if mounted.returncode:
         pytest.skip("needs the right to mount")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    # The process that mirrors the training to the store may look into the folder a little longer.
+    wait_until(lambda: subprocess.run(["umount", folder], capture_output=True, check=False).returncode == 0)
 
 
 def assert_stopped_for_room(code, stderr, repository):
@@ -114,7 +115,7 @@ def assert_stopped_for_room(code, stderr, repository):
     (line,) = errors(stderr)
     assert re.search(r"cannot write .*state-\d{8}-\w+\.pt: .*; free some space and run again", line)
     assert load_state(saved_states(repository)[-1].parent).notices == []
-    assert not list(repository.rglob("*.tmp"))
+    assert not list(repository.rglob(".partial-*"))
 
 
 def test_a_full_disk_spares_the_last_good_state_and_training_goes_on_when_there_is_room(
@@ -135,22 +136,10 @@ def test_a_limit_on_files_spares_the_last_good_state(repository):
     assert_stopped_for_room(code, stderr, repository)
 
 
-@pytest.mark.parametrize("option", ["--models", "--plots"])
-def test_an_output_folder_that_cannot_be_made_is_told_before_the_first_batch(repository, option):
+def test_an_output_folder_that_cannot_be_made_is_told_before_the_first_batch(repository):
     # Nobody may make a folder there, not even root.
-    code, stderr = fail_stage(repository, "train", [option, "/proc/maskdepth"])
+    code, stderr = fail_stage(repository, "train", ["--plots", "/proc/maskdepth"])
     assert code == BAD_INPUT
     (line,) = errors(stderr)
     assert "/proc/maskdepth" in line
-    assert saved_states(repository) == []
-
-
-def test_a_folder_that_is_read_only_is_told_before_the_first_batch(repository):
-    (repository / "models").mkdir()
-    with read_only(repository / "models"):
-        code, stderr = fail_stage(repository, "train")
-    assert (code, errors(stderr)) in (
-        (NO_RESOURCE, ["error: cannot write models: Read-only file system; make it writable and run again"]),
-        (BAD_INPUT, ["error: [Errno 13] Permission denied: 'models'"]),
-    )
     assert saved_states(repository) == []
