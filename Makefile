@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # DVC starts the stages as `python`, which has to be the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-.PHONY: help setup repro test test-slow test-all lint format check bench bench-scale audit
+# A file's tests stay in one process: they share what is expensive to make.
+PYTEST := pytest --quiet --numprocesses 2 --dist loadfile
+.PHONY: help setup repro test test-slow test-all lint format check bench bench-scale bench-students fuzz audit
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
 # The marker is renewed when the lock or the package's metadata changes.
 setup: $(VENV)/installed  ## make the environment: the locked versions, in .venv
@@ -26,10 +28,10 @@ repro: setup  ## the main job: sample data if data/raw is empty, the pipeline, a
 	@maskdepth results
 
 test: setup  ## the quick tests with their coverage
-	pytest --quiet --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 test-slow: setup  ## the tests that take minutes: real pipelines, kills, and the real photographs where they are
-	pytest --quiet -m "(slow or realdata) and not gpu"
+	$(PYTEST) -m "(slow or realdata) and not gpu"
 
 test-all: test test-slow  ## every test that this machine can run
 
@@ -44,8 +46,17 @@ check: lint test  ## lint + test
 bench: setup  ## every benchmark: a table, then one JSON line
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; python $$script || exit 1; done
 
-bench-scale: setup  ## the index at 400,000 rows, and how its time grows
+bench-scale: setup  ## 400,000 samples: the index, every stage (time, memory, growth), and how soon experiments start
 	@python benchmarks/bench_index.py --scale
+	@python benchmarks/bench_experiments.py --scale
+	@python benchmarks/bench_scale.py --scale --picture docs/growth.png
+
+bench-students: setup  ## the students' recipes and ours on the same photographs: over an hour on one core
+	@python benchmarks/students.py
+
+FUZZ_PYTHON ?= $(BIN)/python
+fuzz: setup  ## ten minutes of damaged bytes for each reader (wants atheris, see benchmarks/fuzz.py)
+	@for reader in archives pictures; do $(FUZZ_PYTHON) benchmarks/fuzz.py $$reader || exit 1; done
 
 audit: setup  ## known security holes in the locked dependencies (asks a vulnerability service)
 	pip-audit --require-hashes --requirement requirements.lock

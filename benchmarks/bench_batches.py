@@ -1,25 +1,28 @@
 """Mini-batches from decoded arrays, against reading picture files, one sample at a time.
 
 The students' loaders, and what one would write today, open four files a sample; they differ little, as decoding is most
-of it. One thread of torch; the loader with workers has all cores.
+of it. One thread of torch; the loader with workers has all cores. Ours reads ahead in a second thread.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from drawn import ARRAY_SIZE, PICTURE_SIZE, scratch, unzip, write_archives
+from drawn import ARRAY_SIZE, PICTURE_SIZE, build, list_files, scratch, unzip, write_archives
 from peers import ArraySamples, FileSamples, extract
 from timing import Case, cost, measure, parse_options, report, speedup
 from torch.utils.data import DataLoader
 
 from maskdepth.data.arrays import Arrays
-from maskdepth.data.batches import KINDS, Batches
+from maskdepth.data.batches import KINDS, Batch, Batches
 from maskdepth.data.index import build_index
-from maskdepth.data.shards import usable_cores
+from maskdepth.data.members import read_members
+from maskdepth.models.network import Network
+from maskdepth.runtime import keep_freed_memory
+from maskdepth.worker_pool import usable_cores
 
 _SAMPLES, _QUICK_SAMPLES = 2000, 150
 _READ_FROM_FILES = 400
@@ -29,27 +32,31 @@ _PASSES = 5
 
 _FILES, _WORKERS = "files, DataLoader", "files, DataLoader with a worker per core"
 _ARRAYS = "our arrays, DataLoader sample by sample"
-_NORMALISED, _FLOAT, _BYTES = "Batches, normalised", "Batches, [0, 1]", "gathered uint8"
+_NORMALISED, _SHIPPED = "Batches, normalised and stacked", "Batches, normalised and stacked with their difference"
+_FLOAT, _BYTES, _GATHERED = "Batches, float, [0, 1]", "Batches, uint8", "gathered uint8"
 _COPY = "copying the same bytes"
 
 
 def main() -> None:
     options = parse_options(__doc__)
     torch.set_num_threads(1)
+    keep_freed_memory()
     num_samples = _QUICK_SAMPLES if options.quick else _SAMPLES
     with scratch() as folder:
         raw = write_archives(folder, num_samples, num_archives=1)
         extract(raw / "batch1_images.zip", folder / "files")
         arrays = unzip(raw, folder / "arrays", workers=1)
-        rows = build_index(arrays).samples
+        rows = build_index(read_members(folder / "arrays"), arrays).samples
         cases = list_file_cases(folder, rows) | list_array_cases(arrays, rows)
         times = measure(cases, quick=options.quick)
     ratios = [
         speedup(times, _FILES, _NORMALISED, ">= 50"),
         speedup(times, _FILES, _BYTES, ">= 200"),
         speedup(times, _WORKERS, _NORMALISED),
+        speedup(times, _FILES, _SHIPPED),
         speedup(times, _ARRAYS, _FLOAT),
         cost(times, _BYTES, _COPY),
+        cost(times, _GATHERED, _COPY),
     ]
     data = (
         f"{num_samples:,} samples, drawn at {PICTURE_SIZE} px, their bytes repeated; arrays of {ARRAY_SIZE} px, "
@@ -59,16 +66,7 @@ def main() -> None:
 
 
 def list_file_cases(folder: Path, rows: pd.DataFrame) -> dict[str, Case]:
-    root = next((folder / "files").iterdir())
-    names = [
-        (
-            root / f"bg_jpg/bg_img_{row.background}.jpg",
-            root / f"fg_bg_jpg/fg_bg_{row.sample_id}.jpg",
-            root / f"mask_black_jpg/bg_mask_{row.sample_id}.jpg",
-            root / f"depth_fg_bg_jpg/depth_fg_bg_{row.sample_id}.jpg",
-        )
-        for row in rows.head(_READ_FROM_FILES).itertuples()
-    ]
+    names = list_files(next((folder / "files").iterdir()), rows.head(_READ_FROM_FILES))
     files = FileSamples(names, ARRAY_SIZE)
     alone = DataLoader(files, _BATCH_SIZE, shuffle=True)
     helped = DataLoader(files, _BATCH_SIZE, shuffle=True, num_workers=usable_cores())
@@ -86,11 +84,14 @@ def list_array_cases(arrays: Arrays, rows: pd.DataFrame) -> dict[str, Case]:
     parts = np.array_split(np.random.default_rng(0).permutation(len(rows)), -(-len(rows) // _BATCH_SIZE))
     sources = gather(arrays, wanted, parts[:1])
     copies = [(source, np.empty_like(source)) for source in sources]
+    plain, shipped = build("dsunet"), build("dsunet", "background+composite+difference")
     return {
         _ARRAYS: Case(partial(exhaust, loader), len(rows)),
-        _NORMALISED: Case(partial(normalise, batches), _PASSES * len(rows)),
-        _FLOAT: Case(lambda: [exhaust(batches.epoch(0, epoch)) for epoch in range(_PASSES)], _PASSES * len(rows)),
-        _BYTES: Case(lambda: [gather(arrays, wanted, parts) for _ in range(_PASSES)], _PASSES * len(rows)),
+        _NORMALISED: Case(partial(read, batches, partial(normalise, plain)), _PASSES * len(rows)),
+        _SHIPPED: Case(partial(read, batches, partial(normalise, shipped)), _PASSES * len(rows)),
+        _FLOAT: Case(partial(read, batches, scale), _PASSES * len(rows)),
+        _BYTES: Case(partial(read, batches, lambda batch: None), _PASSES * len(rows)),
+        _GATHERED: Case(lambda: [gather(arrays, wanted, parts) for _ in range(_PASSES)], _PASSES * len(rows)),
         _COPY: Case(partial(copy, copies), _PASSES * len(parts[0])),
     }
 
@@ -101,12 +102,22 @@ def exhaust(batches: Iterable[object]) -> None:
         pass
 
 
-def normalise(batches: Batches) -> None:
-    """Read as training does, and standardise both pictures as the network does."""
-    mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
+def read(batches: Batches, take: Callable[[Batch], object]) -> None:
+    """Read as training does, and do something with each batch."""
     for epoch in range(_PASSES):
         for batch in batches.epoch(0, epoch):
-            torch.cat([(batch.background - mean) / std, (batch.composite - mean) / std], dim=1)
+            take(batch)
+
+
+def scale(batch: Batch) -> None:
+    batch.inputs()
+    batch.targets()
+
+
+def normalise(network: Network, batch: Batch) -> None:
+    """Make what the network's first layer and the losses get."""
+    network.stack(*batch.inputs())
+    batch.targets()
 
 
 def copy(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:

@@ -22,29 +22,23 @@ from maskdepth.checkpoint import save_network
 from maskdepth.data.arrays import Arrays
 from maskdepth.data.batches import Batches
 from maskdepth.data.index import build_index
+from maskdepth.data.members import read_members
 from maskdepth.data.samples import TEST
-from maskdepth.evaluation import (
-    assign_cells,
-    assign_sizes,
-    baseline,
-    evaluate_samples,
-    mean_depth_map,
-    mean_loss,
-    summarise,
-)
+from maskdepth.evaluation import MeanLoss, baseline, evaluate_samples, mean_depth_map, predictions
 from maskdepth.losses import build_criterion
+from maskdepth.metrics import headline_metrics
 from maskdepth.models.network import Network
 from maskdepth.params import load_params
 from maskdepth.predict import predict
 from maskdepth.predict_files import write_png
+from maskdepth.summary import assign_cells, assign_sizes, headline_numbers, pooled_iou, summarise
 
 _SAMPLES, _QUICK_SAMPLES = 256, 64
 _PREDICTED, _QUICK_PREDICTED = 40, 8  # a background has 40 composites of one object
 _TUNED = 0.4  # any threshold costs the same
 
 _FORWARD, _METRICS = "forward passes", "forward passes and all metrics"
-_EVALUATION = "forward passes, all metrics and intervals"
-_STAGE = "the same with loss and baseline, as the stage does on the test split"
+_STAGE = "all that the stage computes on the test split: network, loss, baseline, intervals"
 _ONE_BY_ONE = "forward passes, then IoU, SSIM and RMSE one by one (NumPy, scikit-image)"
 _PREDICT, _DECODE_ENCODE = "predict", "decode and encode the same files"
 
@@ -58,12 +52,11 @@ def main() -> None:
         raw = write_archives(folder, num_samples, num_archives=1)
         extract(raw / "batch1_images.zip", folder / "files")
         arrays = unzip(raw, folder / "arrays", workers=1)
-        rows = build_index(arrays).samples
+        rows = build_index(read_members(folder / "arrays"), arrays).samples
         cases = list_evaluation_cases(network, arrays, rows) | list_predict_cases(network, folder, num_files)
         times = measure(cases, quick=options.quick)
     ratios = [
         cost(times, _METRICS, _FORWARD),
-        cost(times, _EVALUATION, _FORWARD, "<= 1.5"),
         cost(times, _STAGE, _FORWARD, "<= 1.5"),
         speedup(times, _ONE_BY_ONE, _METRICS),
         cost(times, _PREDICT, _DECODE_ENCODE, "<= 2"),
@@ -82,7 +75,6 @@ def list_evaluation_cases(network: Network, arrays: Arrays, rows: pd.DataFrame) 
     return {
         _FORWARD: Case(partial(forward, network, batches), len(rows)),
         _METRICS: Case(lambda: measure_samples(network, batches), len(rows)),
-        _EVALUATION: Case(partial(evaluate, network, batches, held_out), len(rows)),
         _STAGE: Case(partial(evaluate_like_the_stage, network, batches, held_out), len(rows)),
         _ONE_BY_ONE: Case(partial(judge_one_by_one, network, batches), len(rows)),
     }
@@ -91,35 +83,34 @@ def list_evaluation_cases(network: Network, arrays: Arrays, rows: pd.DataFrame) 
 @torch.inference_mode()
 def forward(network: Network, batches: Batches) -> None:
     for batch in batches.in_order():
-        network(batch.background, batch.composite)
+        network(*batch.inputs())
 
 
 def measure_samples(network: Network, batches: Batches) -> pd.DataFrame:
-    return evaluate_samples(network, batches.in_order(), load_params().evaluate.threshold, _TUNED)
-
-
-def evaluate(network: Network, batches: Batches, held_out: pd.DataFrame) -> pd.DataFrame:
-    """Judge the network alone, with the intervals of two tables."""
-    settings = load_params().evaluate
-    measured = measure_samples(network, batches)
-    table = pd.concat([held_out, measured], axis=1).assign(size=assign_sizes(measured["mask_area"]))
-    return summarise(table, table, settings.resamples, settings.seed)
+    predicted = predictions(network, batches.in_order())
+    return evaluate_samples(predicted, load_params().evaluate.threshold, _TUNED)
 
 
 def evaluate_like_the_stage(network: Network, batches: Batches, held_out: pd.DataFrame) -> None:
-    """Do what the stage does on the test split; its passes over the validation and training samples are left out."""
+    """Do what the stage does on the test split, and read the training samples' depth; no files, no pictures.
+
+    Its forward passes over the validation split, for the threshold, are left out: they are beside no other work.
+    """
     settings = load_params().evaluate
-    evaluate(network, batches, held_out)
-    untrained = baseline(mean_depth_map(batches.in_order()))
-    evaluate_samples(untrained, batches.in_order(), settings.threshold, _TUNED)
-    mean_loss(network, batches.in_order(), build_criterion(load_params().loss))
+    thresholds = settings.threshold, _TUNED
+    loss = MeanLoss(build_criterion(load_params().loss))
+    measured = evaluate_samples(loss.watch(predictions(network, batches.in_order())), *thresholds)
+    trained = pd.concat([held_out, measured], axis=1).assign(size=assign_sizes(measured["mask_area"]))
+    guesses = predictions(baseline(mean_depth_map(batches.in_order())), batches.in_order())
+    untrained = pd.concat([held_out, evaluate_samples(guesses, *thresholds, headline_metrics)], axis=1)
+    headline_numbers(summarise(trained, untrained, settings.resamples, settings.seed))
+    pooled_iou(trained)
 
 
 @torch.inference_mode()
 def judge_one_by_one(network: Network, batches: Batches) -> None:
-    for batch in batches.in_order():
-        prediction = network(batch.background, batch.composite)
-        score_one_by_one(prediction.mask_logits.sigmoid(), prediction.depth, batch.mask, batch.depth)
+    for prediction, mask, depth in predictions(network, batches.in_order()):
+        score_one_by_one(prediction.mask_logits.sigmoid(), prediction.depth, mask, depth)
 
 
 def list_predict_cases(network: Network, folder: Path, num_files: int) -> dict[str, Case]:

@@ -10,12 +10,13 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from drawn import ARRAY_SIZE, BACKGROUNDS, PLACEMENTS, list_samples, make_arrays, names_of, scratch
+from drawn import ARRAY_SIZE, BACKGROUNDS, PLACEMENTS, list_members, list_samples, make_arrays, names_of, scratch
 from peers import map_by_listing, merge_by_pandas
 from timing import ROUNDS, Case, Ratio, Times, measure, parse_options, report, speedup, summarise
 
 from maskdepth.data.arrays import Arrays
 from maskdepth.data.index import build_index, write_rejected
+from maskdepth.data.members import Members
 from maskdepth.data.samples import write_index
 
 _ROWS, _QUICK_ROWS = 4000, 400
@@ -72,11 +73,11 @@ def list_cases(folder: Path, rows: int) -> dict[str, Case]:
     composites, masks, depths = zip(*map(names_of, keys), strict=True)
     names = (composites, masks, depths)
     pairs = list(product(range(1, samples[-1][0] + 1), range(1, min(BACKGROUNDS, rows // PLACEMENTS) + 1)))
-    arrays = make_arrays(rows, min(rows, _PICTURES), ARRAY_SIZE)
+    members, arrays = list_members(rows), make_arrays(rows, min(rows, _PICTURES), ARRAY_SIZE)
     return {
         named(_LISTING, rows): Case(partial(map_by_listing, names, some(pairs)), _PAIRS / len(pairs)),
         named(_MERGING, rows): Case(partial(merge_by_pandas, names)),
-        named(_OURS, rows): Case(partial(index, arrays, folder)),
+        named(_OURS, rows): Case(partial(index, members, arrays, folder)),
     }
 
 
@@ -85,9 +86,9 @@ def some(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return list(pairs[:: len(pairs) // _PAIRS])[:_PAIRS]
 
 
-def index(arrays: Arrays, folder: Path) -> None:
+def index(members: Members, arrays: Arrays, folder: Path) -> None:
     """Do what the stage of that name does with the members' table."""
-    found = build_index(arrays)
+    found = build_index(members, arrays)
     assert len(found.samples) == len(arrays.composite), found.rejected.head()
     write_index(folder / "index.csv", found.samples)
     write_rejected(folder / "rejected.csv", found.rejected)

@@ -16,6 +16,7 @@ from timing import Case, cost, measure, parse_options, report, speedup, summaris
 
 from maskdepth.data.arrays import Arrays
 from maskdepth.data.index import build_index
+from maskdepth.data.members import read_members
 from maskdepth.data.samples import IDS
 from maskdepth.data.split import assign_splits
 from maskdepth.data.stats import KINDS, measure_kind
@@ -37,7 +38,7 @@ def main() -> None:
         raw = write_archives(folder, num_samples, num_archives=1)
         extract(raw / "batch1_images.zip", folder / "files")
         arrays = unzip(raw, folder / "arrays", workers=1)
-        samples = build_index(arrays).samples
+        samples = build_index(read_members(folder / "arrays"), arrays).samples
         cases = list_cases(folder, arrays, samples)
         cases[splitting] = Case(partial(assign_splits, list_index(num_rows), _SPLIT))
         times = measure(cases, quick=options.quick)

@@ -36,7 +36,7 @@ _STEPS, _QUICK_STEPS = 10, 1
 _STEP_METRICS, _EPOCH_METRICS = 4, 24
 _MIRROR_SECONDS = 60.0
 _TRAINING_SECONDS = 5.0  # in which the mirror has started
-_FINISH_SECONDS = 20.0  # as in the train stage
+_FINISH_SECONDS = 20.0  # more than it takes
 
 _EPOCH = "training epoch of the shipped sample"
 _EACH_STEP, _ONCE = "MLflow log_metric, 4 at each step", "MLflow log_batch, once an epoch"

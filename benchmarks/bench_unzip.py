@@ -1,27 +1,44 @@
 """Archives to arrays: without files on the way, and how close that is to decoding alone.
 
-Three bases: the students' first step (extract every member to a file, then read the files), the same with the decoding
-into arrays by all cores, and libjpeg alone on pictures that are in memory already. Every way starts its own processes
-within its time.
+Bases: what the student projects did first, in one process (extract every member to a file, then read the files or open
+and resize them), the same by all cores, and libjpeg alone on pictures that are in memory already. Files that never
+leave the disk's cache cost too little: whatever writes is timed until all is on the disk (`sync`), ours as well. Every
+way starts its own processes within its time.
 """
 
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from drawn import ARRAY_SIZE, BACKGROUNDS, PICTURE_SIZE, scratch, unzip, write_archives
-from peers import decode_only, extract_and_decode, extract_and_read
+from peers import decode_only, decode_turbo_only, extract_and_decode, extract_and_open, extract_and_read
 from timing import Case, cost, measure, parse_options, report, speedup
 
 from maskdepth.data.archives import find_archives
-from maskdepth.data.shards import usable_cores
+from maskdepth.worker_pool import usable_cores
 
-_SAMPLES, _QUICK_SAMPLES = 2000, 100
+# Runs a command, and prints the largest memory of any of its processes [kB].
+_WEIGH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+_ROOT = Path(__file__).parent.parent
+# As much as the stage needs to take more than one process.
+_SAMPLES, _QUICK_SAMPLES = 3600, 100
 _ARCHIVES = 4
+# For the memory: archives of the same size, few and many.
+_FEW, _MANY, _QUICK_MANY = 1, 10, 2
+_SAMPLES_EACH = 1300
 
-_EXTRACT, _IN_PLACE = "extract, then read the files, all cores", "read the members in place, 1 core"
-_DECODE, _OURS = "extract, then decode the files, all cores", "unzip, all cores"
-_ALONE, _LIMIT = "unzip, 1 core", "libjpeg alone, 1 core"
+_READ, _IN_PLACE = "extract, then read the files, 1 process", "read the members in place, 1 process"
+_OPEN, _DECODE = "extract, then open and resize each file, 1 process", "extract, then decode the files, all cores"
+_OURS, _ALONE = "unzip, all cores", "unzip, 1 core"
+_LIMIT, _TURBO = "Pillow's libjpeg alone, 1 core", "libjpeg-turbo with vector instructions alone, 1 core"
 
 
 def main() -> None:
@@ -31,30 +48,47 @@ def main() -> None:
     with scratch() as folder:
         raw = write_archives(folder, num_samples, _ARCHIVES)
         files, arrays = folder / "files", folder / "arrays"
-        clear_files, clear_arrays = (partial(shutil.rmtree, path, ignore_errors=True) for path in (files, arrays))
         members = read_members(raw)
-        extracting = partial(extract_and_read, raw, files, workers)
-        decoding = partial(extract_and_decode, raw, files, ARRAY_SIZE, workers)
         cases = {
-            _EXTRACT: Case(extracting, len(members), clear_files),
-            _IN_PLACE: Case(partial(read_members, raw), len(members), clear_files),
-            _DECODE: Case(decoding, len(members), clear_files),
-            _OURS: Case(partial(unzip, raw, arrays, workers), len(members), clear_arrays),
-            _ALONE: Case(partial(unzip, raw, arrays, 1), len(members), clear_arrays),
+            _READ: case(partial(extract_and_read, raw, files), len(members), files),
+            _IN_PLACE: case(partial(read_members, raw), len(members), files),
+            _OPEN: case(partial(extract_and_open, raw, files, ARRAY_SIZE), len(members), files),
+            _DECODE: case(partial(extract_and_decode, raw, files, ARRAY_SIZE, workers), len(members), files),
+            _OURS: case(partial(unzip, raw, arrays, workers), len(members), arrays),
+            _ALONE: case(partial(unzip, raw, arrays, 1), len(members), arrays),
             _LIMIT: Case(partial(decode_only, members), len(members)),
+            _TURBO: Case(partial(decode_turbo_only, members), len(members)),
         }
         times = measure(cases, quick=options.quick)
         facts = {"disk": describe_disk(folder), "backgrounds in each archive": BACKGROUNDS}
+        facts |= measure_memory(folder, _QUICK_MANY if options.quick else _MANY)
     ratios = [
-        speedup(times, _EXTRACT, _IN_PLACE, ">= 10"),
-        speedup(times, _DECODE, _OURS, ">= 10"),
+        speedup(times, _READ, _IN_PLACE, ">= 10"),
+        speedup(times, _OPEN, _OURS, ">= 10"),
+        speedup(times, _OPEN, _ALONE),
+        speedup(times, _DECODE, _OURS),
         cost(times, _ALONE, _LIMIT, "<= 2"),
+        cost(times, _ALONE, _TURBO),
     ]
     data = (
         f"{len(members):,} JPEG members in {_ARCHIVES} zips, {sum(map(len, members)) / 1e6:.0f} MB; drawn at "
         f"{PICTURE_SIZE} px, their bytes repeated; arrays of {ARRAY_SIZE} px; units are members"
     )
     report("unzip", data, options, times, ratios, facts)
+
+
+def case(run: Callable[[], object], units: int, written: Path) -> Case:
+    """Time a way to the end of its writing, from a disk that has nothing left to do."""
+
+    def run_and_sync() -> None:
+        run()
+        os.sync()
+
+    def clear() -> None:
+        shutil.rmtree(written, ignore_errors=True)
+        os.sync()
+
+    return Case(run_and_sync, units, clear)
 
 
 def read_members(raw: Path) -> list[bytes]:
@@ -64,6 +98,29 @@ def read_members(raw: Path) -> list[bytes]:
         with archive.opened() as read:
             contents += [read(member) for member in archive.members()]
     return contents
+
+
+def measure_memory(folder: Path, most: int) -> dict[str, object]:
+    """Run the stage on few and many archives; give the largest memory of any of its processes [MB]."""
+    found: dict[str, object] = {}
+    for number in (_FEW, most):
+        place = folder / f"memory{number}"
+        place.mkdir()
+        raw = write_archives(place, number * _SAMPLES_EACH, number)
+        shutil.copy(_ROOT / "params.yaml", place)
+        command = ["-m", "stages.unzip", "--raw", str(raw), "--arrays", "arrays", "--journal", "unzip.jsonl"]
+        environment = os.environ | {"PYTHONPATH": f"{_ROOT / 'src'}:{_ROOT}"}
+        # By a small process in between: the memory of the one that starts another counts as the other's, too.
+        done = subprocess.run(
+            [sys.executable, "-c", _WEIGH, sys.executable, *command],
+            cwd=place,
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        members = number * (3 * _SAMPLES_EACH + BACKGROUNDS)
+        found[f"peak memory of the stage, {members:,} members in {number} archives [MB]"] = int(done.stdout) // 1024
+    return found
 
 
 def describe_disk(folder: Path) -> str:

@@ -18,9 +18,10 @@ import pandas as pd
 from maskdepth.data.archives import find_archives
 from maskdepth.data.arrays import Arrays, ShardedArray, read_arrays
 from maskdepth.data.layouts import IDS, NAME_COLUMNS, read_layouts
+from maskdepth.data.members import Members
 from maskdepth.data.shards import plan_shard, write_shards
 from maskdepth.drawing.sample import write_sample
-from maskdepth.params import DataParams
+from maskdepth.params import load_params
 
 if TYPE_CHECKING:
     from maskdepth.models.network import Network
@@ -32,7 +33,7 @@ PICTURE_SIZE = 160  # [px] of the project whose names are used here
 ARRAY_SIZE = 64  # [px]
 
 _LAYOUT = "sudhakarmlal"
-_DATA = DataParams(layout=_LAYOUT, image_size=ARRAY_SIZE, depth_near="dark", depth_frame="refuse", max_rejected=0.0)
+_DATA = load_params(Path(__file__).parent.parent / "params.yaml").data.model_copy(update={"image_size": ARRAY_SIZE})
 _DRAWN_BACKGROUNDS, _DRAWN_FOREGROUNDS, _DRAWN_COMPOSITES = 10, 2, 60
 _SEED = 0
 
@@ -47,10 +48,10 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def draw_scenes(folder: Path) -> list[tuple[bytes, list[Files]]]:
+def draw_scenes(folder: Path, size: int) -> list[tuple[bytes, list[Files]]]:
     """Draw the small sample; give the JPEG files of each background, and of the samples on it."""
     raw = folder / "drawn"
-    write_sample(raw, _LAYOUT, _SEED, _DRAWN_BACKGROUNDS, _DRAWN_FOREGROUNDS, _DRAWN_COMPOSITES, PICTURE_SIZE)
+    write_sample(raw, _LAYOUT, _SEED, _DRAWN_BACKGROUNDS, _DRAWN_FOREGROUNDS, _DRAWN_COMPOSITES, size)
     files: dict[str, bytes] = {}
     for path in sorted(raw.glob("*.zip")):
         with zipfile.ZipFile(path) as archive:
@@ -76,9 +77,9 @@ def list_samples(count: int) -> list[Sample]:
     return list(itertools.islice(ids, count))
 
 
-def write_archives(folder: Path, num_samples: int, num_archives: int) -> Path:
-    """Write zips of so many samples, whose pictures repeat the drawn ones; give their folder."""
-    scenes = draw_scenes(folder)
+def write_archives(folder: Path, num_samples: int, num_archives: int, size: int = PICTURE_SIZE) -> Path:
+    """Write zips of so many samples, whose pictures, of this size [px], repeat the drawn ones; give their folder."""
+    scenes = draw_scenes(folder, size)
     raw = folder / "raw"
     raw.mkdir()
     samples = list_samples(num_samples)
@@ -100,9 +101,9 @@ def make_arrays(num_samples: int, num_pictures: int, size: int) -> Arrays:
     Composites are their background with a square of noise, so that the index finds them where they belong.
 
     Args:
-        num_samples: Rows of the members' table of each kind but backgrounds.
-        num_pictures: Pictures that there are of each such kind, all of them or a multiple of what one foreground has
-            (4,000); the arrays repeat them, in shards of so many.
+        num_samples: Pictures of each kind but backgrounds.
+        num_pictures: How many of them differ, all or a multiple of what one foreground has (4,000); the arrays repeat
+            them, in shards of so many.
         size: [px] height and width.
     """
     random = np.random.default_rng(_SEED)
@@ -120,14 +121,33 @@ def make_arrays(num_samples: int, num_pictures: int, size: int) -> Arrays:
         "depth": _repeat(random.integers(0, 256, (num_pictures, size, size), np.uint8), num_samples),
     }
     arrays = {kind: ShardedArray(pictures) for kind, pictures in parts.items()}
-    return Arrays(_list_members(samples), pd.DataFrame(), read_layouts()[_LAYOUT], size, **arrays)
+    return Arrays(size, **arrays)
 
 
-def unzip(raw: Path, arrays_dir: Path, workers: int) -> Arrays:
-    """Do what the stage of that name does, but for its journal."""
+def list_members(num_samples: int) -> Members:
+    """Name the members of the archives that the arrays of `make_arrays` would come from."""
+    samples = list_samples(num_samples)
+    lines: list[tuple[object, ...]] = [
+        ("background", f"bg_jpg/bg_img_{number}.jpg", "", str(number), "", "", "", number - 1)
+        for number in range(1, BACKGROUNDS + 1)
+    ]
+    for row, sample in enumerate(samples):
+        ids = tuple(map(str, sample))
+        names = names_of("_".join(ids) + ".jpg")
+        lines += [(kind, name, *ids, "", row) for kind, name in zip(("composite", "mask", "depth"), names, strict=True)]
+    members = pd.DataFrame(lines, columns=["kind", "member", *NAME_COLUMNS, "global_row"])
+    crc = pd.Series(np.arange(len(members))).map("{:08x}".format)
+    known = {"width": PICTURE_SIZE, "height": PICTURE_SIZE, "reason": "", "cure": "", "shard": "batch1_images"}
+    table = members.assign(crc=crc, row=members["global_row"], archive="batch1_images.zip", **known)
+    return Members(table, pd.DataFrame(), read_layouts()[_LAYOUT])
+
+
+def unzip(raw: Path, arrays_dir: Path, workers: int, **settings: object) -> Arrays:
+    """Do what the stage of that name does, but for its journal; settings are those of `data` that differ."""
     arrays_dir.mkdir(exist_ok=True)
     layout = read_layouts()[_LAYOUT]
-    plans = [plan_shard(archive, archive.members(), layout, _DATA) for archive in find_archives(raw)]
+    params = _DATA.model_copy(update=settings)
+    plans = [plan_shard(archive, archive.members(), layout, params) for archive in find_archives(raw)]
     for _ in write_shards(arrays_dir, plans, workers):
         pass
     return read_arrays(arrays_dir)
@@ -135,10 +155,19 @@ def unzip(raw: Path, arrays_dir: Path, workers: int) -> Arrays:
 
 def list_rows(arrays: Arrays) -> pd.DataFrame:
     """Give what a loader needs of the index of arrays that `make_arrays` made."""
-    composites = arrays.members[arrays.members["kind"] == "composite"].reset_index(drop=True)
-    names = composites[list(IDS)].agg("_".join, axis=1)
-    rows = {f"{kind}_row": composites["global_row"] for kind in ("composite", "mask", "depth")}
-    return pd.DataFrame({"sample_id": names, "background_row": composites["background"].astype(int) - 1, **rows})
+    samples = list_samples(len(arrays.composite))
+    rows = {f"{kind}_row": np.arange(len(samples)) for kind in ("composite", "mask", "depth")}
+    backgrounds = [sample[IDS.index("background")] - 1 for sample in samples]
+    names = ["_".join(map(str, sample)) for sample in samples]
+    return pd.DataFrame({"sample_id": names, "background_row": backgrounds, **rows})
+
+
+def list_files(root: Path, rows: pd.DataFrame) -> list[tuple[Path, ...]]:
+    """Give the files of background, composite, mask and depth of each row of the index, once they are extracted."""
+    return [
+        (root / f"bg_jpg/bg_img_{row.background}.jpg", *(root / name for name in names_of(f"{row.sample_id}.jpg")))
+        for row in rows.itertuples()
+    ]
 
 
 def build(name: str, inputs: str = "background+composite") -> "Network":
@@ -151,26 +180,10 @@ def build(name: str, inputs: str = "background+composite") -> "Network":
     torch.manual_seed(_SEED)
     halves, quarters = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     spec = NetworkSpec(name, inputs, Normalisation(halves, quarters, halves, quarters), ARRAY_SIZE)
-    return build_network(spec).to(memory_format=torch.channels_last)
+    return build_network(spec)
 
 
 def _repeat(pictures: np.ndarray, count: int) -> list[np.ndarray]:
     """Give arrays of `count` pictures in all that share the memory of a few."""
     whole, rest = divmod(count, len(pictures))
     return [pictures] * whole + ([pictures[:rest]] if rest else [])
-
-
-def _list_members(samples: list[Sample]) -> pd.DataFrame:
-    """Name the members of a whole data set as unzip lists them."""
-    lines: list[tuple[object, ...]] = [
-        ("background", f"bg_jpg/bg_img_{number}.jpg", "", str(number), "", "", "", number - 1)
-        for number in range(1, BACKGROUNDS + 1)
-    ]
-    for row, sample in enumerate(samples):
-        ids = tuple(map(str, sample))
-        names = names_of("_".join(ids) + ".jpg")
-        lines += [(kind, name, *ids, "", row) for kind, name in zip(("composite", "mask", "depth"), names, strict=True)]
-    members = pd.DataFrame(lines, columns=["kind", "member", *NAME_COLUMNS, "global_row"])
-    crc = pd.Series(np.arange(len(members))).map("{:08x}".format)
-    known = {"width": PICTURE_SIZE, "height": PICTURE_SIZE, "reason": "", "cure": "", "shard": "batch1_images"}
-    return members.assign(crc=crc, row=members["global_row"], archive="batch1_images.zip", **known)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import simplejpeg
 from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
@@ -31,10 +32,21 @@ def extract(archive: Path, folder: Path) -> None:
         opened.extractall(folder / archive.stem)
 
 
-def extract_and_read(raw: Path, folder: Path, workers: int) -> int:
-    """Unpack all archives, then read all files; each step by all cores. Give the number of bytes."""
-    with ProcessPoolExecutor(workers) as pool:
-        return sum(pool.map(read_files, extract_all(raw, folder, pool, workers)))
+def extract_and_read(raw: Path, folder: Path) -> int:
+    """Unpack all archives, then read all files, in one process as the projects did. Give the number of bytes."""
+    return read_files(extract_in_order(raw, folder))
+
+
+def extract_and_open(raw: Path, folder: Path, size: int) -> list[Pixels]:
+    """Unpack all archives, then open and resize file after file, as the projects' data sets did in one process."""
+    return decode_files(extract_in_order(raw, folder), size)
+
+
+def extract_in_order(raw: Path, folder: Path) -> list[Path]:
+    """Unpack all archives, one after the other; give the pictures."""
+    for archive in sorted(raw.glob("*.zip")):
+        extract(archive, folder)
+    return sorted(folder.rglob("*.jpg"))
 
 
 def extract_and_decode(raw: Path, folder: Path, size: int, workers: int) -> list[Pixels]:
@@ -68,9 +80,16 @@ def decode_files(paths: Sequence[Path], size: int) -> list[Pixels]:
 
 
 def decode_only(files: Iterable[bytes]) -> None:
-    """Decode JPEG files in memory at their full size and keep nothing: libjpeg alone."""
+    """Decode JPEG files in memory at their full size and keep nothing: Pillow's libjpeg alone."""
     for data in files:
         Image.open(io.BytesIO(data)).load()
+
+
+def decode_turbo_only(files: Iterable[bytes]) -> None:
+    """Do so by libjpeg-turbo with its vector instructions, which the libjpeg of Pillow's wheels lacks."""
+    for data in files:
+        is_grey = simplejpeg.decode_jpeg_header(data)[2] == "Gray"
+        simplejpeg.decode_jpeg(data, "GRAY" if is_grey else "RGB")
 
 
 def map_by_listing(names: tuple[Names, Names, Names], pairs: Iterable[tuple[int, int]]) -> list[tuple[str, str, str]]:

@@ -1,11 +1,15 @@
 """Every benchmark still runs, and ends with one JSON line that holds its ratios; how fast anything is, is no test."""
 
 import json
+import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
+
+from maskdepth.recipes import RECIPES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -36,3 +40,26 @@ def test_a_smoke_run_ends_with_its_ratios_in_json(script):
         assert 0 <= ratio["low"] <= ratio["median"] <= ratio["high"], ratio
         assert ratio["goal"] == "" or ratio["goal"].startswith((">= ", "<= ")), ratio
     assert all(ratio["name"] in done.stdout for ratio in told["ratios"])
+
+
+def test_a_smoke_run_of_the_students_fills_every_row_of_their_table(tmp_path):
+    command = [sys.executable, ROOT / "benchmarks" / "students.py", "--quick", "--out", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["benchmark"], told["quick"]) == ("students", True)
+    systems = {"learned nothing", "maskdepth", *RECIPES}
+    assert {(row["system"], row["split"]) for row in told["table"]} == set(product(systems, ("sample", "both")))
+    assert (tmp_path / "students.csv").read_text().count("\n") == 1 + 2 * len(systems)
+    assert all(name in (tmp_path / "students.md").read_text() for name in systems)
+    assert (tmp_path / "students.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_photographs_the_students_say_what_is_missing(tmp_path):
+    command = [sys.executable, ROOT / "benchmarks" / "students.py", "--work", tmp_path]
+    environment = {name: value for name, value in os.environ.items() if name != "MASKDEPTH_REAL_DATA"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "MASKDEPTH_REAL_DATA: expected the folder that holds layout1_sudhakarmlal; --quick does without photographs"
+    ]
