@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 from typer.main import get_command
@@ -90,9 +91,35 @@ def test_the_results_are_those_of_the_recorded_run(title, metric, baseline):
     assert "| {} | {} | {} .. {} | {} |".format(title, *shown) in README
 
 
-@pytest.mark.parametrize(("name", "parameters"), re.findall(r"`([a-z0-9-]+)` \(([\d,]+)", README))
-def test_parameter_counts_are_those_of_the_networks(name, parameters):
-    assert {row["name"]: row["parameters"] for row in describe_models()}[name] == parameters
+def students_table() -> list[str]:
+    """Write the table of the comparison with the students as the README shows it."""
+    table = pd.read_csv(ROOT / "benchmarks" / "results" / "students_cpu_2026-11-21.csv")
+    seen, new = (table[table["split"] == split].set_index("system") for split in ("sample", "both"))
+    titles = ["parameters", "multiply-adds", "time", "updates"]
+    titles += ["mask IoU, seen", "depth SSIM, seen", "mask IoU, new", "depth SSIM, new"]
+    lines = [["", *titles], ["---", *["---:"] * len(titles)]]
+    for system, row in seen.iterrows():
+        cost = [""] * 4
+        if system != "learned nothing":
+            cost = [f"{row['parameters']:,.0f}", f"{row['multiply_adds_64px'] / 1e6:,.0f} M"]
+            cost += [f"{row['time']:.1f} x", f"{row['steps']:,.0f}"]
+        cells = [f"{row[metric]:.3f}" for metric in ("mask_iou", "depth_ssim")]
+        for metric in ("mask_iou", "depth_ssim"):
+            value, low, high = (new.at[system, f"{metric}{end}"] for end in ("", "_low", "_high"))
+            cells.append(f"{value:.3f} [{low:.3f}, {high:.3f}]")
+        lines.append([str(system), *cost, *cells])
+    return [" ".join(f"| {' | '.join(cells)} |".split()) for cells in lines]
+
+
+@pytest.mark.parametrize("line", students_table())
+def test_the_comparison_with_the_students_is_the_filed_one(line):
+    assert line in README.splitlines()
+
+
+def test_parameter_counts_are_those_of_the_networks():
+    counted = {row["name"]: row["parameters"] for row in describe_models()}
+    shown = dict(re.findall(r"`([a-z0-9-]+)` \(([\d,]+)", README))
+    assert shown == counted
 
 
 def test_the_tree_is_the_tree():
