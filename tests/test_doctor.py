@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maskdepth.doctor import check_cache, check_data, check_dvc, check_git, describe_machine
+from maskdepth.doctor import check_cache, check_data, check_dvc, check_git, check_settings, describe_machine
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -30,6 +30,26 @@ def repository(tmp_path) -> Path:
 
 def test_a_sound_repository_has_no_findings(repository):
     assert check_data(repository) + check_git(repository) + check_dvc(repository) == []
+
+
+@pytest.mark.parametrize(
+    ("shipped", "changed", "found"),
+    [
+        ("depth: l1+ssim ", "depth: smim ", "did you mean"),
+        ("name: dsunet", "name: mshilpa", "mshilpaa"),
+        ("image_size: 64", "image_size: 12", "the networks need 16 px or more"),
+        ("epochs: 8", "epochs: 0", "train.epochs"),
+    ],
+)
+def test_settings_that_training_would_refuse_are_found(tmp_path, shipped, changed, found):
+    text = (Path(__file__).parent.parent / "params.yaml").read_text()
+    assert shipped in text
+    params = tmp_path / "params.yaml"
+    params.write_text(text)
+    assert check_settings(tmp_path) == []
+    params.write_text(text.replace(shipped, changed))
+    (line,) = check_settings(tmp_path)
+    assert found in line
 
 
 def test_missing_data_is_named_with_the_cure(repository):

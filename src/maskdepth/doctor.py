@@ -11,6 +11,9 @@ from pathlib import Path
 
 from maskdepth.checkpoint import list_abandoned_states
 from maskdepth.console import track
+from maskdepth.losses import build_criterion
+from maskdepth.models.catalogue import check_image_size, resolve_inputs
+from maskdepth.params import load_params
 from maskdepth.runtime import choose_device, repository_root, set_threads, state_dir
 from maskdepth.tracking.identity import ask_git
 from maskdepth.tracking.maintenance import check_store
@@ -36,7 +39,20 @@ def examine() -> list[str]:
     """
     root = repository_root()
     trainings = list_abandoned_states(state_dir() / "train")
-    return [*check_data(root), *check_git(root), *check_dvc(root), *check_cache(root), *trainings, *check_store()]
+    found = [*check_settings(root), *check_data(root), *check_git(root), *check_dvc(root), *check_cache(root)]
+    return [*found, *trainings, *check_store()]
+
+
+def check_settings(root: Path) -> list[str]:
+    """Check params.yaml, and that there is the network and the loss it names: training would only say so itself."""
+    try:
+        params = load_params(root / "params.yaml")
+        resolve_inputs(params.model)
+        check_image_size(params.model.name, params.data.image_size)
+        build_criterion(params.loss)
+    except (FileNotFoundError, ValueError) as error:
+        return [str(error)]
+    return []
 
 
 def check_data(root: Path) -> list[str]:
