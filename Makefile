@@ -12,13 +12,15 @@ PYTEST := pytest --quiet --numprocesses 2 --dist loadfile
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
-# The marker is renewed when the lock or the package's metadata changes.
+# The marker is renewed when the lock or the package's metadata changes. The lock is complete, so that pip has nothing to
+# resolve: older versions of it look past a pin when a package is wanted with an extra and a newer release is out.
 setup: $(VENV)/installed  ## make the environment: the locked versions, in .venv
 $(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	@touch $@
 
 repro: setup  ## the main job: sample data if data/raw is empty, the pipeline, a table of results
