@@ -13,13 +13,11 @@ import torch
 from drawn import ARRAY_SIZE, build, list_rows, make_arrays
 from peers import train_by_hand
 from timing import Case, Ratio, measure, parse_options, report, speedup, summarise
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
 from maskdepth.data.batches import Batches
 from maskdepth.losses import build_criterion
-from maskdepth.models.catalogue import build_model
-from maskdepth.models.network import INPUT_CHANNELS
+from maskdepth.models.catalogue import build_model, count_multiply_adds
 from maskdepth.params import Params, load_params
 from maskdepth.runtime import has_bf16, keep_freed_memory
 from maskdepth.training import Epoch, Step, TrainState, fit
@@ -102,15 +100,9 @@ def take(updates: Iterator[Step], steps: int) -> None:
 
 def compare_multiply_adds() -> Ratio:
     """Count both networks' multiply-adds of a forward pass; the count does not vary."""
-    theirs, ours = count_multiply_adds("sajnanshetty", _BOTH), count_multiply_adds("dsunet", _DIFFERENCE)
+    theirs = count_multiply_adds("sajnanshetty", _BOTH, ARRAY_SIZE)
+    ours = count_multiply_adds("dsunet", _DIFFERENCE, ARRAY_SIZE)
     return summarise("multiply-adds of sajnanshetty / dsunet as shipped", [theirs / ours], ">= 8")
-
-
-def count_multiply_adds(name: str, inputs: str) -> float:
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        model: nn.Module = build_model(name, inputs).eval()
-        model(torch.empty(1, INPUT_CHANNELS[inputs], ARRAY_SIZE, ARRAY_SIZE))
-    return counter.get_total_flops() / 2
 
 
 def share_of_loading(setting: Setting, epochs: int) -> Ratio:

@@ -5,7 +5,6 @@ for other seeds; how far the seeds lie apart is told beside it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,8 +15,10 @@ from matplotlib.figure import Figure
 from timing import Times
 
 from maskdepth.data.samples import TEST, TRAIN
-from maskdepth.data.tables import replace_text, write_table
-from maskdepth.models.catalogue import describe_models
+from maskdepth.data.tables import write_table
+from maskdepth.files import replace_text
+from maskdepth.models.catalogue import build_model, count_multiply_adds, count_parameters, resolve_inputs
+from maskdepth.params import ModelParams
 from maskdepth.recipes import RECIPES
 from maskdepth.summary import intervals
 
@@ -140,10 +141,10 @@ def describe_cost(system: str, finished: Sequence[Record], times: Times) -> Row:
     if system == BASELINE:
         return {}
     model = RECIPES[system].settings["model.name"] if system in RECIPES else _OUR_MODEL
-    facts = next(facts for facts in _list_models() if facts["name"] == model)
+    inputs = resolve_inputs(ModelParams(name=model, inputs="auto"))
     row = {
-        "parameters": int(facts["parameters"].replace(",", "")),
-        "multiply_adds_64px": int(facts["multiply-adds at 64 px"].replace(",", "").removesuffix(" M")) * 1_000_000,
+        "parameters": count_parameters(build_model(model, inputs)),
+        "multiply_adds_64px": count_multiply_adds(model, inputs, 64),
         "batch_size": finished[0].get("batch_size"),
         "steps": finished[0].get("steps"),
         "precision": finished[0].get("precision"),
@@ -153,11 +154,6 @@ def describe_cost(system: str, finished: Sequence[Record], times: Times) -> Row:
         row |= {"time": median(ratios), "time_min": min(ratios), "time_max": max(ratios)}
         row["milliseconds"] = 1000 * median(times[system])
     return row
-
-
-@cache
-def _list_models() -> list[dict[str, str]]:
-    return describe_models()  # which counts all multiply-adds
 
 
 def write_markdown(table: pd.DataFrame, budget: Mapping[str, int], facts: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ from maskdepth.models.catalogue import (
     build_model,
     build_network,
     check_image_size,
+    count_multiply_adds,
     describe_models,
     resolve_inputs,
 )
@@ -72,7 +73,16 @@ def test_description_counts_what_a_batch_of_one_costs():
     rows = {row["name"]: row for row in describe_models()}
     assert list(rows) == list(MODELS)
     assert rows["sajnanshetty"]["parameters"] == "8,631,810"
-    assert rows["sajnanshetty"]["multiply-adds at 64 px"] == "1,215 M"
+    assert rows["sajnanshetty"]["multiply-adds at 64 / 224 px"] == "1,215 M / 14,887 M"
+    assert rows["mshilpaa"]["what it is"] == "student project mshilpaa; sides of multiples of 16 px"
+
+
+def test_multiply_adds_are_counted_for_a_convolution_as_by_hand():
+    # Its last layer: a 1x1 convolution of 24 channels to one at 16 x 16 px; all layers are at least that.
+    assert count_multiply_adds("dsunet", "background+composite", 16) > 24 * 16 * 16
+    # Four times the pixels cost four times as much where nothing depends on the size.
+    small, large = (count_multiply_adds("sajnanshetty", "background+composite", side) for side in (32, 64))
+    assert large == 4 * small
 
 
 def test_unknown_network_names_the_nearest_and_all():
