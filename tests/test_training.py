@@ -1,6 +1,7 @@
 """Proves that training learns, repeats bit for bit, resumes as if nothing had happened, and stops at NaN."""
 
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -147,8 +148,19 @@ def test_an_epoch_tells_every_term_metric_and_time(train, val):
     assert set(epoch.train) == {"loss", "mask_bce", "depth_l1", "gradient_norm"}
     assert {"loss", "mask_bce", "depth_l1", "mask_iou", "depth_ssim", "depth_rmse"} <= set(epoch.val)
     assert epoch.train["loss"] == pytest.approx(epoch.train["mask_bce"] + epoch.train["depth_l1"])
-    assert set(epoch.seconds) == {"load", "forward", "backward", "validation"}
+    assert set(epoch.seconds) == {"load", "forward", "backward", "other", "validation"}
     assert all(seconds > 0 for seconds in epoch.seconds.values())
+
+
+def test_what_is_done_between_two_steps_is_told_apart(train, val):
+    state = start(SETTINGS, train)
+    for event in fit(state, train, val, build_criterion(LOSS), SETTINGS):
+        if isinstance(event, Step):
+            time.sleep(0.2)
+    steps = len(train)
+    for epoch in state.epochs:
+        assert 0.2 * steps <= epoch.seconds["other"] < sum(epoch.seconds.values())
+        assert epoch.seconds["backward"] < 0.2 * steps
 
 
 @pytest.mark.parametrize("name", ["dsunet", "unet"])

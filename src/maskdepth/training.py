@@ -65,7 +65,8 @@ class Epoch:
         train: Mean of `loss` and of every unweighted loss term over the pass, augmented samples, changing weights.
         val: The same terms and the quick metrics on the validation samples, with the weights at the end.
         learning_rate: Of the last update.
-        seconds: Time spent in load, forward, backward, validation [s]; of this process, on CUDA that of starting work.
+        seconds: Time spent in load, forward, backward, validation and other, which is what the caller did between two
+            steps, such as saving [s]; on CUDA that of the device.
         is_best: No epoch before scored as high.
     """
 
@@ -173,8 +174,7 @@ def fit(
         MemoryError: Not even two samples at a time fit into memory.
     """
     while state.epoch < params.epochs:
-        seconds = dict.fromkeys(("load", "forward", "backward", "validation"), 0.0)
-        yield from _train_epoch(state, train, criterion, params, seconds)
+        seconds = yield from _train_epoch(state, train, criterion, params)
         began = time.perf_counter()
         val_means = yield from validate(state, val, criterion)
         seconds["validation"] = time.perf_counter() - began
@@ -182,12 +182,12 @@ def fit(
 
 
 def _train_epoch(
-    state: TrainState, batches: Batches, criterion: Criterion, params: TrainParams, seconds: dict[str, float]
-) -> Iterator[Step]:
-    """Train on the batches of this epoch that are left."""
+    state: TrainState, batches: Batches, criterion: Criterion, params: TrainParams
+) -> Generator[Step, None, dict[str, float]]:
+    """Train on the batches of this epoch that are left; return the time that each part took [s]."""
     network = state.network.train()
     check_steps = 1 if batches.device.type == "cpu" else _CUDA_CHECK_STEPS
-    lap = _Stopwatch(seconds)
+    lap = _Stopwatch(batches.device)
     for read in batches.epoch(params.seed, state.epoch, state.step):
         batch = augment(read, params.augment, mix_seed(params.seed, state.epoch, state.step))
         lap("load")
@@ -203,7 +203,8 @@ def _train_epoch(
         state.step += 1
         lap("backward")
         yield Step(state.epoch, state.step)
-        lap("")
+        lap("other")
+    return lap.add_up()
 
 
 def _accumulate(
@@ -379,14 +380,33 @@ def _end_epoch(state: TrainState, val: dict[str, float], seconds: dict[str, floa
 
 
 class _Stopwatch:
-    """Adds the time since the last call to the named part of `seconds`; no name, no part."""
+    """Tells how much time went into each part of a loop.
 
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-        self.last = time.perf_counter()
+    On CUDA, where this process only starts work, the device notes the times as it comes by; they are read at the end,
+    so that nothing waits before.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._laps = [("", self._now())]
 
     def __call__(self, part: str) -> None:
-        now = time.perf_counter()
-        if part:
-            self.seconds[part] += now - self.last
-        self.last = now
+        """Count the time since the last call to a part."""
+        self._laps.append((part, self._now()))
+
+    def add_up(self) -> dict[str, float]:
+        """Give the time of each part [s], when the device has done all that was begun."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        seconds = dict.fromkeys(("load", "forward", "backward", "other"), 0.0)
+        for (_, began), (part, ended) in pairwise(self._laps):
+            seconds[part] += ended - began if isinstance(ended, float) else began.elapsed_time(ended) / 1000
+        return seconds
+
+    def _now(self) -> Any:
+        """Give the time [s], or on CUDA an event that gets it."""
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
