@@ -282,13 +282,13 @@ def _table(titles: list[str], rows: list[list[Any]]) -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table(box=SIMPLE, pad_edge=False)
+    table = Table(box=SIMPLE)
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     for position, (title, *cells) in enumerate(zip(titles, *texts, strict=True)):
         are_numbers = all(cell[:1].isdecimal() for cell in cells)
         # Where there is little room, names and numbers stay whole, and what explains them is folded.
-        whole = max(map(len, cells), default=0) if are_numbers or not position else None
-        table.add_column(title, min_width=whole, overflow="fold", justify="right" if are_numbers else "left")
+        whole = max(map(len, [*cells, *title.split()])) if are_numbers or not position else None
+        table.add_column(title, width=whole, overflow="fold", justify="right" if are_numbers else "left")
     for row in texts:
         table.add_row(*row)
     return table
