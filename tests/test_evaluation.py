@@ -92,7 +92,7 @@ def test_the_loss_is_that_of_what_passed_by_and_changes_nothing():
     loss = MeanLoss(CRITERION)
     watched = evaluate_samples(loss.watch(predictions(guess, batches)), 0.5, 0.5)
     pd.testing.assert_frame_equal(watched, evaluate_samples(predictions(guess, batches), 0.5, 0.5), check_exact=True)
-    means = [CRITERION(guess(*batch.inputs()), *batch.targets())["total"].item() for batch in batches]
+    means = [CRITERION(guess(*batch.inputs()), *batch.targets())["loss"].item() for batch in batches]
     assert loss.value == pytest.approx((2 * means[0] + 2 * means[1] + means[2]) / 5, rel=1e-6)
 
 

@@ -85,7 +85,7 @@ def test_the_loss_is_that_of_the_batch_and_falls(batches):
     settings = SETTINGS.model_copy(update={"augment": []})
     network = make_network()
     batch = next(iter(batches.epoch(settings.seed, 0)))
-    expected = CRITERION(network(*batch.inputs()), *batch.targets())["total"].item()
+    expected = CRITERION(network(*batch.inputs()), *batch.targets())["loss"].item()
     assert sweep(batches, 1e-4, 1e-2, settings=settings)[0].loss == pytest.approx(expected, rel=1e-4)
     assert np.mean([trial.loss for trial in trials[-3:]]) < np.mean([trial.loss for trial in trials[:3]])
 
@@ -101,7 +101,7 @@ def growing(factor):
     def criterion(prediction, mask, depth):
         calls.append(1)
         scale = factor ** len(calls)
-        return {"total": scale + 0 * prediction.mask_logits.sum() + 0 * prediction.depth.sum()}
+        return {"loss": scale + 0 * prediction.mask_logits.sum() + 0 * prediction.depth.sum()}
 
     return criterion
 

@@ -19,6 +19,7 @@ from maskdepth.losses import (
     normal_form,
     parse_loss,
 )
+from maskdepth.metrics import image_metrics
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import LossParams
 
@@ -246,25 +247,33 @@ def test_densedepth_of_a_missed_object():
     expected = {"densedepth": 0.132981, "midas": 0.070602}
     for name, value in expected.items():
         terms = build_criterion(loss_params(depth=name, mask_weight=0.0))(Prediction(pred, pred), depth, depth)
-        assert terms["total"].item() == pytest.approx(value, abs=1e-6)
+        assert terms["loss"].item() == pytest.approx(value, abs=1e-6)
 
 
 def test_criterion_names_plain_terms_and_weighs_the_total():
     params = loss_params(mask="0.5*bce+2*dice", depth="ssim+0.1*l1", mask_weight=3.0, depth_weight=0.25)
     prediction, mask, depth = random_batch()
     terms = build_criterion(params)(prediction, mask, depth)
-    assert set(terms) == {"mask_bce", "mask_dice", "depth_l1", "depth_ssim", "total"}
-    assert terms["mask_dice"] == MASK_LOSSES["dice"](prediction.mask_logits, mask)
-    assert terms["depth_l1"] == DEPTH_LOSSES["l1"](prediction.depth, depth)
-    by_hand = 3 * (0.5 * terms["mask_bce"] + 2 * terms["mask_dice"])
-    by_hand += 0.25 * (terms["depth_ssim"] + 0.1 * terms["depth_l1"])
-    torch.testing.assert_close(terms["total"], by_hand)
+    assert set(terms) == {"loss_mask_bce", "loss_mask_dice", "loss_depth_l1", "loss_depth_ssim", "loss"}
+    assert terms["loss_mask_dice"] == MASK_LOSSES["dice"](prediction.mask_logits, mask)
+    assert terms["loss_depth_l1"] == DEPTH_LOSSES["l1"](prediction.depth, depth)
+    by_hand = 3 * (0.5 * terms["loss_mask_bce"] + 2 * terms["loss_mask_dice"])
+    by_hand += 0.25 * (terms["loss_depth_ssim"] + 0.1 * terms["loss_depth_l1"])
+    torch.testing.assert_close(terms["loss"], by_hand)
+
+
+def test_no_term_has_the_name_of_a_metric():
+    prediction, mask, depth = random_batch()
+    metrics = set(image_metrics(prediction, mask, depth, 0.5))
+    names = {f"loss_{head}_{name}" for head, losses in LOSSES.items() for name in losses}
+    assert not names & metrics
+    assert all(name.startswith("loss") for name in build_criterion(loss_params())(prediction, mask, depth))
 
 
 def test_total_reaches_both_heads():
     (logits, depth_pred), mask, depth = random_batch()
     prediction = Prediction(logits.requires_grad_(), depth_pred.requires_grad_())
-    build_criterion(loss_params())(prediction, mask, depth)["total"].backward()
+    build_criterion(loss_params())(prediction, mask, depth)["loss"].backward()
     assert logits.grad.abs().sum() > 0 and depth_pred.grad.abs().sum() > 0
 
 
@@ -272,8 +281,8 @@ def test_a_head_weighed_zero_is_measured_but_not_trained():
     (logits, depth_pred), mask, depth = random_batch()
     prediction = Prediction(logits.requires_grad_(), depth_pred.requires_grad_())
     terms = build_criterion(loss_params(depth_weight=0.0))(prediction, mask, depth)
-    terms["total"].backward()
-    assert terms["depth_l1"] > 0
+    terms["loss"].backward()
+    assert terms["loss_depth_l1"] > 0
     assert depth_pred.grad.abs().sum() == 0
 
 

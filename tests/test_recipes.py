@@ -40,7 +40,7 @@ def test_a_recipe_names_losses_and_a_network_that_train(name, path):
     write_recipe(name, path)
     params = load_params(path)
     prediction = Prediction(*torch.rand(2, 2, 1, 16, 16).requires_grad_().unbind())
-    total = build_criterion(params.loss)(prediction, torch.ones(2, 1, 16, 16), torch.rand(2, 1, 16, 16))["total"]
+    total = build_criterion(params.loss)(prediction, torch.ones(2, 1, 16, 16), torch.rand(2, 1, 16, 16))["loss"]
     total.backward()
     spec = NetworkSpec(params.model.name, resolve_inputs(params.model), Normalisation(HALF, HALF, HALF, HALF), 16)
     with torch.device("meta"):

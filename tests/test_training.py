@@ -108,9 +108,9 @@ def train_to_end(settings, train, val, seed=0):
     return state, list(fit(state, train, val, build_criterion(LOSS), settings))
 
 
-def validated(state, batches):
+def validated(state, batches, loss=LOSS):
     """Validate without a break; give the means."""
-    validation = validate(state, batches, build_criterion(LOSS))
+    validation = validate(state, batches, build_criterion(loss))
     while True:
         try:
             next(validation)
@@ -145,9 +145,9 @@ def test_the_events_that_are_left_are_known_before_each(train, arrays):
 
 def test_an_epoch_tells_every_term_metric_and_time(train, val):
     epoch = train_to_end(SETTINGS, train, val)[0].epochs[-1]
-    assert set(epoch.train) == {"loss", "mask_bce", "depth_l1", "gradient_norm"}
-    assert {"loss", "mask_bce", "depth_l1", "mask_iou", "depth_ssim", "depth_rmse"} <= set(epoch.val)
-    assert epoch.train["loss"] == pytest.approx(epoch.train["mask_bce"] + epoch.train["depth_l1"])
+    assert set(epoch.train) == {"loss", "loss_mask_bce", "loss_depth_l1", "gradient_norm"}
+    assert {"loss", "loss_mask_bce", "loss_depth_l1", "mask_iou", "depth_ssim", "depth_rmse"} <= set(epoch.val)
+    assert epoch.train["loss"] == pytest.approx(epoch.train["loss_mask_bce"] + epoch.train["loss_depth_l1"])
     assert set(epoch.seconds) == {"load", "forward", "backward", "other", "validation"}
     assert all(seconds > 0 for seconds in epoch.seconds.values())
 
@@ -163,6 +163,15 @@ def test_what_is_done_between_two_steps_is_told_apart(train, val):
         assert epoch.seconds["backward"] < 0.2 * steps
 
 
+def test_a_loss_and_a_metric_of_one_name_are_told_apart(train, val):
+    state = start(SETTINGS, train)
+    values = validated(state, val, LossParams(mask="dice", depth="ssim", mask_weight=1.0, depth_weight=1.0))
+    dice, ssim = values["mask_dice"], values["depth_ssim"]
+    assert values["loss"] == pytest.approx(values["loss_mask_dice"] + values["loss_depth_ssim"])
+    assert values["loss_depth_ssim"] == pytest.approx((1 - ssim) / 2, abs=1e-6)
+    assert values["loss_mask_dice"] != pytest.approx(dice)
+
+
 @pytest.mark.parametrize("name", ["dsunet", "unet"])
 def test_a_network_learns_eight_samples_by_heart(arrays, name):
     settings = change(epochs=20, batch_size=8, schedule="constant", augment=[], clip_norm=0.0)
@@ -173,8 +182,8 @@ def test_a_network_learns_eight_samples_by_heart(arrays, name):
     for _ in fit(state, batches, batches, build_criterion(LOSS), settings):
         pass
     first, last = state.epochs[0].train, state.epochs[-1].train
-    assert last["mask_bce"] < first["mask_bce"] / 4
-    assert last["depth_l1"] < first["depth_l1"] / 4
+    assert last["loss_mask_bce"] < first["loss_mask_bce"] / 4
+    assert last["loss_depth_l1"] < first["loss_depth_l1"] / 4
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train, val):
@@ -266,7 +275,8 @@ def nan_at_third_update():
         calls.append(1)
         terms = criterion(prediction, mask, depth)
         return {
-            name: term * math.nan if len(calls) == 3 and name != "mask_bce" else term for name, term in terms.items()
+            name: term * math.nan if len(calls) == 3 and name != "loss_mask_bce" else term
+            for name, term in terms.items()
         }
 
     return poisoned
@@ -275,7 +285,8 @@ def nan_at_third_update():
 def test_a_loss_that_is_not_finite_names_step_terms_and_samples_and_spares_the_weights(train, val):
     state = start(SETTINGS, train)
     message = (
-        r"depth_l1, total.* not finite by step 2 of epoch 0 \(mask_bce .*depth_l1 nan.*; samples of this step: s\d"
+        r"loss, loss_depth_l1.* not finite by step 2 of epoch 0 \(loss nan, loss_mask_bce .*loss_depth_l1 nan.*; "
+        r"samples of this step: s\d"
     )
     with pytest.raises(FloatingPointError, match=message):
         list(fit(state, train, val, nan_at_third_update(), SETTINGS))

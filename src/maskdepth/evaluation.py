@@ -63,7 +63,7 @@ class MeanLoss:
     """The mean of the training objective over all samples that passed by: the batch means, weighed by the batch sizes.
 
     Args:
-        criterion: Prediction, mask, depth to loss terms, with their sum `total`.
+        criterion: Prediction, mask, depth to loss terms, with their sum `loss`.
     """
 
     def __init__(self, criterion: Criterion) -> None:
@@ -73,7 +73,7 @@ class MeanLoss:
     def watch(self, predicted: Iterable[Predicted]) -> Iterator[Predicted]:
         """Pass all on as it comes, and look at it on the way."""
         for each in predicted:
-            self._total += self._criterion(*each)["total"].item() * len(each.mask)
+            self._total += self._criterion(*each)["loss"].item() * len(each.mask)
             self._count += len(each.mask)
             yield each
 

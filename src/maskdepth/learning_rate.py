@@ -113,9 +113,9 @@ def suggest_learning_rate(trials: pd.DataFrame) -> Suggestion:
 
 def _next_loss(updates: Iterator[object], state: TrainState) -> float:
     """Make one update, and take its loss from the sums that it changes; infinite where it has none."""
-    total, num_samples = state.sums.get("total", torch.zeros(())).item(), state.num_samples
+    loss, num_samples = state.sums.get("loss", torch.zeros(())).item(), state.num_samples
     try:
         next(updates)
     except FloatingPointError:
         return math.inf
-    return (state.sums["total"].item() - total) / (state.num_samples - num_samples)
+    return (state.sums["loss"].item() - loss) / (state.num_samples - num_samples)

@@ -205,8 +205,9 @@ def build_criterion(params: LossParams) -> Criterion:
         params: The section `loss` of params.yaml.
 
     Returns:
-        A function of (prediction, mask, depth), targets of shape (B, 1, H, W), that gives each unweighted term by name
-        (`mask_bce`, `depth_ssim`), and their weighed sum as `total`; all (), at least float32, also under autocast.
+        A function of (prediction, mask, depth), targets of shape (B, 1, H, W), that gives the weighed sum as `loss` and
+        each unweighted term by name (`loss_mask_bce`, `loss_depth_ssim`: a metric may have the name without `loss_`);
+        all (), at least float32, also under autocast.
 
     Raises:
         ValueError: A combination that cannot be read, or both heads weighed 0; later, from the function itself, targets
@@ -215,8 +216,8 @@ def build_criterion(params: LossParams) -> Criterion:
     if params.mask_weight == params.depth_weight == 0:
         raise ValueError("loss.mask_weight and loss.depth_weight are both 0: nothing to learn; raise one")
     mask_weights, depth_weights = parse_loss(params.mask, "mask"), parse_loss(params.depth, "depth")
-    weights = {f"mask_{name}": params.mask_weight * weight for name, weight in mask_weights.items()}
-    weights |= {f"depth_{name}": params.depth_weight * weight for name, weight in depth_weights.items()}
+    weights = {f"loss_mask_{name}": params.mask_weight * weight for name, weight in mask_weights.items()}
+    weights |= {f"loss_depth_{name}": params.depth_weight * weight for name, weight in depth_weights.items()}
 
     def criterion(prediction: Prediction, mask: Tensor, depth: Tensor) -> dict[str, Tensor]:
         check_targets(prediction, mask, depth)
@@ -224,10 +225,10 @@ def build_criterion(params: LossParams) -> Criterion:
         with torch.autocast(prediction.depth.device.type, enabled=False):
             logits, mask = _at_least_float32(prediction.mask_logits, mask)
             depth_pred, depth = _at_least_float32(prediction.depth, depth)
-            terms = {f"mask_{name}": MASK_LOSSES[name](logits, mask) for name in mask_weights}
-            terms |= {f"depth_{name}": DEPTH_LOSSES[name](depth_pred, depth) for name in depth_weights}
-            total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        return terms | {"total": total}
+            terms = {f"loss_mask_{name}": MASK_LOSSES[name](logits, mask) for name in mask_weights}
+            terms |= {f"loss_depth_{name}": DEPTH_LOSSES[name](depth_pred, depth) for name in depth_weights}
+            loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return {"loss": loss} | terms
 
     return criterion
 

@@ -162,7 +162,7 @@ def fit(
         state: Fresh, or as loaded.
         train: Training samples.
         val: Validation samples; never augmented.
-        criterion: Prediction, mask, depth to unweighted loss terms by name, and their weighted sum `total`.
+        criterion: Prediction, mask, depth to the weighed sum `loss` and its unweighted terms by name.
         params: Section train of params.yaml.
 
     Yields:
@@ -223,7 +223,7 @@ def _accumulate(
         terms = criterion(prediction, *part.targets())
         lap("forward")
         share = len(part.mask) / len(batch.mask)
-        (terms["total"] * share).backward()  # type: ignore[no-untyped-call]
+        (terms["loss"] * share).backward()  # type: ignore[no-untyped-call]
         means = {name: term.detach() * share + means.get(name, 0) for name, term in terms.items()}
         lap("backward")
     return means
@@ -259,7 +259,6 @@ def _measure(state: TrainState, batch: Batch, criterion: Criterion) -> dict[str,
     prediction = Prediction(*(torch.cat(maps) for maps in zip(*predictions, strict=True)))
     targets = batch.targets()
     terms = criterion(prediction, *targets)
-    terms["loss"] = terms.pop("total")
     values = {name: term.double() * len(batch.mask) for name, term in terms.items()}
     measured = quick_metrics(prediction, *targets, _THRESHOLD)
     return values | {name: each.sum() for name, each in measured.items()}
@@ -365,7 +364,6 @@ def _require_finite(state: TrainState, terms: dict[str, Tensor], sample_ids: lis
 def _end_epoch(state: TrainState, val: dict[str, float], seconds: dict[str, float]) -> Epoch:
     """Close the epoch in `state`: keep its weights if they are the best so far, and turn to the next one."""
     train = {name: (total / state.num_samples).item() for name, total in state.sums.items()}
-    train["loss"] = train.pop("total")
     learning_rate = float(state.optimizer.param_groups[0]["lr"])
     # NaN compares as false and so never wins.
     is_best = score(val) > (score(state.best.val) if state.best else -math.inf)

@@ -36,7 +36,9 @@ def test_a_loss_that_explodes_stops_with_its_name_and_keeps_the_last_good_state(
     code, stderr = fail_stage(repository, "train")
     assert code == BAD_INPUT
     (line,) = errors(stderr)
-    assert re.search(r"mask_bce.* not finite by step \d+ of epoch 0 \(mask_\w+ \S+, .*; samples of this step: \d", line)
+    assert re.search(
+        r"loss_mask_bce.* not finite by step \d+ of epoch 0 \(loss \S+, .*; samples of this step: \d", line
+    )
     assert line.endswith("lower train.learning_rate, or set train.clip_norm")
     kept = load_state(saved_states(repository)[-1].parent).state
     assert kept["step"] >= 1
