@@ -2,14 +2,17 @@
 
 import pytest
 import torch
+from kornia.losses import MS_SSIMLoss
 from torch.nn import functional
 
 from maskdepth.map_losses import (
     charbonnier_loss,
     gradient_loss,
+    huber_loss,
     kornia03_ssim_map,
     l1_loss,
     laplacian_loss,
+    ms_ssim_l1_loss,
     rmse_loss,
     smooth_l1_loss,
     ssim_loss,
@@ -35,6 +38,19 @@ def test_losses_of_a_missed_object():
     assert ssim_loss(pred, target).item() == pytest.approx((1 - 0.759960) / 2, abs=1e-6)
     # By hand: sides 2 * 7.2, inside 24 * 23 * 0.8 / 63, top edge 24 * 0.15397, bottom edge 24 * 0.44603; 64^2 pixels.
     assert gradient_loss(pred, target).item() == pytest.approx(35.8095 / 4096, abs=1e-6)
+
+
+def test_huber_is_smooth_l1_in_the_units_of_the_squared_error():
+    pred, target = ramp_and_object()
+    torch.testing.assert_close(huber_loss(pred, target), 0.1 * smooth_l1_loss(pred, target))
+
+
+def test_the_mixed_loss_is_kornias_without_its_factor_and_mostly_absolute_error():
+    pred, target = ramp_and_object()
+    assert 200 * ms_ssim_l1_loss(pred, target).item() == pytest.approx(MS_SSIMLoss()(pred, target).item(), rel=1e-6)
+    # Far from an edge of the map a constant offset costs its 0.975, and next to nothing in structure.
+    flat = torch.full((1, 1, 96, 96), 0.5, dtype=torch.float64)
+    assert ms_ssim_l1_loss(flat + 0.02, flat).item() == pytest.approx(0.975 * 0.02, rel=0.15)
 
 
 def test_gradient_loss_ignores_a_constant_offset():

@@ -1,14 +1,18 @@
 """Proves the mask losses on worked cases and against independent implementations."""
 
 import kornia
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
 from torchvision.ops import sigmoid_focal_loss
 
 from maskdepth.mask_losses import (
     bce_zscored_mask_loss,
+    boundary_loss,
     dice_loss,
     focal_loss,
+    hausdorff_loss,
     iou_loss,
     lovasz_loss,
     tversky_loss,
@@ -51,6 +55,36 @@ def test_tversky_punishes_a_missed_pixel_more_than_a_false_one():
     true, more, less = (torch.zeros(1, 1, 8, 8) for _ in range(3))
     true[..., :4, :], more[..., :5, :], less[..., :3, :] = 1, 1, 1
     assert tversky_loss(40 * less - 20, true) > tversky_loss(40 * more - 20, true)
+
+
+def test_boundary_loss_has_the_gradient_of_its_paper():
+    # There the loss is the mean of phi * p, with phi the signed distance [px], negative inside.
+    logits, target = scores_and_mask()
+    diagonal = (16**2 + 16**2) ** 0.5
+    phi = np.stack([distance_transform_edt(1 - mask) - distance_transform_edt(mask) for mask in target[:, 0].numpy()])
+    phi = torch.from_numpy(phi - 0.5 * np.sign(phi))[:, None] / diagonal
+    ours, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    boundary_loss(ours, target).backward()
+    (phi * theirs.sigmoid()).mean().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_boundary_loss_of_a_mask_without_an_edge_is_the_absolute_error():
+    logits, _ = scores_and_mask()
+    for truth in (torch.zeros_like(logits), torch.ones_like(logits)):
+        torch.testing.assert_close(boundary_loss(logits, truth), (logits.sigmoid() - truth).abs().mean())
+
+
+def test_hausdorff_loss_forgives_a_lone_pixel_and_weighs_errors_by_their_thickness():
+    true = torch.zeros(1, 1, 32, 32)
+    true[..., 8:16, 8:16] = 1
+    costs = []
+    for bottom, right in ((9, 17), (16, 18), (16, 20), (16, 24)):
+        found = true.clone()
+        found[..., 8:bottom, 8:right] = 1
+        costs.append(hausdorff_loss(200 * found - 100, true).item())
+    assert costs[0] == 0
+    assert 0 < costs[1] < costs[2] < costs[3]
 
 
 @pytest.mark.parametrize("loss", [dice_loss, iou_loss, tversky_loss])

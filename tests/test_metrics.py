@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 from torchmetrics.functional.classification import binary_f1_score, binary_jaccard_index
 
+from maskdepth import metrics
 from maskdepth.metrics import QUICK_METRICS, boundary_metrics, image_metrics, quick_metrics, region_metrics
 from maskdepth.models.prediction import Prediction
 from maskdepth.ssim import ssim
@@ -22,7 +23,7 @@ LOW_IS_BETTER = {
 }  # fmt: skip
 STUDENT = {
     "sajnanshetty_mask_iou", "sajnanshetty_depth_iou", "deepjyotisaha85_mask_dice", "deepjyotisaha85_depth_dice",
-    "mshilpaa_dice", "mshilpaa_ssim",
+    "mshilpaa_dice", "mshilpaa_iou", "mshilpaa_ssim",
 }  # fmt: skip
 COUNTS = {"mask_intersection", "mask_union"}
 
@@ -83,6 +84,14 @@ def scores(mask):
 def test_metrics_of_the_worked_case(name, value):
     # Recorded from independent NumPy, SciPy and scikit-image code.
     assert image_metrics(*worked_case(), threshold=0.5)[name].item() == pytest.approx(value, abs=1e-6, rel=5e-6)
+
+
+def test_boundaries_of_the_worked_case_at_their_narrowest(monkeypatch):
+    monkeypatch.setattr(metrics, "BOUNDARY_BAND", 0.01)  # one pixel of 64
+    monkeypatch.setattr(metrics, "BOUNDARY_TOLERANCE", 0.0)
+    found = image_metrics(*worked_case(), threshold=0.5)
+    assert found["mask_boundary_iou"].item() == pytest.approx(1 / 3)
+    assert found["mask_boundary_f"].item() == pytest.approx(0.5)
 
 
 def test_the_groups_hold_the_metrics_promised():
@@ -267,6 +276,12 @@ def test_student_dice_of_probabilities_is_not_thresholded():
     expected = 2 * 0.5 * 576 / (0.5 * 4096 + 576)
     assert found["mshilpaa_dice"].item() == pytest.approx(expected, abs=1e-6)
     assert found["deepjyotisaha85_mask_dice"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_student_iou_that_keeps_its_overlap_in_the_union_gives_a_perfect_mask_a_half():
+    _, mask, depth = worked_case()
+    found = image_metrics(Prediction(scores(mask), depth), mask, depth, threshold=0.5)
+    assert (found["mask_iou"].item(), found["mshilpaa_iou"].item()) == pytest.approx((1, 0.5))
 
 
 def test_student_ssim_is_flattering():

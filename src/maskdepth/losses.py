@@ -19,6 +19,7 @@ from maskdepth.depth_losses import (
     bce_depth_loss,
     bce_zscored_depth_loss,
     berhu_loss,
+    dice_depth_loss,
     multiscale_gradient_loss,
     silog_loss,
     ssi_loss,
@@ -28,8 +29,10 @@ from maskdepth.depth_losses import (
 from maskdepth.map_losses import (
     charbonnier_loss,
     gradient_loss,
+    huber_loss,
     l1_loss,
     laplacian_loss,
+    ms_ssim_l1_loss,
     mse_loss,
     rmse_loss,
     smooth_l1_loss,
@@ -41,8 +44,10 @@ from maskdepth.map_losses import (
 from maskdepth.mask_losses import (
     bce_loss,
     bce_zscored_mask_loss,
+    boundary_loss,
     dice_loss,
     focal_loss,
+    hausdorff_loss,
     iou_loss,
     lovasz_loss,
     tversky_loss,
@@ -86,8 +91,10 @@ def _of_probability(loss: Loss) -> Loss:
 MAP_LOSSES: dict[str, Loss] = {
     "charbonnier": charbonnier_loss,
     "grad": gradient_loss,
+    "huber": huber_loss,
     "l1": l1_loss,
     "laplacian": laplacian_loss,
+    "ms_ssim_l1": ms_ssim_l1_loss,
     "mse": mse_loss,
     "rmse": rmse_loss,
     "smooth_l1": smooth_l1_loss,
@@ -100,8 +107,10 @@ MAP_LOSSES: dict[str, Loss] = {
 MASK_LOSSES: dict[str, Loss] = {
     "bce": bce_loss,
     "bce_zscored": bce_zscored_mask_loss,
+    "boundary": boundary_loss,
     "dice": dice_loss,
     "focal": focal_loss,
+    "hausdorff": hausdorff_loss,
     "iou": iou_loss,
     "lovasz": lovasz_loss,
     "tversky": tversky_loss,
@@ -112,6 +121,7 @@ DEPTH_LOSSES: dict[str, Loss] = {
     "bce": bce_depth_loss,
     "bce_zscored": bce_zscored_depth_loss,
     "berhu": berhu_loss,
+    "dice": dice_depth_loss,
     "grad_ms": multiscale_gradient_loss,
     "silog": silog_loss,
     "ssi": ssi_loss,
@@ -120,13 +130,19 @@ DEPTH_LOSSES: dict[str, Loss] = {
     **MAP_LOSSES,
 }
 
-# SmoothL1 of mshilpaa has beta 1, which on [0, 1] is half of the squared error.
+# What mshilpaa tried, each for either head.
+_MSHILPAA_PRESETS: dict[str, Preset] = {
+    "mshilpaa_bce_dice": Preset("bce+2*dice", "Tried by mshilpaa, whose Dice adds no pixel to both sides."),
+    "mshilpaa_bce_smooth_l1": Preset(
+        "0.5*bce+0.25*mse", "Tried by mshilpaa as (bce + SmoothL1) / 2; with its beta of 1 SmoothL1 is mse / 2."
+    ),
+    "mshilpaa_mse_dice": Preset("0.5*mse+0.5*dice", "Tried by mshilpaa, whose Dice adds no pixel to both sides."),
+    "mshilpaa_mse_ssim": Preset("0.5*mse+0.5*ssim_w3_kornia03", "Tried by mshilpaa."),
+    "mshilpaa_ssim_ssim": Preset("ssim_w5_kornia03+ssim_w11_kornia03", "Tried by mshilpaa."),
+}
+
 MASK_PRESETS: dict[str, Preset] = {
-    "mshilpaa_bce_dice": Preset("bce+2*dice", "A combination tried by mshilpaa."),
-    "mshilpaa_bce_smooth_l1": Preset("0.5*bce+0.25*mse", "A combination tried by mshilpaa."),
-    "mshilpaa_mse_dice": Preset("0.5*mse+0.5*dice", "A combination tried by mshilpaa."),
-    "mshilpaa_mse_ssim": Preset("0.5*mse+0.5*ssim_w3_kornia03", "A combination tried by mshilpaa."),
-    "mshilpaa_ssim_ssim": Preset("ssim_w5_kornia03+ssim_w11_kornia03", "A combination tried by mshilpaa."),
+    **_MSHILPAA_PRESETS,
     "sajnanshetty": Preset("bce_zscored", "What sajnanshetty trained with."),
 }
 
@@ -136,9 +152,7 @@ DEPTH_PRESETS: dict[str, Preset] = {
     "densedepth": Preset("ssim+grad+0.1*l1", "DenseDepth, https://arxiv.org/abs/1812.11941, its weights as they are."),
     "midas": Preset("ssi+0.5*grad_ms", "MiDaS, https://arxiv.org/abs/1907.01341, for labels without a scale."),
     "mshilpaa": Preset("ssim_w3_kornia03", "What mshilpaa trained with."),
-    "mshilpaa_bce_smooth_l1": Preset("0.5*bce+0.25*mse", "A combination tried by mshilpaa."),
-    "mshilpaa_mse_ssim": Preset("0.5*mse+0.5*ssim_w3_kornia03", "A combination tried by mshilpaa."),
-    "mshilpaa_ssim_ssim": Preset("ssim_w5_kornia03+ssim_w11_kornia03", "A combination tried by mshilpaa."),
+    **_MSHILPAA_PRESETS,
     "sajnanshetty": Preset("bce_zscored", "What sajnanshetty trained with."),
 }
 

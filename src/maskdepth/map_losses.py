@@ -4,7 +4,10 @@ Every loss takes float32 or float64 maps of one shape and returns the mean over 
 third line of its docstring, with p the estimate and t the truth. It is finite, with finite gradients, at p = t.
 """
 
+from functools import lru_cache
+
 import torch
+from kornia.losses import MS_SSIMLoss
 from torch import Tensor
 from torch.nn import functional
 
@@ -83,12 +86,34 @@ def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.1) -> Tensor:
         () mean loss, [0, 0.95]; 0 for equal maps.
 
     Reference:
-        Girshick 2015, Fast R-CNN, https://arxiv.org/abs/1504.08083, equation 3, with beta. Huber is beta times this.
+        Girshick 2015, Fast R-CNN, https://arxiv.org/abs/1504.08083, equation 3, with beta.
 
     >>> round(smooth_l1_loss(torch.tensor([0.05, 1.0]), torch.zeros(2)).item(), 6)  # (0.0125 + 0.95) / 2
     0.48125
     """
     return functional.smooth_l1_loss(pred, target, beta=beta)
+
+
+def huber_loss(pred: Tensor, target: Tensor, delta: float = 0.1) -> Tensor:
+    """Squared below an error of delta, absolute above: SmoothL1 in the units of the squared error.
+
+    Huber = mean of r^2 / 2 where r = |p - t| < 0.1, else 0.1 * (r - 0.1 / 2)
+
+    Args:
+        pred: (B, 1, H, W) estimate, [0, 1].
+        target: (B, 1, H, W) truth, [0, 1].
+        delta: Where the two halves meet.
+
+    Returns:
+        () mean loss, [0, 0.095]; 0 for equal maps; delta times SmoothL1 with the same bound.
+
+    Reference:
+        Huber 1964, https://doi.org/10.1214/aoms/1177703732.
+
+    >>> round(huber_loss(torch.tensor([0.05, 1.0]), torch.zeros(2)).item(), 6)  # (0.00125 + 0.095) / 2
+    0.048125
+    """
+    return functional.huber_loss(pred, target, delta=delta)
 
 
 def charbonnier_loss(pred: Tensor, target: Tensor, scale: float = 0.05) -> Tensor:
@@ -188,6 +213,39 @@ def ssim_loss(pred: Tensor, target: Tensor) -> Tensor:
     0.0
     """
     return (1 - ssim(pred, target).mean()) / 2
+
+
+def ms_ssim_l1_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """Structural dissimilarity at five scales, with the absolute error under the widest of them.
+
+    MSSSIML1 = mean of 0.025 * (1 - MS-SSIM(p, t)) + 0.975 * G_8 * |p - t|, Gaussians of 0.5, 1, 2, 4 and 8 px
+
+    The scales are Gaussians at full resolution, windows of 33 px with zeros outside the map; a hundred times the cost
+    of the plain SSIM.
+
+    Args:
+        pred: (B, 1, H, W) estimate, [0, 1].
+        target: (B, 1, H, W) truth, [0, 1].
+
+    Returns:
+        () mean loss, [0, 1]; 0 for equal maps.
+
+    Reference:
+        Zhao et al. 2017, https://arxiv.org/abs/1511.08861, section III.D, as kornia has it, without its factor 200.
+
+    >>> flat = torch.full((1, 1, 64, 64), 0.5)
+    >>> ms_ssim_l1_loss(flat, flat).item()
+    0.0
+    """
+    loss: Tensor = _ms_ssim_l1(pred.dtype, pred.device)(pred, target)
+    return loss
+
+
+@lru_cache(maxsize=8)
+def _ms_ssim_l1(dtype: torch.dtype, device: torch.device) -> MS_SSIMLoss:
+    # Windows first made during evaluation, in inference mode, could not be used in training afterwards.
+    with torch.inference_mode(False):
+        return MS_SSIMLoss(compensation=1.0).to(device, dtype)
 
 
 def ssim_w3_kornia03_loss(pred: Tensor, target: Tensor) -> Tensor:

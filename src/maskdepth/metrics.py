@@ -271,6 +271,7 @@ def student_metrics(prob: Tensor, mask: Tensor, depth: Tensor, depth_target: Ten
     and ones scores 1.
     deepjyotisaha85_mask_dice: Dice of p > 0.5. deepjyotisaha85_depth_dice: Dice of the raw depths; the true map itself
     scores E[t^2] / E[t], near 0.5. mshilpaa_dice: Dice of the mask probabilities, not thresholded. 1e-4 px each.
+    mshilpaa_iou: the same overlap over the sum of both areas, without taking off what they share: never above 0.5.
     mshilpaa_ssim: mean of SSIM clipped to [0, 1], window of 3 px, zeros outside: higher than the standard one.
 
     All are per image here. Theirs pool or average over batches, the last batch only for mshilpaa.
@@ -296,6 +297,7 @@ def student_metrics(prob: Tensor, mask: Tensor, depth: Tensor, depth_target: Ten
         "deepjyotisaha85_mask_dice": _smoothed_dice((prob > 0.5).double(), mask),
         "deepjyotisaha85_depth_dice": _smoothed_dice(depth, depth_target),
         "mshilpaa_dice": _smoothed_dice(prob, mask),
+        "mshilpaa_iou": (prob * mask).flatten(1).sum(1) / (prob.flatten(1).sum(1) + mask.flatten(1).sum(1) + 1e-4),
         "mshilpaa_ssim": kornia03_ssim_map(depth, depth_target, 3).flatten(1).mean(1),
     }
 

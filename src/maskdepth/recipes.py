@@ -67,7 +67,8 @@ _COMMON_NOTES = (
     "repeated: pictures are split one by one (split.by: sample), so that test backgrounds and objects were seen in "
     "training; compare with split.by: background.",
     "corrected: seeds take effect, so a run can be repeated, and a resumed one keeps its split.",
-    "corrected: the epoch that is kept is chosen on validation pictures, which no project had.",
+    "corrected: the epoch that is kept is chosen on validation pictures, which no project had; they are a part of what "
+    "it held out to test.",
     "differs: pictures are normalised by the moments of the training pictures alone, background and composite each.",
 )
 
@@ -123,6 +124,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "corrected: weights were kept by the loss of the last training batch, by a bar carried over from "
                 "archive to archive, so the later archives were trained on in vain.",
                 "corrected: skips are added out of place; added in place they break the backward pass.",
+                "repeated: the depth goes through four of the mask's decoder steps, without one of its skips; the four "
+                "of its own are there and never trained.",
                 "differs: all archives are trained on together; the project went archive by archive, 5 or 10 epochs "
                 "of 7,000 pictures each, with a new split every time.",
                 "corrected: its depth pictures are colour-mapped within a white frame, out of register with their "
@@ -149,8 +152,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             notes=(
                 "not on record: optimiser and learning rate; SGD at 0.01 with momentum 0.9 is what three of the other "
                 "four use.",
-                "not on record: batch size (64 is its default without a GPU, 512 with one), share of the test pictures "
-                "(0.3 here), window of its SSIM (3 here); both are what its contemporaries had.",
+                "not on record: share of the test pictures, batch size (64 is its default without a GPU, 512 with one) "
+                "and window of its SSIM (3 here, as its contemporaries had).",
                 "not sure: 28 epochs are in its table and 25 in its text; the depth weight 0.7 is in its text and 0.5 "
                 "the default of its code.",
                 "corrected: the test loss had SSIM alone and could not be compared with the training loss; here both "
@@ -245,6 +248,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             notes=(
                 "repeated: one output has two targets, so the better it fits the mask the worse it fits the depth.",
+                "differs: its three equal output channels are averaged and compared once.",
                 "corrected: composite, mask and depth are joined by their full key.",
                 "corrected: it had no test pictures; here a twentieth each is held out to validate and to test.",
                 "differs: its pictures were turned grey and not normalised; those of its own archives are grey.",
