@@ -1,18 +1,20 @@
 """Mini-batches from decoded arrays, against reading picture files, one sample at a time.
 
 The students' loaders, and what one would write today, open four files a sample; they differ little, as decoding is most
-of it. One thread of torch; the loader with workers has all cores. Ours reads ahead in a second thread.
+of it. webdataset reads the same files one after the other from a tar. One thread of torch; loaders with workers have
+all cores and keep their processes from pass to pass. Ours reads ahead in a second thread.
 """
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from drawn import ARRAY_SIZE, PICTURE_SIZE, build, list_files, scratch, unzip, write_archives
-from peers import ArraySamples, FileSamples, extract
+from peers import ArraySamples, FileSamples, extract, load_tars, write_tars
 from timing import Case, cost, measure, parse_options, report, speedup
 from torch.utils.data import DataLoader
 
@@ -31,6 +33,7 @@ _BATCH_SIZE = 128
 _PASSES = 5
 
 _FILES, _WORKERS = "files, DataLoader", "files, DataLoader with a worker per core"
+_TARS, _TAR_WORKERS = "webdataset", "webdataset with a worker per core"
 _ARRAYS = "our arrays, DataLoader sample by sample"
 _NORMALISED, _SHIPPED = "Batches, normalised and stacked", "Batches, normalised and stacked with their difference"
 _FLOAT, _BYTES, _GATHERED = "Batches, float, [0, 1]", "Batches, uint8", "gathered uint8"
@@ -53,6 +56,8 @@ def main() -> None:
         speedup(times, _FILES, _NORMALISED, ">= 50"),
         speedup(times, _FILES, _BYTES, ">= 200"),
         speedup(times, _WORKERS, _NORMALISED),
+        speedup(times, _TARS, _NORMALISED),
+        speedup(times, _TAR_WORKERS, _NORMALISED),
         speedup(times, _FILES, _SHIPPED),
         speedup(times, _ARRAYS, _FLOAT),
         cost(times, _BYTES, _COPY),
@@ -62,18 +67,23 @@ def main() -> None:
         f"{num_samples:,} samples, drawn at {PICTURE_SIZE} px, their bytes repeated; arrays of {ARRAY_SIZE} px, "
         f"mapped from the disk and in its cache; batches of {_BATCH_SIZE}; units are samples"
     )
-    report("batches", data, options, times, ratios, {"torch threads": torch.get_num_threads()})
+    facts = {"torch threads": torch.get_num_threads(), "webdataset": version("webdataset")}
+    report("batches", data, options, times, ratios, facts)
 
 
 def list_file_cases(folder: Path, rows: pd.DataFrame) -> dict[str, Case]:
     names = list_files(next((folder / "files").iterdir()), rows.head(_READ_FROM_FILES))
     files = FileSamples(names, ARRAY_SIZE)
     alone = DataLoader(files, _BATCH_SIZE, shuffle=True)
-    helped = DataLoader(files, _BATCH_SIZE, shuffle=True, num_workers=usable_cores())
-    return {
-        _FILES: Case(partial(exhaust, alone), len(names)),
-        _WORKERS: Case(partial(exhaust, helped), len(names)),
+    helped = DataLoader(files, _BATCH_SIZE, shuffle=True, num_workers=usable_cores(), persistent_workers=True)
+    tars = write_tars(folder / "tars", names, usable_cores())
+    loaders = {
+        _FILES: alone,
+        _WORKERS: helped,
+        _TARS: load_tars(tars, ARRAY_SIZE, _BATCH_SIZE, workers=0),
+        _TAR_WORKERS: load_tars(tars, ARRAY_SIZE, _BATCH_SIZE, workers=usable_cores()),
     }
+    return {name: Case(partial(exhaust, loader), len(names)) for name, loader in loaders.items()}
 
 
 def list_array_cases(arrays: Arrays, rows: pd.DataFrame) -> dict[str, Case]:

@@ -1,23 +1,27 @@
-"""A training step: the same network in our loop and in a notebook's, and our network beside sajnanshetty's.
+"""A training step: the same network in our loop and in a notebook's, and our network beside two others.
 
-One thread, so that other work on the machine disturbs least. The notebook's loop gets its batches ready made, ours
-gathers them; ours has the shipped losses, the notebook's two cross-entropies.
+These are sajnanshetty's, and what one would pick today: smp.Unet, of segmentation_models_pytorch on a ResNet-18. One
+thread, so that other work on the machine disturbs least. The notebook's loop gets its batches ready made, ours gathers
+them; ours has the shipped losses, the notebook's two cross-entropies.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from itertools import islice
 
 import torch
 from drawn import ARRAY_SIZE, build, list_rows, make_arrays
-from peers import train_by_hand
+from peers import build_smp_unet, train_by_hand
 from timing import Case, Ratio, measure, parse_options, report, speedup, summarise
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from maskdepth.data.batches import Batches
 from maskdepth.losses import build_criterion
 from maskdepth.models.catalogue import build_model, count_multiply_adds
+from maskdepth.models.network import INPUT_CHANNELS
 from maskdepth.params import Params, load_params
 from maskdepth.runtime import has_bf16, keep_freed_memory
 from maskdepth.training import Epoch, Step, TrainState, fit
@@ -49,11 +53,11 @@ def main() -> None:
     cases = {}
     steps_of = dict.fromkeys(_STEPS, 1) if options.quick else _STEPS
     for name, steps in steps_of.items():
-        by_hand = partial(train_by_hand, build_model(name, _BOTH).train(), make_ready(setting, steps), _LEARNING_RATE)
-        cases[f"notebook's loop, fp32, {name}"] = Case(by_hand, steps)
+        cases[f"notebook's loop, fp32, {name}"] = by_hand_case(setting, build_model(name, _BOTH), steps)
         for precision in ("fp32", "bf16"):
             cases[f"fit, channels last, {precision}, {name}"] = fit_case(setting, name, _BOTH, precision, steps)
-    shipped = "fit, channels last, bf16, dsunet as shipped"
+    smp, shipped = "notebook's loop, fp32, smp.Unet", "fit, channels last, bf16, dsunet as shipped"
+    cases[smp] = by_hand_case(setting, build_smp_unet(INPUT_CHANNELS[_BOTH]), steps_of["dsunet"])
     cases[shipped] = fit_case(setting, "dsunet", _DIFFERENCE, "bf16", steps_of["dsunet"])
     times = measure(cases, quick=options.quick)
     theirs, ours = "notebook's loop, fp32, {}", "fit, channels last, bf16, {}"
@@ -62,11 +66,16 @@ def main() -> None:
         speedup(times, theirs.format("dsunet"), ours.format("dsunet"), ">= 1.9"),
         speedup(times, ours.format("sajnanshetty"), shipped, ">= 4"),
         speedup(times, theirs.format("sajnanshetty"), shipped),
-        compare_multiply_adds(),
+        speedup(times, smp, shipped),
+        *compare_multiply_adds(),
         share_of_loading(setting, 1 if options.quick else _LOAD_EPOCHS),
     ]
     data = f"batches of {setting.train.batch_size} samples of {ARRAY_SIZE} px, noise in memory; units are steps"
-    facts = {"torch threads": torch.get_num_threads(), "this processor has bfloat16": has_bf16(_CPU)}
+    facts = {
+        "torch threads": torch.get_num_threads(),
+        "this processor has bfloat16": has_bf16(_CPU),
+        "segmentation_models_pytorch": version("segmentation-models-pytorch"),
+    }
     report("step", data, options, times, ratios, facts)
 
 
@@ -84,6 +93,11 @@ def make_ready(setting: Setting, steps: int) -> list[tuple[Tensor, ...]]:
     return [(*batch.inputs(), *batch.targets()) for batch in islice(setting.train.in_order(), steps)]
 
 
+def by_hand_case(setting: Setting, model: nn.Module, steps: int) -> Case:
+    """Train in the notebook's loop on where the last round ended, on the same batches each round."""
+    return Case(partial(train_by_hand, model.train(), make_ready(setting, steps), _LEARNING_RATE), steps)
+
+
 def fit_case(setting: Setting, name: str, inputs: str, precision: str, steps: int) -> Case:
     """Train on where the last round ended, so many steps a round."""
     params = setting.params.train.model_copy(update={"precision": precision})
@@ -98,11 +112,17 @@ def take(updates: Iterator[Step], steps: int) -> None:
         next(updates)
 
 
-def compare_multiply_adds() -> Ratio:
-    """Count both networks' multiply-adds of a forward pass; the count does not vary."""
+def compare_multiply_adds() -> list[Ratio]:
+    """Count the networks' multiply-adds of a forward pass; the counts do not vary."""
+    channels = INPUT_CHANNELS[_BOTH]
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        build_smp_unet(channels).eval()(torch.empty(1, channels, ARRAY_SIZE, ARRAY_SIZE))
     theirs = count_multiply_adds("sajnanshetty", _BOTH, ARRAY_SIZE)
     ours = count_multiply_adds("dsunet", _DIFFERENCE, ARRAY_SIZE)
-    return summarise("multiply-adds of sajnanshetty / dsunet as shipped", [theirs / ours], ">= 8")
+    return [
+        summarise("multiply-adds of sajnanshetty / dsunet as shipped", [theirs / ours], ">= 8"),
+        summarise("multiply-adds of smp.Unet / dsunet as shipped", [counter.get_total_flops() / 2 / ours]),
+    ]
 
 
 def share_of_loading(setting: Setting, epochs: int) -> Ratio:

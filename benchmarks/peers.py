@@ -20,8 +20,11 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 Names = Sequence[str]
 
-# Pictures of one sample, in the order of `names_of`: colour, then two of one value a pixel.
-_MODES = ("RGB", "L", "L")
+# Pictures of one sample, in the order of `list_files`: two in colour, then two of one value a pixel.
+_KINDS = ("background", "composite", "mask", "depth")
+_MODES = ("RGB", "RGB", "L", "L")
+# Samples that webdataset holds in memory to give them in another order; the number of its documentation.
+_SHUFFLED = 1000
 _FIND = r"_(?P<foreground>\d+)_(?P<background>\d+)_(?P<flip>\d)_(?P<placement>\d+)\.jpg$"
 _KEY = ["foreground", "background", "flip", "placement"]
 
@@ -133,8 +136,28 @@ def mean_std_of_files(paths: Iterable[Path]) -> tuple[npt.NDArray[np.float64], n
     return mean, np.sqrt(squares / count - mean**2)
 
 
+class Preparation:
+    """What both loaders of picture files do with one that is decoded: resized, scaled to [0, 1], colours normalised.
+
+    Args:
+        size: [px] height and width wanted.
+    """
+
+    def __init__(self, size: int) -> None:
+        from torchvision.transforms import v2
+
+        self.resize = v2.Resize((size, size), antialias=True)
+        self.normalise = v2.Normalize([0.5] * 3, [0.25] * 3)
+
+    def __call__(self, picture: Image.Image) -> Any:
+        from torchvision.transforms.v2 import functional
+
+        pixels = functional.pil_to_tensor(self.resize(picture)).float() / 255
+        return self.normalise(pixels) if picture.mode == "RGB" else pixels
+
+
 class FileSamples:
-    """Samples read from picture files one by one, for torch's DataLoader: four files, resized, scaled, normalised.
+    """Samples read from picture files one by one, for torch's DataLoader: four files a sample.
 
     Args:
         paths: Background, composite, mask and depth of each sample.
@@ -142,25 +165,62 @@ class FileSamples:
     """
 
     def __init__(self, paths: Sequence[tuple[Path, ...]], size: int) -> None:
-        from torchvision.transforms import v2
-
         self.paths = paths
-        self.modes = ("RGB", *_MODES)
-        self.resize = v2.Resize((size, size), antialias=True)
-        self.normalise = v2.Normalize([0.5] * 3, [0.25] * 3)
+        self.prepare = Preparation(size)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, number: int) -> tuple[Any, ...]:
-        from torchvision.transforms.v2 import functional
-
         maps = []
-        for path, mode in zip(self.paths[number], self.modes, strict=True):
+        for path, mode in zip(self.paths[number], _MODES, strict=True):
             with Image.open(path) as picture:
-                pixels = functional.pil_to_tensor(self.resize(picture.convert(mode))).float() / 255
-            maps.append(self.normalise(pixels) if mode == "RGB" else pixels)
+                maps.append(self.prepare(picture.convert(mode)))
         return tuple(maps)
+
+
+def write_tars(folder: Path, samples: Sequence[tuple[Path, ...]], count: int) -> list[str]:
+    """Copy the four files of each sample into webdataset's tars, so many; its workers take turns by whole tars."""
+    import webdataset
+
+    folder.mkdir()
+    tars = [str(folder / f"samples-{number:04}.tar") for number in range(count)]
+    for start, tar in enumerate(tars):
+        with webdataset.TarWriter(tar, encoder=False) as writer:
+            for number in range(start, len(samples), count):
+                files = zip(_KINDS, samples[number], strict=True)
+                writer.write({"__key__": f"{number:06}"} | {f"{kind}.jpg": path.read_bytes() for kind, path in files})
+    return tars
+
+
+def load_tars(tars: Sequence[str], size: int, batch_size: int, workers: int) -> Iterable[list[Any]]:
+    """Give what webdataset makes of its tars: the pipeline of its documentation, batches made by the workers.
+
+    Args:
+        tars: One for each worker at least.
+        size: [px] height and width wanted.
+        batch_size: Samples; each worker's last batch may have fewer.
+        workers: Processes, which stay for the next pass; 0 is none beside the caller's.
+    """
+    import webdataset
+
+    prepare = Preparation(size)
+    names = [f"{kind}.jpg" for kind in _KINDS]
+    greys = [name for name, mode in zip(names, _MODES, strict=True) if mode == "L"]
+    # The maps first and as grey: as "pil" alone they would be turned into colours and back.
+    samples = (
+        webdataset.WebDataset(list(tars), shardshuffle=len(tars))
+        .shuffle(_SHUFFLED)
+        .decode("pill", only=greys)
+        .decode("pil", partial=True)
+        .to_tuple(*names)
+        .map_tuple(*[prepare] * len(names))
+        .batched(batch_size)
+    )
+    loader: Iterable[list[Any]] = webdataset.WebLoader(
+        samples, batch_size=None, num_workers=workers, persistent_workers=workers > 0
+    )
+    return loader
 
 
 class ArraySamples:
@@ -213,6 +273,22 @@ def train_by_hand(model: Any, batches: Iterable[tuple[Any, ...]], learning_rate:
         history["mask_iou"].append(batch_iou(mask_scores, mask))
         history["depth_iou"].append(batch_iou(depth_scores, depth))
     return history
+
+
+def build_smp_unet(channels: int) -> Any:
+    """Build segmentation_models_pytorch's U-Net on a ResNet-18 without weights, its two classes told apart.
+
+    Args:
+        channels: Of the stacked pictures.
+
+    Returns:
+        Maps (B, C, H, W), sides of multiples of 32 [px], to two scores (B, 1, H, W): mask, depth.
+    """
+    import segmentation_models_pytorch
+
+    model = segmentation_models_pytorch.Unet("resnet18", encoder_weights=None, in_channels=channels, classes=2)
+    model.register_forward_hook(lambda module, inputs, scores: scores.split(1, dim=1))
+    return model
 
 
 def batch_iou(scores: Any, target: Any) -> float:
