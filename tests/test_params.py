@@ -78,7 +78,7 @@ def test_a_list_is_no_params_file(tmp_path):
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="from the folder that holds"):
+    with pytest.raises(FileNotFoundError, match="run this in the folder that holds"):
         load_params(tmp_path / "params.yaml")
 
 

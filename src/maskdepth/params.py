@@ -120,7 +120,9 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
             is allowed.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path.absolute()} is missing; run the stage from the folder that holds params.yaml")
+        raise FileNotFoundError(
+            f"{path.absolute()} is missing; run this in the folder that holds params.yaml, or name the file"
+        )
     try:
         # YAML 1.2, as DVC reads it: 1e-3 is a number, a repeated key is an error.
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))

@@ -151,7 +151,7 @@ def check_results(results: Mapping[Pair, Mapping[str, Path]], report: Path | Non
     if there and not overwrite:
         raise ValueError(
             f"{len(there):,} of the results are there already, such as {there[0]}; "
-            "choose another folder, or ask to overwrite"
+            "choose another folder, or replace them with --overwrite"
         )
 
 

@@ -17,7 +17,7 @@ from maskdepth.models.network import Network
 from maskdepth.params import Params
 from maskdepth.preparation import fit_precision, prepare_network
 from maskdepth.report import draw_learning_rates
-from maskdepth.runtime import choose_device, keep_freed_memory, seed_everything, set_threads
+from maskdepth.runtime import choose_device, keep_freed_memory, require_writable, seed_everything, set_threads
 
 TABLE, PICTURE = "learning_rate.csv", "learning_rate.png"
 
@@ -35,10 +35,12 @@ def find_learning_rate(params: Params, data: Path, out: Path, first: float, last
 
     Raises:
         FileNotFoundError: The data are not prepared.
-        ValueError: Settings that do not fit each other, an empty range, or a loss that does not fall.
+        ValueError: Settings that do not fit each other, an empty range, a folder that cannot be written, or a loss that
+            does not fall.
     """
     if not 0 < first < last:
         raise ValueError(f"the rates go from {first:g} to {last:g}; give a first one above 0 and a higher last one")
+    require_writable([out])
     criterion, device = build_criterion(params.loss), choose_device()
     set_threads()
     keep_freed_memory()

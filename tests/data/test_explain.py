@@ -40,7 +40,7 @@ def test_kinds_are_counted_and_the_choice_is_explained(tmp_path: Path) -> None:
     write_toy_archive(tmp_path)
     lines = explain_archives(tmp_path, "auto").lines
     assert lines[0] == f"{tmp_path}: archives 1, files 77"
-    assert "  composite   24  such as fg_bg_jpg/fg_bg_1_1_0_1.jpg" in lines
+    assert "  composite   24  such as batch1_images.zip: fg_bg_jpg/fg_bg_1_1_0_1.jpg" in lines
     assert (
         "why: it fits 77 of 77 names looked at; deepjyotisaha85 0, mshilpaa 0, sajnanshetty 0, sumankanukollu 0"
         in lines
@@ -129,7 +129,27 @@ def test_composites_without_backgrounds_give_no_sample(tmp_path: Path) -> None:
     write_names(tmp_path / "a.zip", *(f"{name}_1_1_0_1.jpg" for name in names))
     explanation = explain_archives(tmp_path, "auto")
     assert not explanation.is_usable
-    assert "there is no background 1: add the background" in explanation.lines[-1]
+    assert "there is no background 1: add the background" in explanation.lines[-2]
+    assert explanation.lines[-1] == "the index would stop: none of 3 members became part of a sample"
+
+
+def test_too_much_to_reject_is_told_as_the_index_would(tmp_path: Path) -> None:
+    write_toy_archive(tmp_path)
+    write_names(tmp_path / "more.zip", *(f"notes_{number}.txt" for number in range(20)))
+    assert explain_archives(tmp_path, "auto", max_rejected=0.25).is_usable
+    explanation = explain_archives(tmp_path, "auto", max_rejected=0.2)
+    assert not explanation.is_usable
+    assert explanation.lines[-1] == (
+        "the index would stop: 20.6% of 97 members are rejected; data.max_rejected allows 20.0%"
+    )
+
+
+def test_ids_are_told_by_the_mapping_that_would_be_used(tmp_path: Path) -> None:
+    write_toy_archive(tmp_path, "mshilpaa")
+    (tmp_path / "labels.txt").unlink()
+    assert "outermost first: foreground of 100, background of 100, placement of 20, flip of 2 (mapping generated)" in (
+        explain(tmp_path)
+    )
 
 
 def test_labels_that_cannot_be_read_are_rejected(tmp_path: Path) -> None:

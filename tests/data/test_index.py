@@ -131,7 +131,26 @@ def test_the_same_picture_in_two_archives_counts_once(arrays, table):
     again = table.assign(archive="batch2_images")
     index = index_of(arrays, pd.concat([table, again], ignore_index=True))
     pd.testing.assert_frame_equal(index.samples, index_of(arrays, table).samples)
-    assert index.rejected.empty
+    # The copies are told, one for each but the backgrounds, and are no reason to stop.
+    assert set(index.rejected["archive"]) == {"batch2_images"}
+    assert len(index.rejected) == table["kind"].isin(["composite", "mask", "depth"]).sum()
+    assert index.rejected["reason"].str.fullmatch(r"the same bytes as batch1_images\S*: \S+, which is used").all()
+    check_rejected(index, max_share=0.0)
+
+
+def test_composites_that_a_layout_leaves_without_depth_are_told_and_stop_nothing(tmp_path):
+    members, arrays = make_toy_arrays(tmp_path, "sumankanukollu", flips=(0,), foregrounds=(1, 2), backgrounds=(1, 2))
+    plain = members.table[members.table["kind"].isin(["composite", "mask"])]
+    mirrored = plain.assign(
+        flip="1", member=plain["member"].str.replace("bg_fg", "bg_fgFlip"), crc="m" + plain["crc"].astype(str)
+    )
+    table = pd.concat([members.table, mirrored], ignore_index=True)
+    index = build_index(replace(members, table=table), arrays)
+    assert index.samples["flip"].eq(0).all()
+    assert len(index.samples) == plain["kind"].eq("composite").sum()
+    assert set(index.rejected["reason"]) == {"this layout has no depth for composites of flip 1"}
+    assert index.rejected["cure"].ne("").all()
+    check_rejected(index, max_share=0.0)
 
 
 def test_the_same_name_with_other_content_is_rejected_on_both_sides(arrays, table):

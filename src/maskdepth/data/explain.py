@@ -13,7 +13,7 @@ import pandas as pd
 
 from maskdepth.data.archives import Archive, find_archives
 from maskdepth.data.arrays import CHANNELS, Arrays, ShardedArray
-from maskdepth.data.index import Index, build_index
+from maskdepth.data.index import Index, build_index, judge_rejected
 from maskdepth.data.layouts import BLOCK, IDS, Layout, choose_layout, count_recognised, read_layouts, sample_names
 from maskdepth.data.members import Members
 from maskdepth.data.shards import read_labels, read_names
@@ -31,12 +31,15 @@ class Explanation(NamedTuple):
     is_usable: bool
 
 
-def explain_archives(path: Path, setting: str | Mapping[str, str | list[str]]) -> Explanation:
+def explain_archives(
+    path: Path, setting: str | Mapping[str, str | list[str]], max_rejected: float = 1.0
+) -> Explanation:
     """Explain what the pipeline would make of a folder of archives, or of one zip.
 
     Args:
         path: The folder or zip.
         setting: As `data.layout` of params.yaml.
+        max_rejected: As `data.max_rejected` there; what has more to reject is not usable.
 
     Raises:
         FileNotFoundError: There is nothing at `path`.
@@ -61,9 +64,11 @@ def explain_archives(path: Path, setting: str | Mapping[str, str | list[str]]) -
     lines += _explain_layout(layout, table)
     if setting == "auto":
         lines += _explain_choice(layout, counts, len(sample))
-    lines += _explain_ids(layout, table)
+    lines += _explain_ids(layout, table, index.pairings[-1].mapping)
     lines += _explain_samples(index, table)
-    return Explanation(lines, is_usable=not index.samples.empty)
+    if problem := judge_rejected(index, max_rejected):
+        lines.append(f"the index would stop: {problem}")
+    return Explanation(lines, is_usable=not problem)
 
 
 def _list_members(archives: Sequence[Archive]) -> tuple[dict[Archive, list[Member]], list[RefusedError]]:
@@ -124,7 +129,9 @@ def _explain_layout(layout: Layout, table: pd.DataFrame) -> Iterator[str]:
     yield f"layout: {layout.name} ({layout.title})"
     rows = []
     for kind, named in table.groupby("kind"):
-        rows.append([str(kind), f"{len(named):,}", f"such as {named['member'].iloc[0]}"])
+        first = named.iloc[0]
+        place = f"{first['archive']}: " if str(first["archive"]).endswith(".zip") else ""
+        rows.append([str(kind), f"{len(named):,}", f"such as {place}{first['member']}"])
     yield from _align(rows)
 
 
@@ -133,9 +140,10 @@ def _explain_choice(layout: Layout, counts: Mapping[str, int], num_names: int) -
     yield f"why: it fits {counts[layout.name]:,} of {num_names:,} names looked at; {others}"
 
 
-def _explain_ids(layout: Layout, table: pd.DataFrame) -> Iterator[str]:
-    """Say where the ids of a composite come from, by the layout's preferred mapping."""
-    mapping, *others = layout.id_mappings
+def _explain_ids(layout: Layout, table: pd.DataFrame, mapping_name: str) -> Iterator[str]:
+    """Say where the ids of a composite come from, by one of the layout's mappings."""
+    mapping = next(each for each in layout.id_mappings if each.name == mapping_name)
+    others = [each for each in layout.id_mappings if each is not mapping]
     composites = table[table["kind"] == "composite"]
     named = [column for column in IDS if composites[column].ne("").any()]
     sources = ["from the labels file"] if mapping.uses_labels else []

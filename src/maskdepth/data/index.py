@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from maskdepth.data.arrays import Arrays
+from maskdepth.data.layouts import Layout
 from maskdepth.data.members import Members
 from maskdepth.data.pairing import Pairing, choose_mapping, find_rows, read_reduced
 from maskdepth.data.samples import IDS, INDEX_COLUMNS, ROWS
@@ -21,6 +22,9 @@ _NAME = [*IDS, "number"]
 _REJECTED = ["archive", "member", "reason", "cure"]
 _USED = ["kind", "archive", "member", *_NAME, "width", "height", "crc", "global_row", "reason", "cure"]
 _KINDS = ["background", "composite", "mask", "depth"]
+
+# Beginnings of reasons that tell nothing bad about the data; they do not count against data.max_rejected.
+_COPY, _WITHOUT_DEPTH = "the same bytes as ", "this layout has no depth "
 
 # Two pictures of one scene that were resized apart may differ by a rounded pixel, not by more than this share.
 _ASPECT_TOLERANCE = 0.02
@@ -49,8 +53,9 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     """Join the members into samples.
 
     Of members with the same name and the same bytes one is used; with other bytes none is, as nothing says which is
-    right. Backgrounds with the same bytes share one row, whatever their numbers. A mask or depth of a composite that
-    was turned down is not listed beside it.
+    right. Backgrounds with the same bytes share one row, whatever their numbers; their copies, of which some layouts
+    have one in each archive, are not listed. A mask or depth of a composite that was turned down is not listed beside
+    it.
 
     Raises:
         ValueError: No mapping of the layout gives the composites backgrounds that they look like.
@@ -62,6 +67,7 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     pictures = _settle_repeats(table[table["reason"].eq("") & table["kind"].isin(_KINDS)])
     of_kind = {kind: pictures[pictures["reason"].eq("") & pictures["kind"].eq(kind)] for kind in _KINDS}
     samples = of_kind["composite"].rename(columns={"global_row": "composite_row"})
+    samples = _mark_without_depth(samples, members.layout)
     for kind in ("mask", "depth"):
         samples = _join_kind(samples, of_kind[kind], kind)
     samples = samples.astype(dict.fromkeys(_NAME, "str"))  # layouts fill in what names do not say
@@ -76,19 +82,31 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     return Index(_finish(samples), rejected, len(table), pairings)
 
 
+def judge_rejected(index: Index, max_share: float) -> str:
+    """Say that too much was rejected for the rest to be trusted, or "" if it was not.
+
+    Args:
+        index: The samples, and what is none.
+        max_share: As `data.max_rejected` of params.yaml. Copies, and composites for which the layout has no depth, do
+            not count.
+    """
+    is_bad = ~index.rejected["reason"].str.startswith((_COPY, _WITHOUT_DEPTH))
+    share = is_bad.sum() / max(1, index.num_members)
+    if index.samples.empty:
+        return f"none of {index.num_members:,} members became part of a sample"
+    if share > max_share:
+        return f"{share:.1%} of {index.num_members:,} members are rejected; data.max_rejected allows {max_share:.1%}"
+    return ""
+
+
 def check_rejected(index: Index, max_share: float) -> None:
-    """Stop when too much was rejected for the rest to be trusted.
+    """Stop when too much was rejected.
 
     Raises:
-        ValueError: There is no sample, or the share of rejected members is above `max_share`; shows ten, of
-            different reasons as far as there are.
+        ValueError: As `judge_rejected` says; shows ten rejections, of different reasons as far as there are.
     """
-    share = len(index.rejected) / max(1, index.num_members)
-    if index.samples.empty:
-        problem = f"none of {index.num_members:,} members became part of a sample"
-    elif share > max_share:
-        problem = f"{share:.1%} of {index.num_members:,} members are rejected; data.max_rejected allows {max_share:.1%}"
-    else:
+    problem = judge_rejected(index, max_share)
+    if not problem:
         return
     # One of each reason before any second one: what follows from another rejection is often the most frequent.
     order = index.rejected.groupby("reason").cumcount().argsort(kind="stable")
@@ -129,20 +147,37 @@ def _mark(table: pd.DataFrame, where: pd.Series, reason: str | pd.Series, cure: 
 
 
 def _settle_repeats(pictures: pd.DataFrame) -> pd.DataFrame:
-    """Keep one of those with the same name and bytes; turn down those with the same name and other bytes."""
+    """Keep one of those with the same name and bytes; turn down its copies, and the same name with other bytes."""
     name = ["kind", *_NAME]
     is_repeated = pictures.duplicated(name, keep=False)
     if not is_repeated.any():
         return pictures
-    repeated = pictures[is_repeated].sort_values(["archive", "member"]).drop_duplicates([*name, "crc"])
+    every = pictures[is_repeated].sort_values(["archive", "member"])
+    is_copy = every.duplicated([*name, "crc"])
+    used = _places(every).groupby([every[column] for column in (*name, "crc")], observed=True).transform("first")
+    copies = _mark(every, is_copy, _COPY + used + ", which is used", "nothing; or take it away")[is_copy]
+    repeated = every[~is_copy]
     clashes = repeated[repeated.duplicated(name, keep=False)]
-    places = clashes["archive"].str.cat(clashes["member"], ": ")
-    by_name = places.groupby([clashes[column] for column in name])
+    places = _places(clashes)
+    by_name = places.groupby([clashes[column] for column in name], observed=True)
     first, last = by_name.transform("first"), by_name.transform("last")
     other = first.where(first.ne(places), last)
     is_clash = pd.Series(repeated.index.isin(clashes.index), repeated.index)
     repeated = _mark(repeated, is_clash, "the same name with other content: " + other, "keep the right one of them")
-    return pd.concat([pictures[~is_repeated], repeated])
+    return pd.concat([pictures[~is_repeated], repeated, copies[copies["kind"].ne("background")]])
+
+
+def _mark_without_depth(samples: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Turn down the composites for which the layout itself names no depth map."""
+    for column, value in layout.without_depth.items():
+        reason = f"{_WITHOUT_DEPTH}for composites of {column} {value}"
+        samples = _mark(samples, samples[column].eq(value), reason, "nothing; or describe depth in data.layout")
+    return samples
+
+
+def _places(members: pd.DataFrame) -> pd.Series:
+    """Say where each member is."""
+    return members["archive"].str.cat(members["member"], ": ")
 
 
 def _join_kind(samples: pd.DataFrame, others: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -154,7 +189,8 @@ def _join_kind(samples: pd.DataFrame, others: pd.DataFrame, kind: str) -> pd.Dat
     row = samples[f"{kind}_row"].fillna(-1).astype("int64")
     samples = samples.assign(**{f"{kind}_row": row})
     samples = _mark(samples, row.lt(0), f"no {kind} bears its name", f"add the {kind}; if it is listed here, mend it")
-    shared = row.ge(0) & row.duplicated(keep=False)
+    is_good = samples["reason"].eq("")
+    shared = is_good & row.where(is_good).duplicated(keep=False)
     return _mark(samples, shared, f"its {kind} bears the name of other composites too", f"give each its own {kind}")
 
 

@@ -85,6 +85,11 @@ class Layout:
         """Columns of the labels file; empty if its content is not used."""
         return tuple(self.definition.get("labels", {}).get("columns", ()))
 
+    @property
+    def without_depth(self) -> dict[str, str]:
+        """Ids of the composites for which the names provide no depth map."""
+        return dict(self.definition.get("without_depth", {}))
+
     def recognise(self, path: str) -> Recognised | None:
         """Tell what a file is by its path below the raw folder; None if no pattern fits.
 
