@@ -82,6 +82,7 @@ def test_a_name_counts_from_a_folder_boundary_to_its_end(path: str) -> None:
         ("deepjyotisaha85", "arithmetic", "image/fg_bg_638.jpg", ["16", "1", "1", "19", ""]),
         ("deepjyotisaha85", "arithmetic", "image/fg_bg_3173.jpg", ["80", "1", "0", "7", ""]),
         ("deepjyotisaha85", "arithmetic", "image/fg_bg_26682.jpg", ["68", "7", "1", "1", ""]),
+        ("deepjyotisaha85", "arithmetic", "image/fg_bg_37898.jpg", ["48", "10", "1", "9", ""]),
         ("deepjyotisaha85", "arithmetic", "image/fg_bg_39553.jpg", ["89", "10", "0", "17", ""]),
         ("sajnanshetty", "arithmetic", "fg_bg/bg_002/4061.jpg", ["2", "2", "1", "1", ""]),
         ("sumankanukollu", "arithmetic", "bg_fg_1/96_bg_41_fg.jpg", ["3", "96", "0", "1", ""]),

@@ -12,12 +12,20 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from maskdepth.data.layout_writer import WRITTEN_LAYOUTS, Totals
-from maskdepth.data.layouts import IDS, NAME_COLUMNS, read_layouts
+from maskdepth.data.archives import find_archives
+from maskdepth.data.arrays import Arrays, read_arrays
+from maskdepth.data.index import build_index
+from maskdepth.data.layout_writer import WRITTEN_LAYOUTS, Totals, encode_picture
+from maskdepth.data.layouts import IDS, NAME_COLUMNS, choose_layout, read_layouts
+from maskdepth.data.members import Members, read_members
+from maskdepth.data.shards import plan_shard, write_shards
+from maskdepth.drawing import sample
 from maskdepth.drawing.sample import plan_samples, write_sample
+from maskdepth.params import load_params
 
 COUNTS = Totals(background=4, foreground=5, number=12)
 SIZE = 32
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
 def write(out_dir: Path, layout: str, seed: int = 0, size: int = SIZE) -> dict[str, bytes]:
@@ -77,6 +85,51 @@ def test_names_say_what_the_plan_says_and_nothing_is_missing(tmp_path: Path, lay
     assert numbers.loc["background", "background"] == {"1", "2", "3", "4"}
     assert numbers.loc["foreground", "foreground"] == {"1", "2", "3", "4", "5"}
     assert numbers.loc["foreground_mask", "foreground"] == {"1", "2", "3", "4", "5"}
+
+
+@pytest.mark.parametrize("layout", WRITTEN_LAYOUTS)
+def test_what_is_written_is_read_again_pixel_for_pixel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    drawn: dict[str, dict[str, np.ndarray]] = {}
+
+    def remember(written, rng, totals, one, composite):
+        name = f"{one.foreground}_{one.background}_{one.flip}_{one.placement}"
+        depth = np.round(255 * composite.depth).astype(np.uint8)
+        drawn[name] = {"composite": composite.picture, "mask": composite.mask > 127, "depth": depth}
+        return encode_composite(written, rng, totals, one, composite)
+
+    def remember_background(written, rng, number, picture):
+        backgrounds[number] = picture
+        return encode_background(written, rng, number, picture)
+
+    backgrounds: dict[int, np.ndarray] = {}
+    encode_composite, encode_background = sample._encode_composite, sample._encode_background
+    monkeypatch.setattr(sample, "_encode_composite", remember)
+    monkeypatch.setattr(sample, "_encode_background", remember_background)
+    monkeypatch.setattr(sample, "_encode", lambda picture, suffix, rng: encode_picture(picture, 0))  # nothing is lost
+    write_sample(tmp_path / "raw", layout, 0, COUNTS.background, COUNTS.foreground, COUNTS.number, SIZE)
+    members, arrays = unzip(tmp_path / "raw", tmp_path / "arrays")
+    index = build_index(members, arrays)
+    assert members.layout.name == layout
+    assert index.rejected.empty
+    assert set(index.samples["sample_id"]) == set(drawn)
+    for row in index.samples.to_dict("records"):
+        expected = drawn[row["sample_id"]] | {"background": backgrounds[row["background"]]}
+        for kind, pixels in expected.items():
+            found = getattr(arrays, kind).take(np.array([row[f"{kind}_row"]]))[0]
+            np.testing.assert_array_equal(found, pixels, err_msg=kind)
+
+
+def unzip(raw: Path, arrays_dir: Path) -> tuple[Members, Arrays]:
+    """Read a data set as the unzip stage does, its layout found by its names, pictures at their own size."""
+    params = load_params(PARAMS).data.model_copy(update={"image_size": SIZE})
+    listed = {archive: archive.members() for archive in find_archives(raw)}
+    layout = choose_layout("auto", (archive.path_of(member) for archive in listed for member in listed[archive]))
+    arrays_dir.mkdir()
+    for _ in write_shards(arrays_dir, [plan_shard(each, listed[each], layout, params) for each in listed], workers=1):
+        pass
+    return read_members(arrays_dir), read_arrays(arrays_dir)
 
 
 def test_composite_shows_its_own_background_outside_the_mask_and_something_else_inside(tmp_path: Path) -> None:
