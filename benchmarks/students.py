@@ -25,12 +25,12 @@ import torch
 from drawn import scratch
 from students_runs import (
     LAYOUT,
+    REFERENCES,
     SYSTEMS,
     Budget,
     Data,
     Record,
     digest_prepared,
-    measure_baseline,
     name_run,
     prepare,
     read_prepared,
@@ -38,11 +38,12 @@ from students_runs import (
     time_steps,
     train_one,
 )
-from students_table import BASELINE, SPLITS, write_tables
+from students_table import SPLITS, write_tables
 from timing import Options, Times, describe_machine
 
-from maskdepth.data.tables import replace_text, write_table
+from maskdepth.data.tables import write_table
 from maskdepth.drawing.sample import write_sample
+from maskdepth.files import replace_text
 from maskdepth.runtime import choose_device, set_deterministic, set_threads
 
 _WORK = Path(__file__).resolve().parent.parent / ".dvc" / "tmp" / "maskdepth" / "students"
@@ -84,7 +85,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=5, help="passes over them, for every system")
     parser.add_argument("--val", type=int, default=96, help="samples that choose the best epoch")
     parser.add_argument("--test", type=int, default=320, help="test samples; as many of the training are measured")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each system on each split")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="trainings of each system on each split; 0 for what needs none"
+    )
     parser.add_argument("--hours", type=float, default=float("inf"), help="start no training after so many")
     parser.add_argument("--work", type=Path, default=_WORK, help="folder of what is kept between calls")
     parser.add_argument("--out", type=Path, help="folder of the tables and the picture; as --work if absent")
@@ -157,18 +160,19 @@ class Store:
 
 
 def train_all(store: Store, data: Data, budget: Budget, seeds: int, hours: float, device: torch.device) -> None:
-    """Train what is missing: everything with one seed before anything with the next."""
+    """Measure what needs no training, and train what is missing: all with one seed before anything with the next."""
     began = time.monotonic()
-    for seed, system, split in product(range(seeds), (BASELINE, *SYSTEMS), SPLITS):
+    work = [*product((0,), REFERENCES, SPLITS), *product(range(seeds), SYSTEMS, SPLITS)]
+    for seed, system, split in work:
         settings = settings_of(system, split, seed, budget, device)
         name = name_run(system, settings, store.shared)
-        if store.has(name) or (system == BASELINE and seed):
+        if store.has(name):
             continue
         if time.monotonic() - began > hours * 3600:
             print(f"students: the time is over; {system} by {split}, seed {seed}, was not trained", file=sys.stderr)
             return
-        if system == BASELINE:
-            record, samples = {}, measure_baseline(data, settings, budget, device)
+        if system in REFERENCES:
+            record, samples = {}, REFERENCES[system](data, settings, budget, device)
         else:
             record, samples = train_one(data, settings, budget, device)
         facts = describe_machine(Options(False, False, os.getloadavg()))

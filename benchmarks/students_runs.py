@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from students_table import OURS, SPLITS
+from students_table import BASELINE, OURS, SPLITS, TRUTH
 from timing import Case, Times, measure
 
 from maskdepth.data.arrays import Arrays, read_arrays
-from maskdepth.data.batches import Batches
+from maskdepth.data.batches import Batch, Batches
 from maskdepth.data.samples import IDS, TEST, TRAIN, VAL, read_index
 from maskdepth.data.split import assign_splits
 from maskdepth.data.stats import read_stats, subset_moments
@@ -32,6 +32,7 @@ from maskdepth.evaluation import (
 )
 from maskdepth.losses import build_criterion
 from maskdepth.models.catalogue import resolve_inputs
+from maskdepth.models.prediction import Prediction
 from maskdepth.params import Params, load_params, update_params
 from maskdepth.preparation import build_normalised
 from maskdepth.recipes import RECIPES
@@ -59,6 +60,7 @@ _THRESHOLD = 0.5
 _TIMED_SAMPLES = 64  # of a round, of every system; at least one step
 _TIMED_ROUNDS = 7
 _NO_LEARNING = 1e-9
+_CERTAIN = 20.0  # a score whose probability is 1 within float32
 
 Record = dict[str, object]
 
@@ -198,12 +200,21 @@ def start(data: Data, rows: pd.DataFrame, settings: Params, device: torch.device
 
 
 def measure_parts(
-    predict: Predictor, data: Data, rows: dict[str, pd.DataFrame], budget: Budget, device: torch.device
+    predict: Predictor | None, data: Data, rows: dict[str, pd.DataFrame], budget: Budget, device: torch.device
 ) -> pd.DataFrame:
-    """Measure the test samples, and as many of the training samples; the tuned threshold is the validation's."""
+    """Measure the test samples, and as many of the training samples; the tuned threshold is the validation's.
+
+    Args:
+        predict: The network; None measures the true maps themselves.
+        data: The photographs.
+        rows: Those to validate, to test, and that were trained on.
+        budget: How many of them.
+        device: Where to compute.
+    """
 
     def predict_all(part: pd.DataFrame) -> Iterator[Predicted]:
-        return predictions(predict, Batches(data.arrays, part, _BATCH_SIZE, device).in_order())
+        batches = Batches(data.arrays, part, _BATCH_SIZE, device).in_order()
+        return predictions(predict, batches) if predict else map(answer_truly, batches)
 
     tuned = choose_threshold(predict_all(rows[VAL]))
     parts = []
@@ -219,6 +230,21 @@ def measure_baseline(data: Data, settings: Params, budget: Budget, device: torch
     rows = choose_rows(data, settings, budget)
     mean_map = mean_depth_map(Batches(data.arrays, rows[TRAIN], _BATCH_SIZE, device).in_order())
     return measure_parts(baseline(mean_map), data, rows, budget, device)
+
+
+def answer_truly(batch: Batch) -> Predicted:
+    """Predict the true maps."""
+    mask, depth = batch.targets()
+    return Predicted(Prediction(_CERTAIN * (2 * mask - 1), depth), mask, depth)
+
+
+def measure_truth(data: Data, settings: Params, budget: Budget, device: torch.device) -> pd.DataFrame:
+    """Measure the true maps: what a rule gives them is the most that anything can have of it."""
+    return measure_parts(None, data, choose_rows(data, settings, budget), budget, device)
+
+
+# What is measured beside the systems, and needs no training.
+REFERENCES = {BASELINE: measure_baseline, TRUTH: measure_truth}
 
 
 def time_steps(data: Data, budget: Budget, device: torch.device, *, quick: bool) -> Times:

@@ -22,7 +22,7 @@ from maskdepth.params import ModelParams
 from maskdepth.recipes import RECIPES
 from maskdepth.summary import intervals
 
-OURS, BASELINE = "maskdepth", "learned nothing"
+OURS, BASELINE, TRUTH = "maskdepth", "learned nothing", "the true maps"
 SPLITS = ("sample", "both")
 
 # How every system is judged, and by the rules of three students.
@@ -92,7 +92,7 @@ def make_rows(records: Sequence[Record], samples_of: Callable[[str], pd.DataFram
                 finished.setdefault(record["system"], []).append(record)
         tables = {system: [samples_of(record["name"]) for record in runs] for system, runs in finished.items()}
         means = {system: mean_over_seeds(parts) for system, parts in tables.items()}
-        for system in (BASELINE, OURS, *RECIPES):
+        for system in (BASELINE, OURS, *RECIPES, TRUTH):
             if system in finished:
                 row: Row = {"system": system, "split": split, "seeds": len(tables[system])}
                 row |= describe_cost(system, finished[system], times) | summarise(means[system], tables[system])
@@ -137,8 +137,8 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> Row:
 
 
 def describe_cost(system: str, finished: Sequence[Record], times: Times) -> Row:
-    """Say how large a system is, and what its training takes; nothing of what has learned nothing."""
-    if system == BASELINE:
+    """Say how large a system is, and what its training takes; nothing of what needs none."""
+    if system in (BASELINE, TRUTH):
         return {}
     model = RECIPES[system].settings["model.name"] if system in RECIPES else _OUR_MODEL
     inputs = resolve_inputs(ModelParams(name=model, inputs="auto"))
@@ -177,7 +177,7 @@ def _results(rows: pd.DataFrame) -> str:
     names = ["mask_iou", "mask_dice", "mask_boundary_iou", "depth_ssim", "depth_rmse", "depth_mae", "depth_delta1"]
     heads = ["system", "seeds", *titles, "mask IoU in training", "depth SSIM in training"]
     lines = []
-    for row in rows.to_dict("records"):
+    for row in rows[rows["system"] != TRUTH].to_dict("records"):
         cells = [_spread(row, name) if name in HEADLINE else f"{row[name]:.3f}" for name in names]
         in_training = [f"{row[f'{name}_train']:.3f}" for name in HEADLINE]
         lines.append([row["system"], str(row["seeds"]), *cells, *in_training])
@@ -207,7 +207,7 @@ def _their_rules(rows: pd.DataFrame) -> str:
 
 def _ahead(rows: pd.DataFrame) -> str:
     lines = []
-    for row in rows[rows["system"] != OURS].to_dict("records"):
+    for row in rows[~rows["system"].isin([OURS, TRUTH])].to_dict("records"):
         names = [f"ahead_{metric}" for metric in HEADLINE if f"ahead_{metric}" in row]
         cells = [f"{row[name]:+.3f} [{row[f'{name}_low']:+.3f}, {row[f'{name}_high']:+.3f}]" for name in names]
         lines.append([row["system"], *cells])
@@ -218,7 +218,7 @@ def _costs(table: pd.DataFrame) -> str:
     heads = ["system", "parameters", "multiply-adds at 64 px", "batch", "steps", "precision"]
     heads += ["training step, x ours per sample", "[ms]"]
     lines = []
-    for row in table[table["system"] != BASELINE].drop_duplicates("system").to_dict("records"):
+    for row in table[~table["system"].isin([BASELINE, TRUTH])].drop_duplicates("system").to_dict("records"):
         cells = [f"{row['parameters']:,.0f}", f"{row['multiply_adds_64px'] / 1e6:,.0f} M"]
         cells += [f"{row['batch_size']:.0f}", f"{row['steps']:,.0f}", row["precision"]]
         if "time" in row:
@@ -239,6 +239,7 @@ def _plain(value: object) -> str:
 
 def draw_chart(table: pd.DataFrame, path: Path) -> None:
     """Draw the headline metrics of every system with their intervals, both splits side by side."""
+    table = table[table["system"] != TRUTH]
     systems = list(dict.fromkeys(table["system"]))[::-1]
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axis, metric in zip(figure.subplots(1, 2, sharey=True), HEADLINE, strict=True):
