@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BACKGROUNDS = 100
 PLACEMENTS = 40  # plain and mirrored
 PICTURE_SIZE = 160  # [px] of the project whose names are used here
+USUAL_SIZE = 224  # [px] about what the pictures of the four other projects have
 ARRAY_SIZE = 64  # [px]
 
 _LAYOUT = "sudhakarmlal"

@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROUNDS = 5
-_QUICK_ROUNDS = 1
 
 # Whose versions go with every result.
 _LIBRARIES = ("torch", "numpy", "pandas", "pyarrow", "pillow", "kornia", "mlflow", "dvc")
@@ -83,13 +82,13 @@ def parse_options(description: str, *, has_scale: bool = False) -> Options:
 
 
 def measure(cases: Mapping[str, Case], *, quick: bool, rounds: int = ROUNDS) -> Times:
-    """Time all cases in interleaved rounds, after one that does not count.
+    """Time all cases in interleaved rounds, after one that does not count; a smoke run has a single round.
 
     Returns:
         Seconds per unit of each round, by case.
     """
     times: Times = {name: [] for name in cases}
-    for number in range(1 + (_QUICK_ROUNDS if quick else rounds)):
+    for number in range(1, 2) if quick else range(1 + rounds):
         for name, case in cases.items():
             case.before()
             began = time.perf_counter()
