@@ -111,7 +111,7 @@ def contents(folder):
 def test_every_composite_gets_a_label_of_its_name_and_size(table, teacher, tmp_path):
     make(table, tmp_path / "out", teacher)
     names = {f"composites/{background}_{place}.png" for background in range(2) for place in range(3)}
-    assert set(contents(tmp_path / "out")) == {*names, "provenance.json"}
+    assert set(contents(tmp_path / "out")) == {*names, ".provenance.json"}
     for name in names:
         label = read_label(tmp_path / "out" / name)
         assert label.shape == (HEIGHT, WIDTH)
@@ -149,7 +149,7 @@ def test_labels_are_nearer_to_each_other_when_aligned(table, teacher, tmp_path):
 
 def test_the_provenance_tells_origin_and_checks(table, teacher, tmp_path, capsys):
     summary = make(table, tmp_path / "out", teacher)
-    assert json.loads((tmp_path / "out/provenance.json").read_text()) == summary
+    assert json.loads((tmp_path / "out/.provenance.json").read_text()) == summary
     origin = summary["teacher"]
     assert (origin["checkpoint"], origin["model_type"], origin["output"], origin["licence"], origin["revision"]) == (
         (teacher, "depth_anything", "relative inverse depth", "unknown", None)
@@ -200,7 +200,7 @@ def test_a_label_is_made_again_when_its_mask_has_changed(table, teacher, tmp_pat
     make(table, tmp_path / "out", teacher)
     after = contents(tmp_path / "out")
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"composites/0_1.png", "provenance.json"}
+    assert changed == {"composites/0_1.png", ".provenance.json"}
 
 
 def write_unlabelled(raw, name):
@@ -228,6 +228,13 @@ def test_labels_in_the_names_of_a_layout_make_a_folder_a_data_set(name, teacher,
     labels = list((raw / "labels").rglob("*.jpg"))
     assert len(labels) == 2
     assert all(decode_picture(label.read_bytes(), "depth", 32, "dark").pixels.std() > 10 for label in labels)
+
+
+def test_the_provenance_of_labels_is_no_file_of_the_data_set(teacher, tmp_path):
+    raw = tmp_path / "raw"
+    write_unlabelled(raw, "sudhakarmlal")
+    make(raw, raw / "labels", teacher, layout="sudhakarmlal")
+    assert "rejected, by names alone: 0 of 8 files" in "\n".join(explain_archives(raw, "auto").lines)
 
 
 def test_labels_among_the_pictures_are_told_apart_by_their_layout(teacher, tmp_path, capsys):
@@ -260,7 +267,7 @@ def test_a_killed_run_leaves_whole_labels_only_and_goes_on_to_the_same_bytes(tab
         labels = list(out.glob("[!.]*.png"))
         assert wanted <= len(labels) < 82
         assert all(read_label(label).shape == (HEIGHT, WIDTH) for label in labels)
-        assert json.loads((out / "provenance.json").read_text())["finished"] is False
+        assert json.loads((out / ".provenance.json").read_text())["finished"] is False
     make(table.parent / "backgrounds", out, teacher, batch_size=1)
     make(table.parent / "backgrounds", tmp_path / "whole", teacher, batch_size=1)
     assert contents(out) == contents(tmp_path / "whole")
@@ -360,7 +367,7 @@ def test_another_network_is_refused_in_the_same_folder(table, teacher, tmp_path)
 
 def test_a_damaged_provenance_is_explained(table, teacher, tmp_path):
     make(table, tmp_path / "out", teacher)
-    (tmp_path / "out/provenance.json").write_text("{")
+    (tmp_path / "out/.provenance.json").write_text("{")
     with pytest.raises(ValueError, match=r"provenance.json cannot be read: .*choose another folder, or delete"):
         make(table, tmp_path / "out", teacher)
 

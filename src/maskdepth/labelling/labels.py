@@ -3,7 +3,8 @@
 Every label is a 16-bit grey PNG, dark is near, under the name of its picture or under the one that a layout has for the
 depth of a composite. In its text it carries what it was made of, so a run that was stopped goes on where it was: a
 label is kept if it is whole and nothing it was made of changed.
-`provenance.json` beside them says which network made them, under which licence, and whether they can be trusted.
+`.provenance.json` beside them says which network made them, under which licence, and whether they can be trusted; it
+is hidden, as all that belongs to no data set: labels may lie in `data/raw`.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ from maskdepth.runtime import require_writable
 if TYPE_CHECKING:
     import torch
 
-PROVENANCE_FILE = "provenance.json"
+PROVENANCE_FILE = ".provenance.json"
 
 _DEEPEST = 65535
 
@@ -88,7 +89,7 @@ def label_depth(
             more detail and costs its square.
 
     Returns:
-        What is written to provenance.json.
+        What is written to .provenance.json.
 
     Raises:
         ValueError: A setting, the table, the checkpoint or the output folder is not usable, or no label could be made.
@@ -285,7 +286,7 @@ def _say_result(summary: dict[str, Any], kept: int, out: Path) -> None:
         warn(f"no label for {name}: {rejected[name]}")
     say(
         f"label-depth: {summary['labels']:,} labels in {out}, {kept:,} of them from before, {summary['aligned']:,} "
-        f"aligned with their background; {len(rejected):,} pictures rejected; see {PROVENANCE_FILE}"
+        f"aligned with their background; {len(rejected):,} pictures rejected; see {out / PROVENANCE_FILE}"
     )
 
 
