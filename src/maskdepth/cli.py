@@ -199,7 +199,8 @@ def recipe(
 @app.command("label-depth", epilog="Example: [bold]maskdepth label-depth pictures.csv --out depth[/bold]")
 def label_depth(
     pictures: Annotated[
-        Path, typer.Argument(help="A folder of pictures, or a CSV table with the columns composite,background,mask.")
+        Path,
+        typer.Argument(help="A folder, or a CSV table of composite,background,mask; zip archives need no unpacking."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the 16-bit labels; dark is near.")],
     checkpoint: Annotated[

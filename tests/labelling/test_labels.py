@@ -2,28 +2,48 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cutouts import write_world
 from filelock import FileLock, Timeout
 from PIL import Image
+from toy import write_zip
+from typer.testing import CliRunner
 
 # Read once, when the libraries are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from maskdepth.cli import app
+from maskdepth.composing.compose import compose
 from maskdepth.data.explain import explain_archives
-from maskdepth.data.layout_writer import WRITTEN_LAYOUTS, Sample, Totals, label_line, path_of
+from maskdepth.data.layout_writer import (
+    WRITTEN_LAYOUTS,
+    Sample,
+    Totals,
+    encode_picture,
+    label_line,
+    path_of,
+    write_files,
+)
 from maskdepth.data.pictures import decode_picture
+from maskdepth.data.samples import read_index
 from maskdepth.labelling.labels import label_depth
-from maskdepth.labelling.sources import read_sources
+from maskdepth.labelling.sources import decode, read_sources
 from maskdepth.labelling.teacher import check_licence, load_teacher, predict_distances
+from stages import index, unzip
 
+ROOT = Path(__file__).parents[2]
 HEIGHT, WIDTH = 42, 56  # [px]
 CPU = torch.device("cpu")
 
@@ -100,6 +120,15 @@ def read_label(path):
     with Image.open(path) as image:
         assert image.mode == "I;16"
         return np.asarray(image, np.float64) / 65535
+
+
+def pack(folder, name=None, inside=""):
+    """Put the files of a folder into an archive beside it, below a folder in it, and remove the folder."""
+    archive = folder.parent / (name or f"{folder.name}.zip")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    write_zip(archive, [(inside + path.relative_to(folder).as_posix(), path.read_bytes()) for path in paths])
+    shutil.rmtree(folder)
+    return archive
 
 
 def contents(folder):
@@ -203,23 +232,118 @@ def test_a_label_is_made_again_when_its_mask_has_changed(table, teacher, tmp_pat
     assert changed == {"composites/0_1.png", ".provenance.json"}
 
 
-def write_unlabelled(raw, name):
-    """Unpack a small data set of a layout, all but its depth."""
+@pytest.mark.parametrize("kinds", [("composites", "backgrounds", "masks"), ("composites",), ("masks",)])
+def test_pictures_in_archives_get_the_labels_that_they_would_get_unpacked(kinds, table, teacher, tmp_path, capsys):
+    make(table, tmp_path / "loose", teacher)
+    for kind in kinds:
+        pack(table.parent / kind)
+    make(table, tmp_path / "zipped", teacher)
+    assert contents(tmp_path / "zipped") == contents(tmp_path / "loose")
+    capsys.readouterr()
+    make(table, tmp_path / "loose", teacher)
+    assert "6 of them from before" in capsys.readouterr().out
+
+
+def test_a_folder_with_archives_is_labelled_as_if_they_were_unpacked(table, teacher, tmp_path):
+    make(table.parent, tmp_path / "loose", teacher)
+    pack(table.parent / "composites")
+    pack(table.parent / "masks", name="masks.ZIP")
+    make(table.parent, tmp_path / "zipped", teacher)
+    assert contents(tmp_path / "zipped") == contents(tmp_path / "loose")
+
+
+@pytest.mark.parametrize("name", ["0.zip", "0.ZIP"])
+def test_an_archive_counts_as_the_folder_that_it_would_unpack_to(name, table):
+    parts = table.parent / "composites"
+    shutil.copytree(parts, table.parent / "deeper/0/inside")
+    pack(table.parent / "deeper/0", name)
+    shutil.copytree(table.parent / "backgrounds", table.parent.parent / "rooms")
+    pack(table.parent.parent / "rooms")
+    table.write_text("composite,background,mask\ndeeper/0/inside/0_1.jpg,../rooms/0.png,\n")
+    (source,) = read_sources(table)
+    assert [str(file) for file in source.files] == [
+        f"{table.parent}/deeper/{name}/inside/0_1.jpg",
+        f"{table.parent}/../rooms.zip/0.png",
+    ]
+    assert decode(source.composite) == decode(parts / "0_1.jpg")
+    (found,) = [one for one in read_sources(table.parent) if one.name == "deeper/0/inside/0_1.jpg"]
+    assert found.composite == source.composite
+
+
+def test_a_file_comes_before_the_archive_that_would_unpack_to_it(table):
+    shutil.copytree(table.parent / "composites", table.parent / "copy")
+    pack(table.parent / "copy", "composites.zip")
+    for pictures in (table, table.parent):
+        assert all(isinstance(source.composite, Path) for source in read_sources(pictures))
+
+
+def test_an_archive_is_listed_once_and_only_open_while_it_is_read(table, teacher, tmp_path, monkeypatch):
+    listed = []
+
+    class Noting(zipfile.ZipFile):
+        def __init__(self, file, *arguments):
+            listed.append(Path(file).name)
+            super().__init__(file, *arguments)
+
+    for kind in ("composites", "backgrounds", "masks"):
+        pack(table.parent / kind)
+    monkeypatch.setattr(zipfile, "ZipFile", Noting)
+    make(table, tmp_path / "out", teacher)
+    assert sorted(listed) == ["backgrounds.zip", "composites.zip", "masks.zip"]
+    still_open = [entry.resolve().name for entry in Path("/proc/self/fd").iterdir()]
+    assert not set(listed) & set(still_open)
+
+
+def test_a_damaged_member_is_rejected_alone_and_a_damaged_archive_before_any_work(table, teacher, tmp_path):
+    archive = pack(table.parent / "composites")
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"0_1.jpg") + 300] ^= 1
+    archive.write_bytes(content)
+    rejected = make(table, tmp_path / "out", teacher)["rejected"]
+    assert list(rejected) == ["composites/0_1.jpg"]
+    said = rejected["composites/0_1.jpg"]
+    assert said.startswith(f"{archive}/0_1.jpg: ") and said.endswith("; download or copy it again")
+    archive.write_bytes(content[:-30])
+    for pictures in (table, table.parent):
+        with pytest.raises(ValueError, match=r"composites.zip: truncated or damaged: .*; download or copy it again"):
+            make(pictures, tmp_path / "none", teacher)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_mask_of_another_size_is_found_in_its_archive(table, teacher, tmp_path):
+    save(table.parent / "masks/0_1.png", np.zeros((HEIGHT, 30), np.uint8))
+    for kind in ("composites", "masks"):
+        pack(table.parent / kind)
+    with pytest.raises(ValueError, match=r"masks.zip/0_1.png has 30 x 42 pixels, but .*composites.zip/0_1.jpg has 56"):
+        make(table, tmp_path / "out", teacher)
+
+
+def test_what_no_archive_holds_is_missing(table):
+    pack(table.parent / "composites")
+    table.write_text("composite,background,mask\ncomposites/9_9.jpg,,\n")
+    with pytest.raises(FileNotFoundError, match=r"line 2: .*composites/9_9.jpg is missing; paths are relative to"):
+        read_sources(table)
+
+
+def write_unlabelled(raw, name, unpacked=False):
+    """Write a small data set of a layout, all but its depth."""
     layout, totals = WRITTEN_LAYOUTS[name], Totals(background=2, foreground=1, number=2)
+    files = {}
     for number in (1, 2):
         sample = Sample(number, foreground=1, background=number, flip=0, placement=1)
         for kind in ("background", "composite", "mask"):
-            path = raw / path_of(layout, totals, kind, sample).replace(".zip/", "/")
-            save(path, np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+            pixels = np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+            files[path_of(layout, totals, kind, sample)] = encode_picture(pixels, 75)
         if layout.labels:
-            with (raw / "labels.txt").open("a") as labels:
-                labels.write(label_line(layout, totals, sample))
+            files["labels.txt"] = files.get("labels.txt", b"") + label_line(layout, totals, sample).encode()
+    write_files(raw, [(path.replace(".zip/", "/") if unpacked else path, data) for path, data in files.items()])
 
 
+@pytest.mark.parametrize("unpacked", [False, True])
 @pytest.mark.parametrize("name", WRITTEN_LAYOUTS)
-def test_labels_in_the_names_of_a_layout_make_a_folder_a_data_set(name, teacher, tmp_path, capsys):
+def test_labels_in_the_names_of_a_layout_make_a_folder_a_data_set(name, unpacked, teacher, tmp_path, capsys):
     raw = tmp_path / "raw"
-    write_unlabelled(raw, name)
+    write_unlabelled(raw, name, unpacked)
     assert "samples: 0 of 2 composites" in "\n".join(explain_archives(raw, name).lines)
     summary = make(raw, raw / "labels", teacher, layout=name)
     assert (summary["labels"], summary["rejected"]) == (2, {})
@@ -235,6 +359,25 @@ def test_the_provenance_of_labels_is_no_file_of_the_data_set(teacher, tmp_path):
     write_unlabelled(raw, "sudhakarmlal")
     make(raw, raw / "labels", teacher, layout="sudhakarmlal")
     assert "rejected, by names alone: 0 of 8 files" in "\n".join(explain_archives(raw, "auto").lines)
+    pack(raw / "labels")
+    assert "rejected, by names alone: 0 of 8 files" in "\n".join(explain_archives(raw, "auto").lines)
+
+
+def test_the_command_that_compose_prints_makes_its_data_set_whole(teacher, tmp_path, monkeypatch, capsys):
+    world = write_world(tmp_path, depths=False)
+    compose(replace(world, out=tmp_path / "my raw", size=HEIGHT, quality=95), workers=1)
+    printed = capsys.readouterr().out.split("`")[1]
+    program, *arguments = shlex.split(printed)
+    result = CliRunner().invoke(app, [*arguments, "--checkpoint", teacher])
+    assert program == "maskdepth" and result.exception is None, result.output
+    assert f"36 labels in {tmp_path}/my raw/labels" in result.output
+    assert "36 aligned with their background; 0 pictures rejected" in result.output
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    unzip.main(Path("my raw"), Path("arrays"), Path("journals/unzip.jsonl"))
+    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    assert len(read_index(Path("index.csv"))) == 36
+    assert Path("rejected.csv").read_text().count("\n") == 1
 
 
 def test_labels_among_the_pictures_are_told_apart_by_their_layout(teacher, tmp_path, capsys):
@@ -281,7 +424,7 @@ def test_a_broken_picture_is_reported_and_the_others_are_labelled(table, teacher
     summary = make(table, tmp_path / "out", teacher)
     assert summary["labels"] == 4
     assert list(summary["rejected"]) == ["composites/0_1.jpg", "composites/1_0.jpg"]
-    assert "masks/1_0.png: it cannot be decoded" in summary["rejected"]["composites/1_0.jpg"]
+    assert "masks/1_0.png: it cannot be decoded: no JPEG or PNG picture; replace it" in summary["rejected"]["composites/1_0.jpg"]
     assert not (tmp_path / "out/composites/0_1.png").exists()  # the label of what it was before it broke
     said = capsys.readouterr()
     assert "no label for composites/0_1.jpg" in said.err and "2 pictures rejected" in said.out

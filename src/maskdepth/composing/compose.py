@@ -5,6 +5,7 @@ work and however often they were stopped. Archives appear one by one, each compl
 on with the first that is missing.
 """
 
+import shlex
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -131,9 +132,9 @@ def _say_result(plan: Plan, num_archives: int, seconds: float) -> None:
     )
     if composition.depths is None:
         out, layout = composition.out, composition.layout
-        command = f"maskdepth label-depth {out / UNLABELLED_TABLE} --layout {layout} --out {out / 'labels'}"
+        command = ["maskdepth", "label-depth", out / UNLABELLED_TABLE, "--layout", layout, "--out", out / "labels"]
         line += (
-            f"; they have no depth yet: unpack each archive into a folder of its name, run `{command}`, and remove "
-            "these folders; or label the backgrounds and compose with --depths"
+            f"; they have no depth yet: `{shlex.join(map(str, command))}` makes it; or label the backgrounds and "
+            "compose with --depths"
         )
     say(line)

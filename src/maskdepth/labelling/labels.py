@@ -1,4 +1,4 @@
-"""Depth maps for a folder of pictures, made with a pretrained network: `maskdepth label-depth`.
+"""Depth maps for pictures in folders and archives, made with a pretrained network: `maskdepth label-depth`.
 
 Every label is a 16-bit grey PNG, dark is near, under the name of its picture or under the one that a layout has for the
 depth of a composite. In its text it carries what it was made of, so a run that was stopped goes on where it was: a
@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,14 @@ from maskdepth.files import replace_text, replacing
 from maskdepth.labelling.alignment import Distance, Label, label_aligned, label_alone
 from maskdepth.labelling.sources import (
     COLUMNS,
+    NUM_REMEMBERED,
+    File,
     Source,
     check_sizes,
     decode,
     decode_colour,
     decode_mask,
+    identify_content,
     label_path,
     read_sources,
 )
@@ -76,8 +79,8 @@ def label_depth(
     the same depth under all objects. Other pictures are normalised each by its own range.
 
     Args:
-        pictures: A folder of pictures, or a CSV table with the columns composite,background,mask that names files
-            relative to its own folder; see `read_sources`.
+        pictures: A folder of pictures and archives of pictures, or a CSV table with the columns
+            composite,background,mask that names files relative to its own folder; see `read_sources`.
         out: Folder for the labels; made when missing.
         checkpoint: Id on the hub, or a folder; see `load_teacher`.
         batch_size: Pictures that the network sees at once. Another size can change last bits.
@@ -92,7 +95,8 @@ def label_depth(
         What is written to .provenance.json.
 
     Raises:
-        ValueError: A setting, the table, the checkpoint or the output folder is not usable, or no label could be made.
+        ValueError: A setting, the table, an archive, the checkpoint or the output folder is not usable, or no label
+            could be made.
         FileNotFoundError: `pictures` or a file that the table names is missing.
         Timeout: Another process makes labels in the same folder.
     """
@@ -160,14 +164,14 @@ def _label_all(teacher: Teacher, sources: Sequence[Source], out: Path, batch_siz
     """Make the labels that are missing; return how many were there and why some could not be made, by name."""
     kept = 0
     rejected: dict[str, str] = {}
-    digest_file = cache(_digest_file)
+    identify = lru_cache(NUM_REMEMBERED)(identify_content)
     # Sources are sorted by background, so remembering one is enough for looking at each once.
     look_at_background = lru_cache(maxsize=1)(partial(_look_at, teacher))
     # A network's last bits depend on what else is in the batch: batches are cut from all sources, not from what is
     # left to do, so that labels come out the same however often the run was stopped.
     batches = [sources[start : start + batch_size] for start in range(0, len(sources), batch_size)]
     for batch in track(batches, "label-depth"):
-        keys = {source.name: _make_key(teacher, source, digest_file) for source in batch}
+        keys = {source.name: _make_key(teacher, source, identify) for source in batch}
         waiting = {source for source in batch if not _is_labelled(label_path(out, source), keys[source.name])}
         kept += len(batch) - len(waiting)
         if waiting:
@@ -181,7 +185,7 @@ def _label_batch(
     waiting: set[Source],
     keys: dict[str, str],
     out: Path,
-    look_at_background: Callable[[Path], Distance],
+    look_at_background: Callable[[File], Distance],
 ) -> dict[str, str]:
     """Look at all of a batch, write the labels that are waiting, and return why some could not be made."""
     pictures: dict[Source, Image.Image] = {}
@@ -206,14 +210,14 @@ def _label_batch(
     return rejected
 
 
-def _make_label(source: Source, distance: Distance, look_at_background: Callable[[Path], Distance]) -> Label:
+def _make_label(source: Source, distance: Distance, look_at_background: Callable[[File], Distance]) -> Label:
     if source.background is None or source.mask is None:
         return label_alone(distance)
     return label_aligned(distance, look_at_background(source.background), decode_mask(source.mask))
 
 
-def _look_at(teacher: Teacher, path: Path) -> Distance:
-    return predict_distances(teacher, [decode_colour(path)])[0]
+def _look_at(teacher: Teacher, file: File) -> Distance:
+    return predict_distances(teacher, [decode_colour(file)])[0]
 
 
 def _write_label(path: Path, label: Label, key: str) -> None:
@@ -247,14 +251,10 @@ def _read_text(path: Path) -> Any:
     return json.loads(image.info[_TEXT])
 
 
-def _make_key(teacher: Teacher, source: Source, digest_file: Callable[[Path], str]) -> str:
+def _make_key(teacher: Teacher, source: Source, identify: Callable[[File], tuple[int, int]]) -> str:
     """Name all that a label depends on, but for the code."""
-    parts = [teacher.facts[name] for name in _IDENTITY] + [digest_file(path) for path in source.files]
+    parts = [teacher.facts[name] for name in _IDENTITY] + [identify(file) for file in source.files]
     return hashlib.sha256(json.dumps([source.is_paired, *parts], sort_keys=True).encode()).hexdigest()
-
-
-def _digest_file(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _summarise(teacher: Teacher, labelled: Sequence[Source], rejected: dict[str, str], out: Path) -> dict[str, Any]:
