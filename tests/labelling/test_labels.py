@@ -424,7 +424,7 @@ def test_a_broken_picture_is_reported_and_the_others_are_labelled(table, teacher
     summary = make(table, tmp_path / "out", teacher)
     assert summary["labels"] == 4
     assert list(summary["rejected"]) == ["composites/0_1.jpg", "composites/1_0.jpg"]
-    assert "masks/1_0.png: it cannot be decoded: no JPEG or PNG picture; replace it" in summary["rejected"]["composites/1_0.jpg"]
+    assert "masks/1_0.png: it cannot be decoded: no JPEG or PNG picture" in summary["rejected"]["composites/1_0.jpg"]
     assert not (tmp_path / "out/composites/0_1.png").exists()  # the label of what it was before it broke
     said = capsys.readouterr()
     assert "no label for composites/0_1.jpg" in said.err and "2 pictures rejected" in said.out
