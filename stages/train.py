@@ -12,13 +12,17 @@ import pandas as pd
 import typer
 
 from maskdepth.checkpoint import (
+    Origin,
+    describe_origin,
     discard_states,
+    keep_origin,
     list_code,
     load_state,
     lock_folder,
+    name_training,
     save_network,
     save_state,
-    state_key,
+    tell_apart,
 )
 from maskdepth.console import run, say, track, warn
 from maskdepth.data.arrays import read_arrays
@@ -76,9 +80,10 @@ def main(
     state = TrainState(network.to(device), settings, len(train))
 
     data = [index, stats, split, *sorted(path for path in arrays.rglob("*") if path.is_file())]
-    folder = state_dir() / "train" / state_key((params.model, params.loss, settings), data, list_code())
+    origin = describe_origin({"model": params.model, "loss": params.loss, "train": settings}, data, list_code())
+    folder = state_dir() / "train" / name_training(origin)
     with lock_folder(folder), StopSignals() as stop:
-        resume(state, folder)
+        resume(state, folder, origin)
         log = Journal(folder / "train.jsonl")  # not among the outputs: DVC deletes those before it starts the stage
         log.start("train")
         log.params(params.model_dump(include={"model", "loss", "train"}))
@@ -105,10 +110,13 @@ def main(
     )
 
 
-def resume(state: TrainState, folder: Path) -> None:
-    """Load the newest state of this very training, if there is one."""
+def resume(state: TrainState, folder: Path, origin: Origin) -> None:
+    """Load the newest state of this very training, if there is one; say what is another about one that was left."""
+    keep_origin(folder, origin)
     resumed = load_state(folder)
     if resumed is None:
+        for line in tell_apart(folder.parent, origin):
+            say(f"train: {line}")
         return
     for notice in resumed.notices:
         warn(notice)

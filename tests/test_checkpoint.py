@@ -1,5 +1,6 @@
 """Proves that a saved network comes back whole or not at all, and that a training state survives kills and damage."""
 
+import copy
 import hashlib
 import io
 import json
@@ -17,14 +18,18 @@ from filelock import Timeout
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from maskdepth import checkpoint
 from maskdepth.checkpoint import (
     describe_environment,
+    describe_origin,
+    keep_origin,
     load_network,
     load_state,
     lock_folder,
+    name_training,
     save_network,
     save_state,
-    state_key,
+    tell_apart,
 )
 from maskdepth.models.catalogue import build_network
 from maskdepth.models.network import NetworkSpec, Normalisation
@@ -50,10 +55,14 @@ def path(network, tmp_path):
     return tmp_path / "models" / "model.safetensors"
 
 
-def edit_card(path, **changes):
+def edit_card(path, change):
+    """Change the card of a network, and give it the checksum that belongs to it now."""
     with safe_open(path, "pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        card = json.loads(file.metadata()["maskdepth"]) | changes
+        card = json.loads(file.metadata()["maskdepth"])
+    card = change({name: value for name, value in card.items() if name != "sha256"})
+    if isinstance(card, dict):
+        card["sha256"] = checkpoint._digest_network(dict(card), weights)
     save_file(weights, path, {"maskdepth": json.dumps(card)})
 
 
@@ -92,7 +101,7 @@ def test_a_flipped_byte_or_a_missing_end_is_never_a_network(path):
 def test_foreign_files_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match="found format None, expected 'maskdepth-network-1'"):
+    with pytest.raises(ValueError, match="found format None, expected 'maskdepth-network-2'"):
         load_network(path)
     path.write_bytes(pickle.dumps({"weight": 1}))
     with pytest.raises(ValueError, match="is no readable safetensors file"):
@@ -100,15 +109,49 @@ def test_foreign_files_are_refused(tmp_path):
 
 
 def test_an_architecture_that_is_not_known_is_named(path):
-    edit_card(path, architecture="resnet")
+    edit_card(path, lambda card: card | {"architecture": "resnet"})
     with pytest.raises(ValueError, match=r"does not fit this version of maskdepth: .*unknown network 'resnet'.*dsunet"):
         load_network(path)
 
 
 def test_weights_of_another_architecture_are_refused(path):
-    edit_card(path, architecture="unet")
+    edit_card(path, lambda card: card | {"architecture": "unet"})
     with pytest.raises(ValueError, match="does not fit this version of maskdepth"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda card: None,
+        lambda card: [card],
+        lambda card: {},
+        lambda card: {name: card[name] for name in card if name != "normalisation"},
+        lambda card: card | {"normalisation": None},
+        lambda card: card | {"normalisation": {"mean": 1}},
+        lambda card: card | {"image_size": None, "inputs": 3},
+    ],
+)
+def test_a_card_that_is_none_is_one_clear_error(path, change):
+    edit_card(path, change)
+    with pytest.raises(ValueError, match=r"model\.safetensors.*`dvc repro --force train`"):
+        load_network(path)
+
+
+def test_a_flipped_bit_anywhere_in_the_card_is_found(path):
+    whole = path.read_bytes()
+    start = whole.index(b"maskdepth-network")
+    for place in range(start, whole.index(b"sha256", start) + 80):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            load_network(path)
+
+
+def test_weights_of_any_type_have_a_checksum(network, tmp_path):
+    save_network(copy.deepcopy(network).bfloat16(), tmp_path / "half.safetensors")
+    load_network(tmp_path / "half.safetensors")
 
 
 def make_state(step):
@@ -232,7 +275,11 @@ def files(tmp_path):
 
 def key_of(files, model="unet"):
     params = ModelParams(name=model, inputs="auto")
-    return state_key([params], [files / "index.csv", files / "mask.npy"], [files / "training.py"])
+    return name_training(origin_of(files, params))
+
+
+def origin_of(files, params):
+    return describe_origin({"model": params}, [files / "index.csv", files / "mask.npy"], [files / "training.py"])
 
 
 def test_a_key_stays_while_nothing_changes(files):
@@ -252,3 +299,21 @@ def test_a_key_changes_with_params_and_the_size_of_arrays(files):
     assert key_of(files, model="dsunet") != before
     (files / "mask.npy").write_text("three")
     assert key_of(files) != before
+
+
+def test_a_training_that_was_left_says_what_it_does_not_go_on_with(files):
+    states = files / "train"
+    assert tell_apart(states, {}) == []
+    left, here = (origin_of(files, ModelParams(name=name, inputs="auto")) for name in ("unet", "dsunet"))
+    for number, origin in enumerate((here | {"data": "x"}, left)):
+        folder = states / str(number)
+        with lock_folder(folder):
+            keep_origin(folder, origin)
+            save_state(folder, {"step": 1}, 1)
+        os.utime(folder, (number, number))
+    (line,) = tell_apart(states, here)
+    assert line == f"not going on from the training left in {states / '1'}: model.name unet there, dsunet here"
+    os.utime(states / "0", (9, 9))
+    assert tell_apart(states, here) == [f"not going on from the training left in {states / '0'}: other data"]
+    with lock_folder(states / "0"), lock_folder(states / "1"):  # both go on now
+        assert tell_apart(states, here) == []

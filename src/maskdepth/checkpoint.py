@@ -14,7 +14,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,11 +28,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from maskdepth.console import ConflictError
-from maskdepth.files import PARTIAL, replacing
+from maskdepth.files import PARTIAL, replace_text, replacing
+from maskdepth.journal import flatten
 from maskdepth.models.catalogue import build_network
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 
-_FORMAT = "maskdepth-network-1"
+# What a training depends on, by name.
+Origin = dict[str, str]
+
+_FORMAT = "maskdepth-network-2"
 
 # A state file's name says how far it is and carries the SHA-256 of its content: one rename commits both.
 _STATE_NAME = re.compile(r"state-(\d{8,})-([0-9a-f]{64})\.pt")
@@ -52,6 +56,9 @@ _CODE = (
     "ssim.py",
     "training.py",
 )
+
+# What a training depends on, beside its states.
+_ORIGIN_FILE = "origin.json"
 
 # Of files that are as large as the data set.
 _ARRAY_SUFFIXES = (".npy", ".bin")
@@ -75,7 +82,8 @@ def save_network(network: Network, path: Path) -> None:
         path: The file to write; its folder is made.
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    card = {"format": _FORMAT, **asdict(network.spec), "weights_sha256": _digest_weights(weights)}
+    card = {"format": _FORMAT, **asdict(network.spec)}
+    card["sha256"] = _digest_network(card, weights)
     with replacing(path, durable=True) as partial:
         partial.write_bytes(save(weights, {"maskdepth": json.dumps(card)}))
 
@@ -85,7 +93,7 @@ def load_network(path: Path) -> Network:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Not such a file, an unknown architecture, or damaged weights; says which and what to do.
+        ValueError: Not such a file, an unknown architecture, or damage anywhere in it; says which and what to do.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; `dvc repro train` makes it")
@@ -95,14 +103,15 @@ def load_network(path: Path) -> Network:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no readable safetensors file ({error}); {_RESTORE}") from error
-    if card.get("format") != _FORMAT:
-        raise ValueError(f"{path}: found format {card.get('format')!r}, expected {_FORMAT!r}; {_RESTORE}")
-    if card["weights_sha256"] != _digest_weights(weights):
-        raise ValueError(f"{path}: the weights are damaged (SHA-256 differs); {_RESTORE}")
+    found = card.get("format") if isinstance(card, dict) else card
+    if found != _FORMAT:
+        raise ValueError(f"{path}: found format {found!r}, expected {_FORMAT!r}; {_RESTORE}")
+    if card.pop("sha256", "none") != _digest_network(card, weights):
+        raise ValueError(f"{path}: it is damaged (SHA-256 differs); {_RESTORE}")
     try:
         network = build_network(_read_spec(card))
         network.load_state_dict(weights)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not fit this version of maskdepth: {error}; {_RESTORE}") from error
     return network.eval()
 
@@ -202,16 +211,21 @@ def list_abandoned_states(states_dir: Path) -> list[str]:
         told: that depends on the data too.
     """
     lines = []
-    for folder in sorted(states_dir.glob("*/"), key=lambda folder: folder.stat().st_mtime):
+    for folder in _list_abandoned(states_dir):
         states = _list_states(folder)
-        if states and not _is_locked(folder):
-            saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(states[0].stat().st_mtime))
-            megabytes = sum(path.stat().st_size for path in states) / 1e6
-            lines.append(
-                f"{folder} is a training left at {saved} ({megabytes:.0f} MB): the same settings go on from it; "
-                "if they are not wanted any more, delete it"
-            )
+        saved = time.strftime("%Y-%m-%d %H:%M", time.localtime(states[0].stat().st_mtime))
+        megabytes = sum(path.stat().st_size for path in states) / 1e6
+        lines.append(
+            f"{folder} is a training left at {saved} ({megabytes:.0f} MB): the same settings go on from it; "
+            "if they are not wanted any more, delete it"
+        )
     return lines
+
+
+def _list_abandoned(states_dir: Path) -> list[Path]:
+    """List the folders with states that no process holds, oldest first."""
+    folders = sorted(states_dir.glob("*/"), key=lambda folder: folder.stat().st_mtime)
+    return [folder for folder in folders if _list_states(folder) and not _is_locked(folder)]
 
 
 def _is_locked(folder: Path) -> bool:
@@ -228,25 +242,53 @@ def list_code() -> list[Path]:
     return sorted(path for pattern in _CODE for path in package.glob(pattern))
 
 
-def state_key(sections: Iterable[BaseModel], data: Iterable[Path], code: Iterable[Path]) -> str:
-    """Name a training by everything its weights depend on, so that no training goes on from another one's state.
+def describe_origin(sections: Mapping[str, BaseModel], data: Iterable[Path], code: Iterable[Path]) -> Origin:
+    """Say everything that the weights of a training depend on.
 
     Args:
-        sections: The sections of params.yaml that matter.
+        sections: The sections of params.yaml that matter, by name.
         data: Files that it reads. Arrays count by name and size: the small files beside them tell their content.
         code: Source files that it runs.
 
     Returns:
-        16 hexadecimal digits.
+        Settings by dotted key, and a SHA-256 each of `data` and `code`.
     """
-    digest = hashlib.sha256()
-    for section in sections:
-        digest.update(section.model_dump_json().encode())
-    for path in (*data, *code):
-        digest.update(f"{path.name} {path.stat().st_size}".encode())
-        if path.suffix not in _ARRAY_SUFFIXES:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    settings = flatten({name: section.model_dump() for name, section in sections.items()})
+    return settings | {"data": _digest_files(data), "code": _digest_files(code)}
+
+
+def name_training(origin: Origin) -> str:
+    """Name a training by its origin, 16 hexadecimal digits: none goes on from the state of another."""
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def keep_origin(folder: Path, origin: Origin) -> None:
+    """Note beside its states what a training depends on."""
+    replace_text(folder / _ORIGIN_FILE, json.dumps(origin, indent=2) + "\n")
+
+
+def tell_apart(states_dir: Path, origin: Origin) -> list[str]:
+    """Say why a training does not go on from one that was left.
+
+    Args:
+        states_dir: The folder in which each training has its own, named by its origin.
+        origin: Of the training that starts.
+
+    Returns:
+        One line for the last that was left before its end, with what differs; none if there is no such.
+    """
+    for folder in reversed(_list_abandoned(states_dir)):
+        path = folder / _ORIGIN_FILE
+        if not path.is_file():
+            continue
+        left = json.loads(path.read_text(encoding="utf-8"))
+        names = [name for name in origin | left if origin.get(name) != left.get(name)]
+        told = [
+            f"other {name}" if name in ("data", "code") else f"{name} {left.get(name)} there, {origin.get(name)} here"
+            for name in names
+        ]
+        return [f"not going on from the training left in {folder}: {'; '.join(told)}"]
+    return []
 
 
 def describe_environment() -> dict[str, str]:
@@ -278,9 +320,19 @@ def _read_spec(card: dict[str, Any]) -> NetworkSpec:
     return NetworkSpec(card["architecture"], card["inputs"], Normalisation(**moments), card["image_size"])
 
 
-def _digest_weights(weights: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest_network(card: dict[str, Any], weights: dict[str, Tensor]) -> str:
+    """Digest all that a network is: its card, and its weights by name, type and shape."""
+    digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
     for name in sorted(weights):
-        digest.update(name.encode())
-        digest.update(weights[name].contiguous().numpy().tobytes())
+        digest.update(f"{name} {weights[name].dtype} {tuple(weights[name].shape)}".encode())
+        digest.update(weights[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _digest_files(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        if path.suffix not in _ARRAY_SUFFIXES:
+            digest.update(path.read_bytes())
     return digest.hexdigest()
