@@ -78,11 +78,11 @@ def compose(
 @app.command(epilog="Example: [bold]maskdepth layouts data/raw[/bold]")
 def layouts(
     path: Annotated[Path | None, typer.Argument(help="A folder of archives or pictures, or a zip.")] = None,
-    params: Annotated[Path, typer.Option(help="Its data.layout is followed where the file is there.")] = Path(
-        "params.yaml"
-    ),
+    params: Annotated[
+        Path | None, typer.Option(help="Its section data is followed; params.yaml here, if there is one.")
+    ] = None,
 ) -> None:
-    """List the known layouts, or explain what is in a folder; exit code 2 when it gives no sample."""
+    """List the known layouts, or explain what is in a folder; exit code 2 when the pipeline would stop at it."""
     from maskdepth.data.explain import explain_archives
     from maskdepth.data.layouts import read_layouts
     from maskdepth.params import load_params
@@ -90,7 +90,13 @@ def layouts(
     if path is None:
         show(["name", "what it is"], [[layout.name, layout.title] for layout in read_layouts().values()])
         return
-    explanation = explain_archives(path, load_params(params).data.layout if params.is_file() else "auto")
+    if params is None and Path("params.yaml").is_file():
+        params = Path("params.yaml")
+    if params is None:
+        explanation = explain_archives(path, "auto")
+    else:
+        data = load_params(params).data
+        explanation = explain_archives(path, data.layout, data.max_rejected)
     for line in explanation.lines:
         say(line)
     if not explanation.is_usable:
