@@ -19,11 +19,13 @@ from torch import nn
 from tracked import set_param, write_epoch, write_evaluation, write_experiment, write_training, write_weights
 from waiting import wait_until
 
+import maskdepth.tracking.identity
 import maskdepth.tracking.store
 from maskdepth.journal import Journal, read_journal
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import load_params
 from maskdepth.tracking import maintenance
+from maskdepth.tracking.identity import ask_git, workspace_tags
 from maskdepth.tracking.live import start_mirror
 from maskdepth.tracking.mirror import Sent, mirror_outbox, mirror_row
 from maskdepth.tracking.model import export_model
@@ -169,6 +171,25 @@ def test_an_experiment_deleted_in_the_interface_comes_back(workspace):
     connection.client.delete_experiment(connection.experiments[EXPERIMENT])
     assert connect(locate_store()).experiments == connection.experiments
     assert connection.client.get_experiment(connection.experiments[EXPERIMENT]).lifecycle_stage == "active"
+
+
+# Who a run is
+
+
+def test_a_user_without_a_name_is_named_by_its_number(monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4123456)
+    assert workspace_tags()["mlflow.user"] == "4123456"
+
+
+def test_a_git_that_takes_too_long_gives_no_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(maskdepth.tracking.identity, "_GIT_SECONDS", 0.2)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nexec sleep 5\n")
+    git.chmod(0o755)
+    assert ask_git("status") == ""
 
 
 # Rows

@@ -10,6 +10,8 @@ from maskdepth.journal import flatten
 from maskdepth.params import LossParams, Params
 from maskdepth.tracking.outbox import DataVersion
 
+_GIT_SECONDS = 30.0
+
 
 def experiment_name() -> str:
     """The DVC experiment that runs this process, "" under plain `dvc repro`.
@@ -41,7 +43,7 @@ def workspace_tags() -> dict[str, str]:
         "mlflow.source.name": "dvc exp run" if experiment_name() else "dvc repro",
         "mlflow.source.type": "PROJECT",
         "mlflow.source.git.commit": ask_git("rev-parse", "HEAD"),
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user_name(),
         "dvc.exp.name": experiment_name(),
         "dvc.exp.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "dvc.workspace": kind,
@@ -90,6 +92,13 @@ def data_versions(lock_path: Path, stages: tuple[str, ...]) -> tuple[DataVersion
     )
 
 
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the user of a container may be a bare number; Python 3.13 raises another error
+        return str(os.getuid())
+
+
 def _weighted(terms: str, weight: float) -> str:
     return terms if weight == 1 else f"{weight:g}*({terms})"
 
@@ -99,10 +108,10 @@ def _count_rows(path: Path) -> int:
 
 
 def ask_git(*arguments: str, folder: Path | None = None) -> str:
-    """Ask git, in `folder` or here; "" where there is no repository, no commit or no git."""
+    """Ask git, in `folder` or here; "" where there is no repository, no commit, no git, or no answer in time."""
     command = ["git", *arguments]
     try:
-        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=30)
-    except FileNotFoundError:
+        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_GIT_SECONDS)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return ""
     return asked.stdout.strip() if asked.returncode == 0 else ""
