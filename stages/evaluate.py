@@ -30,7 +30,7 @@ from maskdepth.losses import build_criterion
 from maskdepth.metrics import headline_metrics
 from maskdepth.params import load_params
 from maskdepth.report import DrawnSample, draw_samples
-from maskdepth.runtime import choose_device, keep_freed_memory, seed_everything, set_threads
+from maskdepth.runtime import choose_device, keep_freed_memory, require_writable, seed_everything, set_threads
 from maskdepth.summary import assign_cells, assign_sizes, headline_numbers, pick_samples, pooled_iou, summarise
 
 
@@ -46,6 +46,7 @@ def main(
     """Write metrics, tables of samples and intervals, and pictures of the best, the median and the worst."""
     params = load_params()
     settings = params.evaluate
+    require_writable((metrics.parent, reports, journal.parent))
     seed_everything(settings.seed)
     set_threads()
     keep_freed_memory()

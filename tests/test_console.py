@@ -40,7 +40,7 @@ def test_what_a_user_can_mend_is_one_line_and_a_code(capsys, monkeypatch, error,
     assert printed.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), AssertionError("y"), OSError(errno.EIO, "broken")])
+@pytest.mark.parametrize("error", [KeyError("x"), AssertionError("y"), OSError(errno.EBADF, "broken")])
 def test_a_bug_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         guard(raising(error))

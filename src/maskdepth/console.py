@@ -18,7 +18,16 @@ NO_RESOURCE = 3
 CONFLICT = 4
 
 # A full disk or quota, a limit on the size of files, a folder mounted read-only.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# What the system refuses, with the cure, and paths that it cannot take.
+_NO_RESOURCE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "free some space",
+    errno.EROFS: "make it writable",
+    errno.EIO: "check the disk",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+_BAD_PATH = (errno.ENAMETOOLONG, errno.EISDIR, errno.ELOOP, errno.EEXIST)
 
 # How the libraries put it; on a CPU torch raises a plain RuntimeError, and cuDNN and cuBLAS have words of their own.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
@@ -125,10 +134,12 @@ def guard(program: Callable[[], Any]) -> None:
             raise
         _fail(f"out of memory: {str(error).partition(chr(10))[0]}", NO_RESOURCE)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno in _NO_RESOURCE:
+            cure = _NO_RESOURCE[error.errno]
+            _fail(f"cannot write {error.filename or ''}: {error.strerror}; {cure} and run again", NO_RESOURCE)
+        if error.errno not in _BAD_PATH:
             raise
-        cure = "make it writable" if error.errno == errno.EROFS else "free some space"
-        _fail(f"cannot write {error.filename or ''}: {error.strerror}; {cure} and run again", NO_RESOURCE)
+        _fail(f"{error.filename or ''}: {error.strerror}; choose another name", BAD_INPUT)
 
 
 def _name_holder(locked: str) -> str:

@@ -13,7 +13,7 @@ import torch
 from trained import read_only
 
 from maskdepth.checkpoint import discard_states, list_abandoned_states, lock_folder, save_state
-from maskdepth.console import CONFLICT, NO_RESOURCE, ConflictError, guard
+from maskdepth.console import BAD_INPUT, CONFLICT, NO_RESOURCE, ConflictError, guard
 from maskdepth.journal import FINISHED, Journal, read_journal
 from maskdepth.runtime import StopSignals, require_writable
 
@@ -140,6 +140,9 @@ def raising(error):
         (ConflictError("every state is damaged"), CONFLICT, "error: every state is damaged\n"),
         (OSError(errno.EFBIG, "File too large", "a.pt"), NO_RESOURCE, "error: cannot write a.pt: File too large; free"),
         (OSError(errno.EROFS, "Read-only", "models"), NO_RESOURCE, "error: cannot write models: Read-only; make it wr"),
+        (OSError(errno.EIO, "I/O error", "a.pt"), NO_RESOURCE, "error: cannot write a.pt: I/O error; check the disk"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), BAD_INPUT, "error: x: File name too long; choose"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "out"), BAD_INPUT, "error: out: Is a directory; choose an"),
         (torch.OutOfMemoryError("CUDA out of memory.\nDetails"), NO_RESOURCE, "error: out of memory: CUDA"),
     ],
 )  # fmt: skip

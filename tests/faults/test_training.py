@@ -91,7 +91,7 @@ def test_other_settings_never_go_on_from_a_state_and_leave_it_to_be_found(reposi
     assert str(left) in line
     stdout, _ = process.communicate()
     assert "going on at epoch" not in stdout
-    told = f"train: not going on from the training left in {left}: train.learning_rate 0.001 there, 0.002 here"
+    told = f"train: not going on from the training left in {left}: train.learning_rate 0.01 there, 0.002 here"
     assert told in stdout.splitlines()
 
     write_small_params(repository, epochs=1)

@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 from PIL import Image
-from trained import make_repository, run_stage
+from trained import make_repository, run_stage, start_stage
 
+from maskdepth.console import BAD_INPUT
 from maskdepth.journal import FINISHED, read_journal
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,15 @@ def test_the_journal_holds_every_number_under_its_name(evaluated):
         f"test/{name}": value for name, value in numbers_of(repository).items()
     }
     assert len(journal.artifacts) == 3
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(evaluated):
+    repository, _ = evaluated
+    (repository / "file").touch()
+    process = start_stage(repository, "evaluate", ["--reports", "file/reports"])
+    _, stderr = process.communicate()
+    assert process.returncode == BAD_INPUT
+    assert stderr.splitlines() == ["error: cannot write to file/reports: Not a directory; choose another folder"]
 
 
 def test_evaluated_again_gives_the_same_numbers(evaluated):
