@@ -5,10 +5,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -729,4 +731,28 @@ def test_relocate_wants_a_store_of_files(fresh, monkeypatch):
 def test_a_damaged_store_is_named_with_the_cure(fresh):
     (fresh / "mlflow.db").write_bytes(b"SQLite format 3\0" + bytes(4000))
     (finding,) = maintenance.check_store()
-    assert finding == "the tracking store does not work: file is not a database"
+    assert finding.startswith(f"{fresh}/mlflow.db is damaged (file is not a database): move it away, and mlflow.db-wal")
+
+
+def test_a_store_taken_away_alone_does_not_come_back_from_what_a_killed_sender_left_beside_it(fresh):
+    connection = connect(locate_store())
+    kill = (
+        "import os, signal; from maskdepth.tracking.store import *; c = connect(locate_store());"
+        "c.client.create_run(c.experiments['maskdepth']); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = run_python(kill, fresh)
+    assert killed.communicate() == ("", "")
+    assert killed.returncode == -signal.SIGKILL
+    assert (fresh / "mlflow.db-wal").stat().st_size > 0
+    (fresh / "mlflow.db").rename(fresh / "damaged.db")
+    again = run_python("from maskdepth.tracking.store import *; connect(locate_store())", fresh)
+    assert again.communicate() == ("", "")
+    with closing(sqlite3.connect(connection.store.database)) as store:
+        assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert store.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+
+
+def test_an_empty_file_in_the_place_of_the_store_is_no_store(fresh):
+    (fresh / "mlflow.db").touch()
+    assert maintenance.check_store() == []
+    assert connect(locate_store()).experiments.keys() == {"maskdepth", "maskdepth-data"}

@@ -12,7 +12,16 @@ from maskdepth.journal import KILLED, RUNNING, describe_process
 from maskdepth.tracking.identity import ask_git
 from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, mirror_outbox
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
-from maskdepth.tracking.store import EXPERIMENT, Connection, connect, explain, locate_store, redact, trouble
+from maskdepth.tracking.store import (
+    EXPERIMENT,
+    Connection,
+    connect,
+    explain,
+    holds_something,
+    locate_store,
+    redact,
+    trouble,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -85,7 +94,7 @@ def check_store() -> list[str]:
     try:
         store = locate_store()
         if store.database is not None:
-            if not store.database.is_file():  # nothing has been tracked yet; looking makes no store
+            if not holds_something(store.database):  # nothing has been tracked yet; looking makes no store
                 return findings
             problems = _check_database(store.database, store.root)
             if problems:
@@ -138,10 +147,18 @@ def relocate(old_root: Path, new_root: Path) -> int:
 
 
 def _check_database(path: Path, root: Path) -> list[str]:
-    with closing(sqlite3.connect(path)) as database:
-        told = database.execute("PRAGMA integrity_check").fetchone()[0]
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            told = database.execute("PRAGMA integrity_check").fetchone()[0]
+    except sqlite3.OperationalError:  # locked, or not to be read: it need not be damaged
+        raise
+    except sqlite3.DatabaseError as error:
+        told = str(error)
     if told != "ok":
-        return [f"{path} is damaged ({told}); restore a copy, or rename it and run `dvc repro -f -s report`"]
+        return [
+            f"{path} is damaged ({told}): move it away, and {path.name}-wal and {path.name}-shm with it if they are "
+            "there; then put a copy in its place, or run `dvc repro -f -s report`"
+        ]
     moved_from = _recorded_root(path, root)
     return [f"{path} was made in {moved_from}; `maskdepth relocate` mends its paths"] if moved_from else []
 

@@ -182,14 +182,15 @@ def connect(store: Store) -> Connection:
     state = state_dir()
     state.mkdir(parents=True, exist_ok=True)
     with FileLock(state / "store.lock", timeout=_LOCK_SECONDS):
-        if store.database is not None and not _holds_something(store.database):
+        if store.database is not None and not holds_something(store.database):
             _build_database(store.database, store.root)
         client = mlflow.MlflowClient(store.uri)
         experiments = {name: _make_experiment(store, client, name) for name in (EXPERIMENT, DATA_EXPERIMENT)}
     return Connection(store, client, experiments)
 
 
-def _holds_something(path: Path) -> bool:
+def holds_something(path: Path) -> bool:
+    """Tell whether a file is there and not empty, as SQLite leaves one that it has only been asked to open."""
     return path.is_file() and path.stat().st_size > 0
 
 
@@ -206,6 +207,10 @@ def _build_database(path: Path, root: Path) -> None:
         database.execute(
             "PRAGMA journal_mode=WAL"
         )  # stays in the file: readers and one writer do not wait for each other
+    # Beside a database that was taken away alone lies what a killed process had not merged into it yet: SQLite would
+    # merge it into the new one.
+    for left in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + left).unlink(missing_ok=True)
     building.replace(path)
 
 
