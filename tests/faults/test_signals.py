@@ -10,6 +10,7 @@ import pytest
 from trained import STATES, start_stage, wait_for_state, write_small_params
 from waiting import wait_until
 
+from maskdepth.checkpoint import load_state
 from maskdepth.journal import KILLED, read_journal
 
 pytestmark = pytest.mark.slow
@@ -50,6 +51,22 @@ def test_nohup_keeps_its_promise_and_an_interrupt_is_heard_in_the_background(rep
     process.send_signal(signal.SIGHUP)
     wait_for_state(repository, process, 12)
     assert_stopped(repository, process, signal.SIGINT, 130)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.005, 0.03])
+def test_a_second_signal_while_it_saves_ends_it_at_once_and_spares_the_state_before(repository, pause):
+    write_small_params(repository, epochs=500)
+    process = start_stage(repository, "train")
+    wait_for_state(repository, process, 3)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(pause)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode in (143, -signal.SIGTERM)
+    (folder,) = (repository / STATES).iterdir()
+    resumed = load_state(folder)
+    assert resumed.notices == []
+    assert resumed.state["step"] >= 1
 
 
 def query(repository, text):
