@@ -114,3 +114,11 @@ def test_too_large_a_file_refuses_its_archive(tmp_path: Path) -> None:
     (archive,) = find_archives(tmp_path, max_member_bytes=5)
     with pytest.raises(RefusedError, match=r"bg: 'bg/large.jpg' has 12 bytes, over 5 bytes; .*data\.max_member_bytes"):
         archive.members()
+
+
+def test_a_zip_that_is_gone_when_it_is_opened_is_named(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", [("1.jpg", b"one")])
+    (archive,) = find_archives(tmp_path)
+    (tmp_path / "a.zip").unlink()
+    with pytest.raises(RefusedError, match=r"^a\.zip: cannot be opened any more: No such file"), archive.opened():
+        pass

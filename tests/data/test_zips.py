@@ -1,14 +1,20 @@
 """Proves that a zip is read whole or refused with a reason: never cut, renamed, or half read without a word."""
 
+import errno
+import io
+import os
 import random
+import resource
 import stat
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from maskdepth.data import zips
 from maskdepth.data.zips import MAX_MEMBER_BYTES, RefusedError, list_zip, read_zipped
 
 NOISE = random.Random(0).randbytes(3000)
@@ -86,6 +92,14 @@ def vanished_member(path: Path) -> None:
     path.write_bytes(data)
 
 
+def hidden_members(path: Path) -> None:
+    """Let the end record count one member of a thousand."""
+    write(path, *(f"{number}.jpg" for number in range(1000)), data=b"")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<2H", data, data.rindex(b"PK\x05\x06") + 8, 1, 1)
+    path.write_bytes(data)
+
+
 BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "traversal": (lambda path: write(path, "../../evil.jpg"), r"'\.\./\.\./evil\.jpg' leads out of the archive"),
     "inner traversal": (lambda path: write(path, "a/../../x.jpg"), "leads out of the archive"),
@@ -112,6 +126,7 @@ BAD_ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
     "long name": (lambda path: write(path, "a" * 2000), "has a name of 2000 characters, over 1024"),
     "method": (lambda path: write(path, "a.jpg", method=zipfile.ZIP_LZMA), "'a.jpg' is packed with method 14"),
     "count": (vanished_member, "its end record counts 7 members, its directory has 1"),
+    "hidden members": (hidden_members, "its end record counts 1 members, its directory has 1,000"),
 }
 
 
@@ -203,3 +218,114 @@ def test_how_large_a_member_may_be_is_said_by_who_asks(tmp_path: Path) -> None:
     assert len(list_zip(tmp_path / "a.zip", len(NOISE))) == 1
     with pytest.raises(RefusedError, match=r"'a\.jpg' unpacks to 3,000 bytes, over 2,999 .*; .*data\.max_member_bytes"):
         list_zip(tmp_path / "a.zip", len(NOISE) - 1)
+
+
+def write_entries(path: Path, num_entries: int, declared: int) -> None:
+    """Write a directory of many entries of which the end record counts fewer."""
+    entry = struct.pack("<4s6H3I5H2I", b"PK\x01\x02", 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    directory = entry * num_entries
+    path.write_bytes(directory + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, declared, declared, len(directory), 0, 0))
+
+
+def test_entries_are_counted_before_anything_is_made_of_them(tmp_path: Path) -> None:
+    write_entries(tmp_path / "many.zip", 300_000, declared=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RefusedError, match="counts 1 members, its directory has 300,000"):
+        list_zip(tmp_path / "many.zip")
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 40_000  # [KB] zipfile would take 150,000
+
+
+def test_more_members_than_any_data_set_has_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "many.zip", "a.jpg", "b.jpg", "c.jpg")
+    monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 100)
+    with pytest.raises(RefusedError, match="its directory has 153 bytes, over 100 bytes; split it into several zips"):
+        list_zip(tmp_path / "many.zip")
+    monkeypatch.setattr(zips, "MAX_MEMBERS", 2)
+    with pytest.raises(RefusedError, match="it has 3 members, over 2; split it into several zips"):
+        list_zip(tmp_path / "many.zip")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "odd.zip")
+    with pytest.raises(RefusedError, match="it is not a regular file; remove it"):
+        list_zip(tmp_path / "odd.zip")
+
+
+class BrokenDisk(io.FileIO):
+    """A file of which the bytes in front of `bad_until` cannot be read."""
+
+    bad_until = 0
+
+    def readinto(self, buffer: Any) -> int | None:
+        self.check()
+        return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        self.check()
+        return super().readall()
+
+    def check(self) -> None:
+        if self.tell() < self.bad_until:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.fixture
+def break_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int], None]:
+    """Let the first bytes of a file be unreadable from now on."""
+
+    def break_file(path: Path, bad_until: int) -> None:
+        opening = io.open
+
+        def open_broken(name: Any, *mode: Any, **options: Any) -> Any:
+            if Path(name) != path:
+                return opening(name, *mode, **options)
+            raw = BrokenDisk(name)
+            raw.bad_until = bad_until
+            return io.BufferedReader(raw)
+
+        monkeypatch.setattr(io, "open", open_broken)
+
+    return break_file
+
+
+def test_a_zip_that_the_disk_cannot_read_is_refused(tmp_path: Path, break_disk: Callable[[Path, int], None]) -> None:
+    write(tmp_path / "a.zip", "a.jpg")
+    break_disk(tmp_path / "a.zip", 2**30)
+    with pytest.raises(RefusedError, match="cannot be read: Input/output error; check its permissions and its disk"):
+        list_zip(tmp_path / "a.zip")
+
+
+def test_a_page_that_the_disk_can_only_read_the_end_of_is_refused(
+    tmp_path: Path, break_disk: Callable[[Path, int], None]
+) -> None:
+    """To say what it is instead of a zip, its beginning is looked at."""
+    (tmp_path / "a.zip").write_bytes(bytes(200_000))
+    break_disk(tmp_path / "a.zip", 1000)
+    with pytest.raises(RefusedError, match="cannot be read: Input/output error"):
+        list_zip(tmp_path / "a.zip")
+
+
+def test_a_member_that_the_disk_cannot_read_is_rejected(
+    tmp_path: Path, break_disk: Callable[[Path, int], None]
+) -> None:
+    path = tmp_path / "a.zip"
+    write(path, *(f"{number}.jpg" for number in range(50)))
+    break_disk(path, 1000)
+    first, *_, last = list_zip(path)
+    with path.open("rb") as file:
+        with pytest.raises(RefusedError, match="cannot be read: Input/output error"):
+            read_zipped(file, first)
+        assert read_zipped(file, last) == NOISE
+
+
+def test_a_zip_cut_after_it_was_listed_gives_rejected_members(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    write(path, "a.jpg", "b.jpg")
+    first, second = list_zip(path)
+    path.write_bytes(path.read_bytes()[: second.offset + 100])
+    with path.open("rb") as file:
+        assert read_zipped(file, first) == NOISE
+        with pytest.raises(RefusedError, match=r"damaged|its size is not"):
+            read_zipped(file, second)

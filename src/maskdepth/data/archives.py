@@ -84,12 +84,20 @@ class Archive:
 
     @contextmanager
     def opened(self) -> Iterator[Callable[[Member], bytes]]:
-        """Open the archive once, and give the function that reads one member or raises `RefusedError`."""
-        if self.is_zip:
-            with (self.raw_dir / self.name).open("rb") as file:
-                yield partial(read_zipped, file)
-        else:
+        """Open the archive once, and give the function that reads one member or raises `RefusedError`.
+
+        Raises:
+            RefusedError: The zip, which was listed, cannot be opened any more.
+        """
+        if not self.is_zip:
             yield partial(_read_loose, self.raw_dir)
+            return
+        try:
+            file = (self.raw_dir / self.name).open("rb")
+        except OSError as error:
+            raise RefusedError(f"cannot be opened any more: {error.strerror}", DAMAGED, self.name) from error
+        with file:
+            yield partial(read_zipped, file)
 
     def _list_loose(self) -> list[Member]:
         names = [name for name in _walk(self.raw_dir) if _is_loose(name) and _archive_of(name) == self.name]

@@ -21,6 +21,8 @@ from typing import BinaryIO
 MAX_MEMBER_BYTES = 256 * 2**20
 # The largest known data set has 1.2 million members in all; each costs half a kilobyte of memory.
 MAX_MEMBERS = 2_000_000
+# Its directory has 60 to 200 bytes for each.
+MAX_DIRECTORY_BYTES = 2**29
 # Pictures hardly shrink and labels shrink tenfold; only small blank pictures shrink more than this.
 MAX_RATIO = 200
 RATIO_FROM_BYTES = 2**20
@@ -98,11 +100,11 @@ def list_zip(path: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Membe
         RefusedError: The zip is damaged, incomplete, encrypted, or has members no ordinary program packs.
     """
     try:
-        with zipfile.ZipFile(path) as opened:
-            infos, directory_start = opened.infolist(), opened.start_dir
-    except _ZIP_ERRORS as error:
-        raise RefusedError(*_why_not_a_zip(path, error)) from error
-    _check_count(len(infos), _declared_count(path))
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for whoever writes to it
+            raise RefusedError("it is not a regular file", "remove it")
+        infos, directory_start = _read_directory(path)
+    except OSError as error:
+        raise _unreadable(error) from error
     # zipfile cuts a name at its first NUL; the name as stored is the one to check.
     check_names([info.orig_filename for info in infos])
     for info in infos:
@@ -116,8 +118,16 @@ def read_zipped(file: BinaryIO, member: Member) -> bytes:
     """Read one member of an open zip.
 
     Raises:
-        RefusedError: Its bytes are not those that the directory announced.
+        RefusedError: Its bytes cannot be read, or are not those that the directory announced.
     """
+    try:
+        data = _read_packed(file, member)
+    except OSError as error:
+        raise _unreadable(error) from error
+    return check_content(_inflate(data, member.size) if member.method == _DEFLATED else data, member)
+
+
+def _read_packed(file: BinaryIO, member: Member) -> bytes:
     file.seek(member.offset)
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
@@ -127,8 +137,7 @@ def read_zipped(file: BinaryIO, member: Member) -> bytes:
     if name.replace("\\", "/") != member.name:
         raise RefusedError(f"its header calls it {name!r}, the directory of the zip does not", DAMAGED)
     file.seek(extra_size, os.SEEK_CUR)
-    data = file.read(member.packed_size)
-    return check_content(_inflate(data, member.size) if member.method == _DEFLATED else data, member)
+    return file.read(member.packed_size)
 
 
 def check_content(data: bytes, member: Member) -> bytes:
@@ -174,10 +183,12 @@ def _as_member(info: zipfile.ZipInfo) -> Member:
     return Member(name, info.file_size, info.CRC, info.compress_size, info.header_offset, info.compress_type)
 
 
+def _unreadable(error: OSError) -> RefusedError:
+    return RefusedError(f"cannot be read: {error.strerror}", "check its permissions and its disk, or copy it again")
+
+
 def _why_not_a_zip(path: Path, error: Exception) -> tuple[str, str]:
     """Tell apart the usual ways in which a download goes wrong; zipfile has one text for all of them."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"cannot be read: {error.strerror}", "check the file and its permissions"
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -190,26 +201,64 @@ def _why_not_a_zip(path: Path, error: Exception) -> tuple[str, str]:
     return f"not a zip file ({readable_size(size)})", DAMAGED
 
 
-def _declared_count(path: Path) -> int:
-    """Read how many members the end record counts; some damages make members vanish from the directory silently."""
+def _read_directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
+    """Give the entries of the directory, and where it begins.
+
+    zipfile makes an object of every entry that it finds, so they are counted before.
+
+    Raises:
+        OSError: The file cannot be read.
+        RefusedError: It is no zip, or has other entries than its end record counts.
+    """
+    declared = _check_end(path)
+    try:
+        with zipfile.ZipFile(path) as opened:
+            infos, start = opened.infolist(), opened.start_dir
+    except _ZIP_ERRORS as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise
+        raise RefusedError(*_why_not_a_zip(path, error)) from error
+    if len(infos) != declared:  # some damages make members vanish silently
+        raise _miscounted(declared, len(infos))
+    return infos, start
+
+
+def _check_end(path: Path) -> int:
+    """Give the number of members that the end record counts, once the directory is known to have no more entries."""
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        records = _END_RECORD_64.size + _END_LOCATOR_64.size + _END_RECORD.size
-        file.seek(max(0, size - records - _LONGEST_COMMENT))
-        tail = file.read()
+        declared, start, num_bytes = _read_end(file)
+        if declared > MAX_MEMBERS:
+            raise RefusedError(f"it has {declared:,} members, over {MAX_MEMBERS:,}", "split it into several zips")
+        if num_bytes > MAX_DIRECTORY_BYTES:
+            sizes = f"{readable_size(num_bytes)}, over {readable_size(MAX_DIRECTORY_BYTES)}"
+            raise RefusedError(f"its directory has {sizes}", "split it into several zips")
+        file.seek(start)
+        if (found := file.read(num_bytes).count(b"PK\x01\x02")) > declared:
+            raise _miscounted(declared, found)
+    return declared
+
+
+def _read_end(file: BinaryIO) -> tuple[int, int, int]:
+    """Find the end record as zipfile does: number of members, start and size of the directory; zeros if it is cut."""
+    size = file.seek(0, os.SEEK_END)
+    records = _END_RECORD_64.size + _END_LOCATOR_64.size + _END_RECORD.size
+    tail_start = file.seek(max(0, size - records - _LONGEST_COMMENT))
+    tail = file.read()
     # Its own last bytes may spell the beginning of another one.
-    start = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END_RECORD.size + 4)
-    start_64 = start - _END_LOCATOR_64.size - _END_RECORD_64.size
-    if start_64 >= 0 and tail.startswith(b"PK\x06\x06", start_64):
-        return int(_END_RECORD_64.unpack_from(tail, start_64)[7])
-    return int(_END_RECORD.unpack_from(tail, start)[4])
+    end = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END_RECORD.size + 4)
+    if end < 0:
+        return 0, 0, 0
+    declared, num_bytes = _END_RECORD.unpack_from(tail, end)[4:6]
+    locator = end - _END_LOCATOR_64.size
+    end_64 = locator - _END_RECORD_64.size
+    if end_64 >= 0 and tail.startswith(b"PK\x06\x07", locator) and tail.startswith(b"PK\x06\x06", end_64):
+        end, (declared, num_bytes) = end_64, _END_RECORD_64.unpack_from(tail, end_64)[7:9]
+    start = tail_start + end - num_bytes  # whatever the record says of it
+    return (declared, start, num_bytes) if start >= 0 else (0, 0, 0)
 
 
-def _check_count(found: int, declared: int) -> None:
-    if found != declared:
-        raise RefusedError(f"its end record counts {declared} members, its directory has {found}", DAMAGED)
-    if found > MAX_MEMBERS:
-        raise RefusedError(f"it has {found:,} members, over {MAX_MEMBERS:,}", "split it into several zips")
+def _miscounted(declared: int, found: int) -> RefusedError:
+    return RefusedError(f"its end record counts {declared:,} members, its directory has {found:,}", DAMAGED)
 
 
 def _name_fault(name: str) -> str:
