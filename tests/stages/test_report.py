@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tracked import write_experiment
 
+from maskdepth.tracking import maintenance
 from maskdepth.tracking.store import connect, locate_store
 from stages.report import main
 
@@ -66,6 +67,18 @@ def test_without_a_store_the_row_waits_and_the_stage_succeeds(repository, monkey
         f"report: row {named['run_name']} waits in the outbox ({address}: [Errno 111] Connection refused); "
         "`maskdepth sync` sends it\n"
     )
+
+
+def test_without_the_driver_of_a_database_the_row_waits_and_the_module_is_named(repository, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+pg8000://127.0.0.1:9/runs")  # a driver that is not installed
+    reason = "the Python module pg8000 is not installed, which the address in MLFLOW_TRACKING_URI needs"
+    assert report()["reason"] == reason
+    assert f"waits in the outbox (postgresql+pg8000://127.0.0.1:9/runs: {reason})" in capsys.readouterr().out
+    assert maintenance.check_store()[0] == f"the tracking store does not work: {reason}"
+    *rows, store = maintenance.sync(60, Path("metrics/mlflow.json"))
+    assert len(rows) == 5
+    assert all(line.endswith(f": waits: {reason}") for line in rows)
+    assert store == f"postgresql+pg8000://127.0.0.1:9/runs: {reason}"
 
 
 def test_a_stage_that_has_not_run_is_named(repository):

@@ -155,11 +155,12 @@ def redact(text: str) -> str:
 
 
 def trouble() -> tuple[type[Exception], ...]:
-    """List what a store that is away, locked, full or damaged raises, and a damaged row of the outbox."""
+    """List what a store that is away, locked, full, damaged or without its driver raises, and a damaged row."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError)
+    # A database needs a driver, which may not be installed.
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError, ImportError)
 
 
 def explain(error: Exception) -> str:
@@ -167,6 +168,8 @@ def explain(error: Exception) -> str:
     cause = error.__cause__ or error.__context__
     while type(error) is not ValueError and isinstance(cause, Exception):
         error, cause = cause, cause.__cause__ or cause.__context__
+    if isinstance(error, ModuleNotFoundError):
+        return f"the Python module {error.name} is not installed, which the address in MLFLOW_TRACKING_URI needs"
     text = redact(" ".join(str(error).split()))
     return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."
 
