@@ -122,3 +122,24 @@ def test_a_zip_that_is_gone_when_it_is_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.zip").unlink()
     with pytest.raises(RefusedError, match=r"^a\.zip: cannot be opened any more: No such file"), archive.opened():
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [(b"a\xff.zip", r"a\udcff.zip"), (b"a\nb.zip", r"a\nb.zip"), (b"a\x1b[31m.zip", r"a\x1b[31m.zip")],
+)  # fmt: skip
+def test_an_archive_whose_name_cannot_be_shown_is_refused_by_one_that_can(
+    name: bytes, shown: str, tmp_path: Path
+) -> None:
+    write_zip(tmp_path / os.fsdecode(name), [("1.jpg", b"one")])
+    (archive,) = find_archives(tmp_path)
+    with pytest.raises(RefusedError) as refused:
+        archive.members()
+    assert str(refused.value) == f"{shown}: it has unprintable characters in its name; rename it"
+
+
+def test_a_folder_whose_name_cannot_be_shown_is_refused_by_one_that_can(tmp_path: Path) -> None:
+    write_files(tmp_path, "bg\n/1.jpg")
+    (archive,) = find_archives(tmp_path)
+    with pytest.raises(RefusedError, match=r"^bg\\n: it has unprintable characters in its name; rename it$"):
+        archive.members()

@@ -1,5 +1,6 @@
 """The index stage writes samples and rejected members, journals what it saw, and stops with a line when it must."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from toy import write_toy_archive
 
 from maskdepth.data.samples import read_index
 from maskdepth.journal import read_journal
+from maskdepth.params import update_params
 from stages import index, unzip
 
 ROOT = Path(__file__).parents[2]
@@ -72,3 +74,18 @@ def test_too_many_rejected_end_in_one_line_and_leave_the_list(workspace):
     assert not Path("index.csv").exists()
     assert len(Path("rejected.csv").read_text().splitlines()) == 21
     assert read_journal(Path("journals/index.jsonl")).status == "FAILED"
+
+
+def test_an_archive_whose_name_cannot_be_shown_is_refused_and_harms_no_other(workspace, capsys):
+    update_params(Path("params.yaml"), {"data.max_rejected": 0.9})
+    write_toy_archive(workspace / "raw")
+    for name in (b"a\xff.zip", b"b\n\x1b[31m.zip"):
+        shutil.copy(workspace / "raw" / "batch1_images.zip", workspace / "raw" / os.fsdecode(name))
+    run_stage()
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1].startswith("index: 24 samples from 1 archives, 2 rejected")
+    assert told.err.count("\n") == told.err.count("warning: left out: ") == 2
+    reason = "it has unprintable characters in its name,rename it"
+    assert Path("rejected.csv").read_text() == (
+        "archive,member,reason,cure\n" rf"a\udcff.zip,,{reason}" "\n" rf"b\n\x1b[31m.zip,,{reason}" "\n"
+    )

@@ -18,7 +18,9 @@ from maskdepth.data.zips import (
     RefusedError,
     check_content,
     check_names,
+    find_name_fault,
     list_zip,
+    printable,
     read_zipped,
     readable_size,
 )
@@ -36,7 +38,7 @@ class Archive:
     """A zip file, or the loose files below one folder.
 
     Attributes:
-        name: Path below the raw folder, such as `batch1_images.zip`.
+        name: Path below the raw folder, such as `batch1_images.zip`; to be shown as `printable_name`.
         raw_dir: The raw folder.
         is_zip: Whether it is a zip file.
         max_member_bytes: A larger file in it, unpacked, refuses it.
@@ -51,6 +53,11 @@ class Archive:
     def stem(self) -> str:
         """The name without the suffix of a zip."""
         return self.name[: -len(_ZIP_SUFFIX)] if self.is_zip else self.name
+
+    @property
+    def printable_name(self) -> str:
+        """The name as tables and terminals can take it."""
+        return printable(self.name)
 
     @property
     def shard(self) -> str:
@@ -75,6 +82,8 @@ class Archive:
         Raises:
             RefusedError: The archive is damaged or unsafe.
         """
+        if fault := find_name_fault(self.name):
+            raise RefusedError(f"it {fault}", "rename it", self.printable_name)
         try:
             path = self.raw_dir / self.name
             members = list_zip(path, self.max_member_bytes) if self.is_zip else self._list_loose()
@@ -144,7 +153,9 @@ def _walk(raw_dir: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not _JUNK.search(name))
         for name in folders:
             if (link := Path(folder) / name).is_symlink():
-                raise ValueError(f"{link} is a link to a folder, which DVC does not track; copy the folder itself")
+                raise ValueError(
+                    f"{printable(str(link))} is a link to a folder, which DVC does not track; copy the folder itself"
+                )
         for name in sorted(files):
             if not _JUNK.search(name):
                 yield (Path(folder) / name).relative_to(raw_dir).as_posix()
@@ -156,12 +167,13 @@ def _raise(error: OSError) -> None:
 
 
 def _check_shards(archives: Iterable[Archive]) -> None:
-    names: dict[str, str] = {}
+    by_shard: dict[str, Archive] = {}
     for archive in archives:
         # Some file systems do not tell upper from lower case.
-        other = names.setdefault(archive.shard.casefold(), archive.name)
-        if other != archive.name:
-            raise ValueError(f"{other} and {archive.name} would share the folder {archive.shard}; rename or remove one")
+        other = by_shard.setdefault(archive.shard.casefold(), archive)
+        if other is not archive:
+            names = f"{other.printable_name} and {archive.printable_name}"
+            raise ValueError(f"{names} would share the folder {archive.shard}; rename or remove one")
 
 
 def _is_loose(name: str) -> bool:

@@ -348,7 +348,7 @@ def _add_outcomes(table: pd.DataFrame, outcomes: Sequence[_Outcome]) -> pd.DataF
 
 def _write_card(path: Path, plan: ShardPlan, table: pd.DataFrame) -> None:
     card = {
-        "archive": plan.archive.name,
+        "archive": plan.archive.printable_name,
         "layout": plan.layout.name,
         "definition": plan.layout.definition,
         **plan.params.model_dump(include=_SETTINGS),

@@ -160,12 +160,36 @@ def check_names(names: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for stored in names:
         name = stored.replace("\\", "/")
-        if fault := _name_fault(name):
+        if fault := find_name_fault(name):
             raise RefusedError(f"member {stored!r} {fault}", _REPACK)
         key = unicodedata.normalize("NFC", name).casefold()
         if key in seen:
             raise RefusedError(f"members {seen[key]!r} and {stored!r} have the same name", _REPACK)
         seen[key] = stored
+
+
+def find_name_fault(name: str) -> str:
+    """Say what is wrong with the name of a file, as the rest of a sentence; "" if nothing is."""
+    if not name:
+        return "has no name"
+    if len(name) > MAX_NAME:
+        return f"has a name of {len(name)} characters, over {MAX_NAME}"
+    if _UNSAFE_CHARACTERS.search(name):
+        return "has unprintable characters in its name"
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "has an absolute path"
+    if ".." in name.split("/"):
+        return "leads out of the archive"
+    return ""
+
+
+def printable(name: str) -> str:
+    r"""Spell out the characters of a name that a terminal or a table could not take.
+
+    >>> printable("a\nb.zip")
+    'a\\nb.zip'
+    """
+    return _UNSAFE_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), name)
 
 
 def readable_size(num_bytes: int) -> str:
@@ -259,20 +283,6 @@ def _read_end(file: BinaryIO) -> tuple[int, int, int]:
 
 def _miscounted(declared: int, found: int) -> RefusedError:
     return RefusedError(f"its end record counts {declared:,} members, its directory has {found:,}", DAMAGED)
-
-
-def _name_fault(name: str) -> str:
-    if not name:
-        return "has no name"
-    if len(name) > MAX_NAME:
-        return f"has a name of {len(name)} characters, over {MAX_NAME}"
-    if _UNSAFE_CHARACTERS.search(name):
-        return "has unprintable characters in its name"
-    if name.startswith("/") or re.match("[A-Za-z]:", name):
-        return "has an absolute path"
-    if ".." in name.split("/"):
-        return "leads out of the archive"
-    return ""
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:
