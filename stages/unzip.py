@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from maskdepth import console
-from maskdepth.data.archives import Archive, find_archives
+from maskdepth.data.archives import Archive, describe_gaps, find_archives
 from maskdepth.data.arrays import read_card
 from maskdepth.data.layouts import choose_layout
 from maskdepth.data.shards import (
@@ -34,7 +34,8 @@ def main(
     data = params.data
     with open_journal(journal, stage="unzip") as log:
         log.params({"data": data.model_dump()})
-        members, refused = list_members(find_archives(raw, data.max_member_bytes))
+        archives = find_archives(raw, data.max_member_bytes)
+        members, refused = list_members(archives)
         paths = (archive.path_of(member) for archive in members for member in members[archive])
         layout = choose_layout(data.layout, paths)
         plans = [plan_shard(archive, members[archive], layout, data) for archive in members]
@@ -55,6 +56,8 @@ def main(
         log.tag("layout", layout.name)
     for error in refused.values():
         console.warn(f"left out: {error}")
+    for gap in describe_gaps(archives):
+        console.warn(gap)
     console.say(
         f"unzip: {pictures:,} pictures from {len(members)} archives ({len(new)} new), {rejected:,} rejected, "
         f"{data.image_size} px, layout {layout.name}"

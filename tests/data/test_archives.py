@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from toy import write_zip
 
-from maskdepth.data.archives import Archive, content_digest, find_archives
+from maskdepth.data.archives import Archive, content_digest, describe_gaps, find_archives
 from maskdepth.data.zips import RefusedError
 
 
@@ -143,3 +143,30 @@ def test_a_folder_whose_name_cannot_be_shown_is_refused_by_one_that_can(tmp_path
     (archive,) = find_archives(tmp_path)
     with pytest.raises(RefusedError, match=r"^bg\\n: it has unprintable characters in its name; rename it$"):
         archive.members()
+
+
+@pytest.mark.parametrize(
+    ("names", "gaps"),
+    [
+        (["batch1_images", "batch3_images", "batch4_images"], ["batch2_images.zip is missing between batch1_images"]),
+        (["b_01", "b_02", "b_04", "b_07", "b_10", "b_11"], ["b_03.zip, b_05.zip, b_06.zip, b_08.zip, b_09.zip are mi"]),
+        (["a1_b1", "a1_b2", "a1_b4"], ["a1_b3.zip is missing between a1_b1.zip and a1_b4.zip"]),
+        (["d-001", "d-003"], ["d-002.zip is missing between d-001.zip and d-003.zip"]),
+        ([f"n{n}" for n in range(0, 13, 2)], ["n1.zip, n3.zip, n5.zip, n7.zip, n9.zip, ... are missing between n0.zi"]),
+        (["batch1", "batch2", "batch3"], []),
+        (["images", "masks"], []),
+        (["batch7"], []),
+        (["images1", "masks3"], []),
+        (["set1_2019", "set2_2021"], []),
+        (["data2", "data400"], []),
+        (["a1_b1", "a1_b2", "a2_b1", "a2_b2"], []),
+    ],
+)  # fmt: skip
+def test_a_gap_in_a_numbered_set_is_told_and_nothing_else(names: list[str], gaps: list[str], tmp_path: Path) -> None:
+    told = describe_gaps([Archive(f"{name}.zip", tmp_path, is_zip=True) for name in names])
+    assert [gap[: len(start)] for gap, start in zip(told, gaps, strict=True)] == gaps
+
+
+def test_an_archive_that_was_unpacked_is_not_missing(tmp_path: Path) -> None:
+    write_files(tmp_path, "batch1.zip", "batch2/a.jpg", "batch3.zip")
+    assert describe_gaps(find_archives(tmp_path)) == []

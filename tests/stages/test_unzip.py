@@ -87,3 +87,15 @@ def test_another_size_decodes_no_archive_again_where_pictures_are_kept_encoded(
     unzip()
     assert "75 pictures from 1 archives (0 new), 0 rejected, 32 px" in capsys.readouterr().out
     assert read_arrays(Path("arrays")).mask.shape == (24, 32, 32)
+
+
+@pytest.mark.usefixtures("workspace")
+def test_a_missing_archive_of_a_numbered_set_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (3, 4):
+        write_toy_archive(Path("raw"), name=f"batch{number}_images.zip", foregrounds=(number,))
+    unzip()
+    missing = "warning: batch2_images.zip is missing between batch1_images.zip and batch4_images.zip\n"
+    assert capsys.readouterr().err == missing
+    write_toy_archive(Path("raw"), name="batch2_images.zip", foregrounds=(9,))
+    unzip()
+    assert capsys.readouterr().err == ""

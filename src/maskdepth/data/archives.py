@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,8 @@ from maskdepth.data.zips import (
 TOP_FILES = "files"
 
 _ZIP_SUFFIX = ".zip"
+# Missing archives that a warning names.
+_SHOWN = 5
 # What desktop systems leave behind, and hidden files.
 _JUNK = re.compile(r"(?:^|/)(?:\.[^/]+|__MACOSX|Thumbs\.db|desktop\.ini)(?:/|$)", re.IGNORECASE)
 
@@ -137,6 +139,34 @@ def find_archives(raw_dir: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> li
     archives = [Archive(name, raw_dir, is_zip, max_member_bytes) for name, is_zip in sorted(found)]
     _check_shards(archives)
     return archives
+
+
+def describe_gaps(archives: Sequence[Archive]) -> list[str]:
+    """Say which zips seem to be missing: between others whose names differ from theirs in one number alone.
+
+    Where less than half of the numbers are there, they do not count the zips.
+
+    >>> describe_gaps([Archive(f"part{number}.zip", Path("raw"), is_zip=True) for number in (1, 3, 4)])
+    ['part2.zip is missing between part1.zip and part4.zip']
+    """
+    folders = {archive.name for archive in archives if not archive.is_zip}  # to which a zip was unpacked, perhaps
+    sets: dict[tuple[str, str], dict[int, str]] = {}  # what stands around a number: the name for each number
+    for name in (archive.printable_name for archive in archives if archive.is_zip):
+        for digits in re.finditer("[0-9]+", name):
+            sets.setdefault((name[: digits.start()], name[digits.end() :]), {})[int(digits[0])] = name
+    gaps = []
+    for (before, behind), names in sets.items():
+        first, last = min(names), max(names)
+        if last - first >= 2 * len(names):
+            continue
+        width = len(names[first]) - len(before) - len(behind)
+        absent = (f"{before}{number:0{width}}{behind}" for number in range(first, last) if number not in names)
+        missing = [name for name in absent if name.removesuffix(_ZIP_SUFFIX) not in folders]
+        if missing:
+            told = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+            verb = "is" if len(missing) == 1 else "are"
+            gaps.append(f"{told} {verb} missing between {names[first]} and {names[last]}")
+    return gaps
 
 
 def content_digest(members: Iterable[Member]) -> str:
