@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 from plotted import draw_levels, plot_small_page, plot_wide_page
 
-from maskdepth.data.pictures import MAX_PIXELS, Frame, Picture, decode_picture
+from maskdepth.data.pictures import MAX_PIXELS, MAX_SCANS, Frame, Picture, decode_picture
 from maskdepth.data.zips import RefusedError
 
 SIZE = 8
@@ -293,3 +293,21 @@ def test_whole_or_damaged_a_jpeg_gives_the_same_whoever_decodes_it(kind: str, op
         assert found == outcome(bytes(data[:2]) + b"\xff\xe1\x00\x02" + bytes(data[2:]), kind)
         seen.add(type(found))
     assert seen == {bytes, str}
+
+
+def repeat_last_scan(data: bytes, count: int) -> bytes:
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + data[-2:]
+
+
+@pytest.mark.parametrize("extra", [b"", b"\xff\xe1\x00\x02"], ids=["plain", "with EXIF"])
+@pytest.mark.parametrize("kind", ["composite", "depth"])
+def test_a_jpeg_of_scans_without_end_is_refused_at_once(kind: str, extra: bytes) -> None:
+    shades = Image.linear_gradient("L").resize((500, 500))
+    data = encode(shades if kind == "depth" else shades.convert("RGB"), "JPEG", progressive=True)
+    data = data[:2] + extra + data[2:]
+    num_scans = data.count(b"\xff\xda")
+    assert 5 < num_scans < 15
+    decode(repeat_last_scan(data, MAX_SCANS - num_scans + 1), kind)
+    with pytest.raises(RefusedError, match="it has over 200 scans, each as long to decode as a picture; save it again"):
+        decode(repeat_last_scan(data, MAX_SCANS - num_scans + 2), kind)
