@@ -43,9 +43,9 @@ def main(
     named = {"run_id": sent.run_id, "run_name": sent.name} | ({"reason": sent.reason} if sent.reason else {})
     replace_text(row, json.dumps({"mlflow": named}, indent=2) + "\n")
     if sent.is_complete:
-        say(f"report: row {sent.name} in {store.uri} (complete)")
+        say(f"report: row {sent.name} in {store.address} (complete)")
     else:
-        say(f"report: row {sent.name} waits in the outbox ({store.uri}: {sent.reason}); `maskdepth sync` sends it")
+        say(f"report: row {sent.name} waits in the outbox ({store.address}: {sent.reason}); `maskdepth sync` sends it")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 from faults.doors import Door, tracking_server
+from tracked import write_experiment
 from trained import ROOT, start_stage, write_small_params
 
+from maskdepth.params import load_params
 from maskdepth.tracking import maintenance
+from maskdepth.tracking.live import start_mirror
 from maskdepth.tracking.store import locate_store
+from stages.report import main as report_stage
 
 CANARY = "SECRETCANARY"
 USER = "canary-user"
+ROW_FILE = Path("metrics/mlflow.json")
 # As HTTP sends it, and in the alignments that base64 may give it.
 SPELLINGS = [CANARY.encode(), base64.b64encode(f"{USER}:{CANARY}".encode()).rstrip(b"=")]
 SOURCES = sorted(path for folder in ("src", "stages", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
@@ -24,6 +29,12 @@ RUNS_CODE = re.compile(r"eval|exec|os\.system|os\.popen|(pickle|marshal|dill|job
 OPENS_A_PORT = re.compile(
     r"\bsocketserver\b|\bhttp\.server\b|\bcreate_server\(|\.listen\(|\.bind\(|\buvicorn\b|\bflask\b"
 )
+
+# MLflow and its libraries use what they themselves have deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
 
 
 def is_unsafe(call):
@@ -66,18 +77,19 @@ def test_nothing_of_ours_waits_for_connections():
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """A repository whose store is a server with a login in its address."""
+    """A repository in which the six stages have run, and whose store is a server with a login in its address."""
     (tmp_path / ".dvc").mkdir()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{USER}:{CANARY}@127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
+    write_experiment(tmp_path)
     return tmp_path
 
 
 def test_an_address_with_a_password_is_refused_without_showing_it(nowhere):
-    for command in (locate_store, lambda: maintenance.sync(1, Path("metrics/mlflow.json"))):
+    for command in (locate_store, sync):
         with pytest.raises(
-            ValueError, match=r"http://\*\*\*@127\.0\.0\.1:9 holds a login, .* MLFLOW_TRACKING_PASS"
+            ValueError, match=r"http://\*\*\*@127\.0\.0\.1:9 holds a login .* MLFLOW_TRACKING_PASS"
         ) as told:
             command()
         assert CANARY not in str(told.value)
@@ -85,6 +97,68 @@ def test_an_address_with_a_password_is_refused_without_showing_it(nowhere):
     assert "***@127.0.0.1" in finding
     assert CANARY not in finding
     assert find_canary(nowhere) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"http://{USER}:{CANARY}@127.0.0.1:9/api",
+        f"http://{USER}:a/{CANARY}/b@127.0.0.1:9",
+        f"http://{USER}:a#{CANARY}@127.0.0.1:9",
+        f"http://{USER}:a?{CANARY}@127.0.0.1:9",
+        f"http://{USER}:a@{CANARY}@127.0.0.1:9",
+        f"http://{USER}:a {CANARY}@127.0.0.1:9",
+        f"http://{USER}:{CANARY}%40127.0.0.1:9",
+        f"http://{CANARY}@127.0.0.1:9",
+        f"http:/{USER}:{CANARY}@127.0.0.1:9",
+        f"HTTPS:{USER}:{CANARY}@127.0.0.1:9",
+        f"{USER}:{CANARY}@127.0.0.1:9",
+        f"//{USER}:{CANARY}@127.0.0.1:9",
+        f"{CANARY}@127.0.0.1:9",
+        f"http://127.0.0.1:9?token={CANARY}",
+        f"http://127.0.0.1:9/api?mail=a@{CANARY}",
+        f"http://127.0.0.1:9/#token={CANARY}",
+        f"postgresql+pg8000://{USER}:a/{CANARY}@127.0.0.1:9/runs",
+    ],
+)
+def test_a_secret_anywhere_in_an_address_is_refused_without_showing_it(nowhere, monkeypatch, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    journal = nowhere / "journals" / "train.jsonl"
+    for command in (locate_store, report, sync, lambda: start_mirror(journal, load_params())):
+        with pytest.raises(ValueError, match="MLFLOW_TRACKING_PASS") as told:
+            command()
+        assert CANARY not in str(told.value)
+    assert CANARY not in "".join(maintenance.check_store())
+    assert find_canary(nowhere) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [  # a driver that is not installed
+        (f"postgresql+pg8000://127.0.0.1:9/runs?password={CANARY}", "postgresql+pg8000://127.0.0.1:9/runs***"),
+        (f"postgresql+pg8000://{CANARY}@127.0.0.1:9/runs", "postgresql+pg8000://***@127.0.0.1:9/runs"),
+        # a scheme that MLflow does not know, and names with the whole address
+        (f"other://{CANARY}@127.0.0.1:9/runs?password={CANARY}", "other://***@127.0.0.1:9/runs***"),
+    ],
+)
+def test_the_address_of_a_database_is_shown_without_its_user_and_query(nowhere, monkeypatch, capfd, address, shown):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    mirror = start_mirror(nowhere / "journals" / "train.jsonl", load_params())
+    assert "tracking: the store did not take everything" in mirror.finish(60)
+    report()
+    printed = [*sync(), *maintenance.check_store(), *capfd.readouterr(), (mirror.folder / "mirror.log").read_text()]
+    assert f"({shown}: " in printed[-3]
+    assert printed[-1]
+    assert CANARY not in "".join(printed)
+    assert find_canary(nowhere) == []
+
+
+def report():
+    report_stage(Path("journals"), Path("models"), Path("metrics/train.json"), Path("metrics/test.json"), ROW_FILE)
+
+
+def sync():
+    return maintenance.sync(1, ROW_FILE)
 
 
 def find_canary(folder):

@@ -19,7 +19,6 @@ from maskdepth.tracking.store import (
     explain,
     holds_something,
     locate_store,
-    redact,
     trouble,
 )
 
@@ -59,7 +58,7 @@ def sync(budget: float, row_file: Path) -> list[str]:
         lines += [f"{run.info.run_name}: ended as KILLED, its process is gone" for run in end_dead_runs(connection)]
         lines += rename_runs(connection, row_file)
     except trouble() as error:
-        lines.append(f"{redact(store.uri)}: {explain(error)}")
+        lines.append(f"{store.address}: {explain(error)}")
     return lines
 
 

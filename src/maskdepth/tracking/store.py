@@ -8,13 +8,13 @@ an experiment is created, which inside `dvc exp run --temp` is about to be delet
 import logging
 import math
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -30,6 +30,10 @@ DATA_EXPERIMENT = "maskdepth-data"
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 _SQLITE = "sqlite:///"
+# An address of which nothing is a secret, and what can be shown of any other behind its login: host, port and path.
+_SERVER = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?(/[^?#@\s]*)?", re.IGNORECASE)
+_PLACE = re.compile(r"([\w.-]*|\[[\da-f:.]+\])(:\d+)?(?=[/?#]|$)(/[\w./~-]*)?", re.IGNORECASE)
+_ADDRESS = re.compile(r"[\w+.-]+://\S*[\w/]")  # within a text, without the punctuation behind it
 _LOCK_SECONDS = 60.0
 _LONGEST_REASON = 300
 _TIMEOUT, _RETRIES = "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
@@ -60,6 +64,11 @@ class Store:
     def database(self) -> Path | None:
         """The SQLite file, None for a server."""
         return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
+
+    @property
+    def address(self) -> str:
+        """The address as it may be shown."""
+        return redact_address(self.uri)
 
 
 @dataclass(frozen=True)
@@ -116,24 +125,28 @@ def locate_store() -> Store:
     """Say which store is used: MLFLOW_TRACKING_URI, else `mlflow.db` at the root of the repository.
 
     Raises:
-        ValueError: The address holds a password, names a folder, or the number of retries is one MLflow refuses.
+        ValueError: The address holds a password or, for a server, more than host, port and path; it names a folder; or
+            the number of retries is one MLflow refuses.
         FileNotFoundError: The current folder is in no DVC repository.
     """
     root = repository_root()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"{_SQLITE}mlflow.db"
-    parts = urlsplit(uri)
-    if parts.password is not None or (parts.username is not None and parts.scheme in ("http", "https")):
+    if uri.startswith(_SQLITE):
+        return Store(root, _SQLITE + str(Path(root, uri.removeprefix(_SQLITE)).resolve()))
+    scheme = uri.partition(":")[0].lower() if ":" in uri else ""
+    login = (uri.partition("://")[2] or uri).rpartition("@")[0]
+    is_name = "://" in uri and ":" not in login  # of a database's user: no secret
+    if (login and not is_name) or (scheme in ("http", "https") and not _SERVER.fullmatch(uri)):
         raise ValueError(
-            f"MLFLOW_TRACKING_URI {redact(uri)} holds a login, which MLflow prints at the end of each run; "
-            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+            f"MLFLOW_TRACKING_URI {redact_address(uri)} holds a login or more than host, port and path, and MLflow "
+            "prints it at the end of each run; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead, for "
+            "a database its own password file"
         )
-    if parts.scheme in ("", "file"):
+    if scheme in ("", "file", "sqlite"):
         raise ValueError(
-            f"MLFLOW_TRACKING_URI {uri} is a folder, which MLflow no longer takes as a store; "
+            f"MLFLOW_TRACKING_URI {redact_address(uri)} is a folder, which MLflow no longer takes as a store; "
             f"write {_SQLITE}mlflow.db or the address of a server"
         )
-    if parts.scheme == "sqlite":
-        return Store(root, _SQLITE + str(Path(root, uri.removeprefix(_SQLITE)).resolve()))
     retries = os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     if not retries.isdigit() or int(retries) > _MOST_RETRIES:
         raise ValueError(f"MLFLOW_HTTP_REQUEST_MAX_RETRIES is {retries!r}; MLflow takes 0 to {_MOST_RETRIES}")
@@ -141,17 +154,32 @@ def locate_store() -> Store:
 
 
 def redact(text: str) -> str:
-    """Hide the login of every address in a text.
+    """Hide what may be a secret in every address of a text.
 
-    >>> redact("no answer from http://ann:secret@example.org:5000/api")
-    'no answer from http://***@example.org:5000/api'
+    >>> redact("no answer from http://ann:secret@example.org:5000/api: refused")
+    'no answer from http://***@example.org:5000/api: refused'
     """
-    words = (
-        f"{start}://***@{rest.rpartition('@')[2]}" if "@" in rest and start else word
-        for word in text.split(" ")
-        for start, _, rest in [word.partition("://")]
-    )
-    return " ".join(words)
+    return _ADDRESS.sub(lambda found: redact_address(found[0]), text)
+
+
+def redact_address(address: str) -> str:
+    """Show scheme, host, port and path of an address, and where there was more.
+
+    A login ends at the last @, whatever it holds; where that may as well stand behind a ? or #, nothing is shown.
+
+    >>> redact_address("http://ann:se/cret@example.org:5000/api?token=secret")
+    'http://***@example.org:5000/api***'
+    >>> redact_address("http://example.org/?token=se@cret")
+    'http://***'
+    """
+    if address.startswith(_SQLITE):  # a path, in which each of these signs may stand
+        return address
+    scheme, marks, rest = address.partition("://") if "://" in address else ("", "", address)
+    login, at, place = rest.rpartition("@")
+    shown = _PLACE.match(place)
+    if shown is None or "?" in login or "#" in login:
+        return f"{scheme}{marks}***"
+    return f"{scheme}{marks}{at and '***@'}{shown[0]}{'' if shown[0] == place else '***'}"
 
 
 def trouble() -> tuple[type[Exception], ...]:
@@ -166,7 +194,8 @@ def trouble() -> tuple[type[Exception], ...]:
 def explain(error: Exception) -> str:
     """Say in one line what went wrong: in our own words, else in those of the first cause below a library's layers."""
     cause = error.__cause__ or error.__context__
-    while type(error) is not ValueError and isinstance(cause, Exception):
+    # A KeyError tells nothing but a key.
+    while type(error) is not ValueError and isinstance(cause, Exception) and not isinstance(cause, KeyError):
         error, cause = cause, cause.__cause__ or cause.__context__
     if isinstance(error, ModuleNotFoundError):
         return f"the Python module {error.name} is not installed, which the address in MLFLOW_TRACKING_URI needs"
