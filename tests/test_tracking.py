@@ -318,6 +318,35 @@ def test_a_torn_journal_is_sent_and_says_so(experiment):
     assert len(history(run, "val/mask_iou")) == 2
 
 
+@pytest.mark.parametrize("note", ["", "[]", "7", '{"run_id": "', '{"points": 6}', '{"run_id": "RUN"}', "\0"])
+def test_a_damaged_note_of_what_was_sent_costs_only_work(experiment, note):
+    (experiment / "journals" / "train.jsonl").unlink()
+    journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    folder = put_live_row(live_row(train_id(experiment), load_params()), journal.path)
+    run_id = mirror_row(folder, 60).run_id
+    write_epoch(journal, 2)
+    journal.end("FINISHED")
+    (folder / "sent.json").write_text(note.replace("RUN", run_id))
+    assert history(send(folder), "val/mask_iou") == [(1, 1.0), (2, 0.5)]
+
+
+def test_a_clock_set_back_during_a_run_ends_it_no_sooner_than_it_started(experiment, monkeypatch):
+    (experiment / "journals" / "train.jsonl").unlink()
+    journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    folder = put_live_row(live_row(train_id(experiment), load_params()), journal.path)
+    mirror_row(folder, 60)
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now - 3600 * 10**9)
+    (run,) = runs_of(train_id(experiment))
+    connect(locate_store()).client.set_tag(run.info.run_id, "process", "1 0 another-boot")
+    assert maintenance.end_dead_runs(connect(locate_store()))
+    (run,) = runs_of(train_id(experiment))
+    assert run.info.end_time == run.info.start_time
+    journal.end("FINISHED")
+    run = send(folder)
+    assert (run.info.status, run.info.end_time) == ("FINISHED", run.info.start_time)
+
+
 def test_infinite_values_are_left_out_and_nan_is_kept(experiment):
     journal = Journal(experiment / "journals" / "train.jsonl")
     journal.start("train")

@@ -50,6 +50,7 @@ class JournalContents:
     host: str
     process: str
     started: int  # [ms] since 1970, of the first session
+    written: int  # [ms] since 1970, of the last record
     ended: int | None  # [ms] since 1970, None while RUNNING
     status: str
     params: dict[str, str]
@@ -164,6 +165,7 @@ def read_journal(path: Path) -> JournalContents:
         host=sessions[-1]["host"],
         process=sessions[-1]["process"],
         started=sessions[0]["time"],
+        written=records[-1]["time"],
         ended=last["time"] if ended else None,
         status=last["status"] if ended else RUNNING,
         params={key: value for r in records if r["kind"] == "params" for key, value in r["values"].items()},

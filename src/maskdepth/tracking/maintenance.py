@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +67,8 @@ def end_dead_runs(connection: Connection) -> "list[Run]":
     """End the runs that are RUNNING although their process on this host is gone; return them."""
     dead = _dead_runs(connection)
     for run in dead:
-        connection.client.set_terminated(run.info.run_id, KILLED)
+        now = time.time_ns() // 1_000_000
+        connection.client.set_terminated(run.info.run_id, KILLED, max(run.info.start_time, now))
     return dead
 
 

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import Timeout
 
@@ -192,7 +192,9 @@ def _send_status(client: "MlflowClient", run: "Run", row: Row, journals: list[Jo
         if run.info.status != RUNNING:  # a training that was killed goes on
             client.update_run(run_id, RUNNING)
         return Sent(name, run_id, is_complete=False, reason="still running")
-    client.set_terminated(run_id, status, max(journal.ended or _last_time(journal) for journal in journals))
+    ends = [journal.ended or journal.written for journal in journals]
+    # A clock set back meanwhile must not make the run shorter than nothing.
+    client.set_terminated(run_id, status, max(run.info.start_time, *ends))
     if row.kind != "live":  # the training of a live row may go on one day
         client.set_tag(run_id, COMPLETE_TAG, row.folder_name)
     return Sent(name, run_id, is_complete=True, reason="")
@@ -271,14 +273,21 @@ def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list
     from mlflow.entities import Metric
 
     note = folder / _SENT_FILE
-    before: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else {}
-    done = before["points"] if before.get("run_id") == run_id else 0
+    done = _count_sent(note, run_id)
     for part in _batches(points[done:], _METRICS_PER_CALL):
         deadline.check()
         # MLflow would store an infinite value as a very large one.
         client.log_batch(run_id, [Metric(p.name, p.value, p.time, p.step) for p in part if not math.isinf(p.value)])
         done += len(part)
         replace_text(note, json.dumps({"run_id": run_id, "points": done}))
+
+
+def _count_sent(note: Path, run_id: str) -> int:
+    try:
+        before = json.loads(note.read_text(encoding="utf-8"))
+        return int(before["points"]) if before["run_id"] == run_id else 0
+    except (FileNotFoundError, ValueError, TypeError, KeyError):  # none, or damaged
+        return 0
 
 
 def _send_files(client: "MlflowClient", run_id: str, folder: Path, deadline: Deadline) -> None:
@@ -329,10 +338,6 @@ def _overall_status(journals: list[JournalContents]) -> str:
         KILLED if journal.status == RUNNING and not is_writer_alive(journal) else journal.status for journal in journals
     ]
     return next((status for status in statuses if status != FINISHED), FINISHED)
-
-
-def _last_time(journal: JournalContents) -> int:
-    return max((point.time for point in journal.points), default=journal.started)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
