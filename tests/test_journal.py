@@ -1,8 +1,10 @@
 """A journal says exactly what was written into it, whatever a kill or the disk did to its end."""
 
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,20 @@ def test_a_writer_is_alive_until_its_process_ends(tmp_path):
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
         assert not is_writer_alive(read_journal(path))
+
+
+def test_a_writer_on_another_host_is_alive_until_a_day_after_its_last_record(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "train.jsonl")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "a-container")
+        journal.start("train")
+    began = time.time_ns()
+    hour = 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: began + 20 * hour)
+    journal.metrics({"loss": 1.0}, step=1)
+    for hours, is_alive in ((43, True), (45, False)):
+        monkeypatch.setattr(time, "time_ns", lambda hours=hours: began + hours * hour)
+        assert is_writer_alive(read_journal(journal.path)) == is_alive
 
 
 def test_a_process_number_used_again_is_another_process(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -706,6 +707,35 @@ def test_sync_ends_runs_whose_process_is_gone(experiment):
     assert maintenance.check_store() == ["1 rows are RUNNING without a process; `maskdepth sync` ends them"]
     assert [line for line in maintenance.sync(60, ROW_FILE) if "KILLED" in line]
     assert runs_of(train_id(experiment))[0].info.status == "KILLED"
+    assert maintenance.check_store() == []
+
+
+def test_sync_and_doctor_say_the_same_of_a_training_left_by_another_container(experiment, monkeypatch):
+    (experiment / "journals" / "train.jsonl").unlink()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "a-container")
+        journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    folder = put_live_row(live_row(train_id(experiment), load_params()), journal.path)
+    reason = (
+        r"whether it still runs on a-container cannot be seen from here; .* 24 h, `maskdepth sync` ends it as KILLED"
+    )
+    (told,) = maintenance.sync(60, ROW_FILE)
+    assert re.search(f": waits: {reason} from 20", told)
+    (found,) = maintenance.check_store()
+    assert re.match(f"{folder.name}: {reason} from 20", found)
+    tomorrow = time.time_ns() + 25 * 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: tomorrow)
+    assert maintenance.check_store() == ["1 rows wait to be sent; `maskdepth sync` sends them"]
+    assert maintenance.sync(60, ROW_FILE)[0].endswith(": sent")
+    (run,) = runs_of(train_id(experiment))
+    assert (run.info.status, run.info.end_time) == ("KILLED", read_journal(journal.path).written)
+    assert maintenance.check_store() == []
+
+
+def test_a_training_that_runs_here_is_no_finding_of_the_doctor(experiment):
+    (experiment / "journals" / "train.jsonl").unlink()
+    journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    put_live_row(live_row(train_id(experiment), load_params()), journal.path)
     assert maintenance.check_store() == []
 
 

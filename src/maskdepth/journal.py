@@ -19,6 +19,9 @@ from typing import Any
 
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 
+# After so long [h] without a record a process of another host counts as gone. An epoch may take hours.
+SILENT_HOURS = 24
+
 
 @dataclass(frozen=True)
 class Point:
@@ -177,10 +180,23 @@ def read_journal(path: Path) -> JournalContents:
 
 
 def is_writer_alive(contents: JournalContents) -> bool:
-    """Tell whether the process of the last session still runs; on another host it counts as alive, nothing is known."""
-    if contents.host != socket.gethostname():
-        return True
+    """Tell whether the process of the last session still runs.
+
+    Another host, as each container is one, cannot be asked: there it counts as alive until it has been silent for long.
+    """
+    if is_elsewhere(contents):
+        return time.time_ns() // 1_000_000 < silent_until(contents)
     return describe_process(int(contents.process.split()[0])) == contents.process
+
+
+def is_elsewhere(contents: JournalContents) -> bool:
+    """Tell whether the last session was started on another host."""
+    return contents.host != socket.gethostname()
+
+
+def silent_until(contents: JournalContents) -> int:
+    """Give the time from which a process of another host that writes nothing more counts as gone, [ms] since 1970."""
+    return contents.written + SILENT_HOURS * 3_600_000
 
 
 def describe_process(pid: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from maskdepth.journal import KILLED, RUNNING, describe_process
 from maskdepth.tracking.identity import ask_git
-from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, mirror_outbox
+from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, explain_unfinished, mirror_outbox
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
 from maskdepth.tracking.store import (
     EXPERIMENT,
@@ -64,7 +64,10 @@ def sync(budget: float, row_file: Path) -> list[str]:
 
 
 def end_dead_runs(connection: Connection) -> "list[Run]":
-    """End the runs that are RUNNING although their process on this host is gone; return them."""
+    """End the runs that are RUNNING although their process on this host is gone; return them.
+
+    Of other hosts only those can be ended whose row waits here; see `is_writer_alive`.
+    """
     dead = _dead_runs(connection)
     for run in dead:
         now = time.time_ns() // 1_000_000
@@ -90,8 +93,7 @@ def rename_runs(connection: Connection, row_file: Path) -> list[str]:
 
 def check_store() -> list[str]:
     """Look for what is wrong with the tracking store; return one line with the cure for each, none when all is well."""
-    waiting = len(waiting_rows())
-    findings = [f"{waiting} rows wait to be sent; `maskdepth sync` sends them"] if waiting else []
+    findings = _check_outbox()
     try:
         store = locate_store()
         if store.database is not None:
@@ -145,6 +147,14 @@ def relocate(old_root: Path, new_root: Path) -> int:
                         (new, len(old) + 1, len(old), old),
                     ).rowcount
     return changed
+
+
+def _check_outbox() -> list[str]:
+    unfinished = {folder.name: explain_unfinished(folder) for folder in waiting_rows()}
+    waiting = sum(reason == "" for reason in unfinished.values())
+    findings = [f"{waiting} rows wait to be sent; `maskdepth sync` sends them"] if waiting else []
+    # A training that runs here is no finding: its row is being sent.
+    return findings + [f"{name}: {reason}" for name, reason in unfinished.items() if reason not in ("", STILL_RUNNING)]
 
 
 def _check_database(path: Path, root: Path) -> list[str]:

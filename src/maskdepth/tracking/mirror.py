@@ -10,6 +10,7 @@ import json
 import math
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,18 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import Timeout
 
 from maskdepth.files import replace_text
-from maskdepth.journal import FINISHED, KILLED, RUNNING, JournalContents, Point, is_writer_alive, read_journal
+from maskdepth.journal import (
+    FINISHED,
+    KILLED,
+    RUNNING,
+    SILENT_HOURS,
+    JournalContents,
+    Point,
+    is_elsewhere,
+    is_writer_alive,
+    read_journal,
+    silent_until,
+)
 from maskdepth.tracking.outbox import FILES, JOURNAL_TAG, MODEL, TRAIN_TAG, Row, read_row, row_lock, waiting_rows
 from maskdepth.tracking.store import DATA_EXPERIMENT, Connection, Deadline, connect, explain, locate_store, trouble
 
@@ -39,6 +51,7 @@ _PARAMS_PER_CALL = 100
 _LONGEST_VALUE = 5000  # of a param or a tag; MLflow would cut it, and no comparison would find it again
 _LEFT_TO_SENDER_SECONDS = 600.0
 _PICTURES = {".png", ".jpg", ".jpeg"}
+STILL_RUNNING = "still running"
 _MANIFEST = "manifest.json"
 _SENT_FILE = "sent.json"
 
@@ -146,6 +159,26 @@ def _waits(folder: Path, reason: str) -> Sent:
     return Sent(name, "", is_complete=False, reason=reason)
 
 
+def explain_unfinished(folder: Path) -> str:
+    """Say why a row cannot be complete yet, however well the store works; "" when it can."""
+    try:
+        journals = _read_journals(folder, read_row(folder))
+    except (ValueError, OSError):  # damaged, or sent by another process meanwhile
+        return ""
+    return _explain_running(journals) if _overall_status(journals) == RUNNING else ""
+
+
+def _explain_running(journals: list[JournalContents]) -> str:
+    elsewhere = [journal for journal in journals if journal.status == RUNNING and is_elsewhere(journal)]
+    if not elsewhere:
+        return STILL_RUNNING
+    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(silent_until(elsewhere[0]) / 1000))
+    return (
+        f"whether it still runs on {elsewhere[0].host} cannot be seen from here; "
+        f"if it writes nothing for {SILENT_HOURS} h, `maskdepth sync` ends it as KILLED from {until} on"
+    )
+
+
 def find_runs(connection: Connection, experiment: str, tags: dict[str, str]) -> "list[Run]":
     """List the active runs with all of these tags, a missing tag counting as "", oldest first."""
     # One tag is asked of the store and the rest compared here: a search cannot express "missing or empty".
@@ -191,7 +224,7 @@ def _send_status(client: "MlflowClient", run: "Run", row: Row, journals: list[Jo
     if status == RUNNING:
         if run.info.status != RUNNING:  # a training that was killed goes on
             client.update_run(run_id, RUNNING)
-        return Sent(name, run_id, is_complete=False, reason="still running")
+        return Sent(name, run_id, is_complete=False, reason=_explain_running(journals))
     ends = [journal.ended or journal.written for journal in journals]
     # A clock set back meanwhile must not make the run shorter than nothing.
     client.set_terminated(run_id, status, max(run.info.start_time, *ends))
