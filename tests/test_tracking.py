@@ -512,6 +512,40 @@ def test_a_training_that_goes_on_after_a_kill_goes_on_in_the_same_run(experiment
     assert history(run, "val/mask_iou") == [(1, 1.0), (2, 0.5)]
 
 
+def test_a_row_that_comes_back_as_it_is_removed_stays(experiment, monkeypatch):
+    (experiment / "journals" / "train.jsonl").unlink()
+    journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    row = live_row(train_id(experiment), load_params())
+    folder = put_live_row(row, journal.path)
+    journal.end("KILLED")
+    going_on = threading.Thread(target=lambda: (journal.start("train"), put_live_row(row, journal.path)))
+
+    def remove_late(path):
+        going_on.start()
+        going_on.join(1)
+        remove(path)
+
+    remove = shutil.rmtree
+    with monkeypatch.context() as late:
+        late.setattr(shutil, "rmtree", remove_late)
+        assert mirror_row(folder, 60).is_complete
+    going_on.join()
+    assert read_row(folder) == row
+    assert read_journal(folder / "train.jsonl").id == row.key
+
+
+def test_a_training_that_goes_on_does_not_wait_for_a_sender(experiment):
+    (experiment / "journals" / "train.jsonl").unlink()
+    journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    row = live_row(train_id(experiment), load_params())
+    folder = put_live_row(row, journal.path)
+    with row_lock(folder, row.key, 1):  # as a sender holds it while a server hangs
+        again = threading.Thread(target=put_live_row, args=[row, journal.path], daemon=True)
+        again.start()
+        again.join(10)
+        assert not again.is_alive()
+
+
 def test_an_epoch_is_one_batch_of_metrics(experiment, monkeypatch):
     (experiment / "journals" / "train.jsonl").unlink()
     journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)

@@ -31,7 +31,17 @@ from maskdepth.journal import (
     read_journal,
     silent_until,
 )
-from maskdepth.tracking.outbox import FILES, JOURNAL_TAG, MODEL, TRAIN_TAG, Row, read_row, row_lock, waiting_rows
+from maskdepth.tracking.outbox import (
+    FILES,
+    JOURNAL_TAG,
+    MODEL,
+    TRAIN_TAG,
+    Row,
+    arrival_lock,
+    read_row,
+    row_lock,
+    waiting_rows,
+)
 from maskdepth.tracking.store import DATA_EXPERIMENT, Connection, Deadline, connect, explain, locate_store, trouble
 
 if TYPE_CHECKING:
@@ -142,9 +152,10 @@ def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: Dea
         return Sent(row.name, run.info.run_id if run else "", is_complete=True, reason="")
     row = read_row(folder)
     sent = _send_row(connection, folder, row, deadline)
-    # A killed training may have been taken up again meanwhile: then its row stays.
-    if sent.is_complete and _overall_status(_read_journals(folder, row)) != RUNNING:
-        shutil.rmtree(folder)
+    with arrival_lock():
+        # A killed training may have been taken up again meanwhile: then its row stays.
+        if sent.is_complete and _overall_status(_read_journals(folder, row)) != RUNNING:
+            shutil.rmtree(folder)
     return sent
 
 

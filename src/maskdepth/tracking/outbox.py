@@ -109,6 +109,14 @@ def row_lock(folder: Path, key: str, seconds: float) -> FileLock:
     return FileLock(folder.parent / f"{key}.lock", timeout=seconds)
 
 
+def arrival_lock() -> FileLock:
+    """Lock what makes live rows and removes sent ones, so that none is removed as it comes back.
+
+    The lock of a row would be held while a store is asked, and a training that goes on must not wait for a store.
+    """
+    return FileLock(state_dir() / "outbox.lock")
+
+
 def read_row(folder: Path) -> Row:
     """Read the row of a folder.
 
@@ -155,13 +163,14 @@ def put_live_row(row: Row, journal_path: Path) -> Path:
     The hard link keeps the records when the writer's folder is cleared, or the training never comes back.
     """
     folder = outbox_dir() / row.folder_name
-    folder.mkdir(exist_ok=True)
-    linked = folder / LIVE_JOURNAL
-    linked.unlink(missing_ok=True)
-    linked.hardlink_to(journal_path)
-    partial = folder / f"{ROW_FILE}.{os.getpid()}"
-    partial.write_text(json.dumps(asdict(row)), encoding="utf-8")
-    partial.replace(folder / ROW_FILE)
+    with arrival_lock():
+        folder.mkdir(exist_ok=True)
+        linked = folder / LIVE_JOURNAL
+        linked.unlink(missing_ok=True)
+        linked.hardlink_to(journal_path)
+        partial = folder / f"{ROW_FILE}.{os.getpid()}"
+        partial.write_text(json.dumps(asdict(row)), encoding="utf-8")
+        partial.replace(folder / ROW_FILE)
     return folder
 
 
