@@ -28,8 +28,8 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 SECONDS_AN_INPUT = 5  # on a machine with a core for it
 # [MB] of the whole process: the fuzzer and the libraries take 400, a member of an archive up to twice its 256 MB, and a
-# depth map of the 40 million pixels that are allowed 26 bytes for each while a frame is looked for.
-MEMORY = {"archives": 400 + 2 * 256, "pictures": 400 + 26 * 40}
+# picture of the 40 million pixels that are allowed up to 18 bytes for each.
+MEMORY = {"archives": 400 + 2 * 256, "pictures": 400 + 18 * 40}
 LARGEST_INPUT = 20_000
 PNG_START = b"\x89PNG\r\n\x1a\n"
 

@@ -118,3 +118,16 @@ def test_a_page_gives_the_drawn_levels_back(form: str, tolerance: float) -> None
         found = invert_colour_map(drawing, name).astype(int)
         assert np.abs(found - shown).mean() < tolerance
         assert np.abs(found - shown)[[0, -1]].mean() < 4 * tolerance
+
+
+def test_a_large_page_is_found_as_a_small_one_is_and_its_levels_are_too() -> None:
+    """What is looked at in parts gives the same wherever the parts end."""
+    page = read(plot_small_page(draw_levels(112), "png"))
+    large = np.kron(page, np.ones((5, 5, 1), np.uint8))
+    assert find_frame(large) == tuple(5 * side for side in SMALL_BOX)
+    drawing = cut(page, SMALL_BOX)
+    name = identify_colour_map(drawing)
+    assert name
+    colours = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3].astype(int)
+    nearest = ((drawing[..., None, :].astype(int) - colours) ** 2).sum(-1).argmin(-1)
+    assert np.array_equal(invert_colour_map(drawing, name)[2:-2, 2:-2], nearest[2:-2, 2:-2])

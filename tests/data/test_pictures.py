@@ -2,10 +2,15 @@
 
 import io
 import random
+import re
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -311,3 +316,55 @@ def test_a_jpeg_of_scans_without_end_is_refused_at_once(kind: str, extra: bytes)
     decode(repeat_last_scan(data, MAX_SCANS - num_scans + 1), kind)
     with pytest.raises(RefusedError, match="it has over 200 scans, each as long to decode as a picture; save it again"):
         decode(repeat_last_scan(data, MAX_SCANS - num_scans + 2), kind)
+
+
+MEASURED = """
+import re, sys
+from pathlib import Path
+from maskdepth.data.pictures import decode_picture
+
+def most_memory():  # of this program alone; ru_maxrss begins with that of the program which started it
+    return int(re.search("VmHWM: *([0-9]+) kB", Path("/proc/self/status").read_text().expandtabs())[1])
+
+data, ramp = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]).read_bytes()
+decode_picture(ramp, "depth", 64, "dark", "crop")  # what the libraries themselves take
+before = most_memory()
+decode_picture(data, sys.argv[3], 64, "dark", "crop", int(sys.argv[4]))
+print(1024 * (most_memory() - before))
+"""
+
+
+def draw_wide_page(side: int) -> Image.Image:
+    """Draw a page with hardly any margin: nearly all of it is looked at, and kept."""
+    page = np.full((side, side, 3), 255, np.uint8)
+    margin = side // 40
+    levels = np.arange(side - 2 * margin) // 8 % 256
+    page[margin:-margin, margin:-margin] = matplotlib.colormaps["viridis"](levels, bytes=True)[:, None, :3]
+    return Image.fromarray(page)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "mode", "form", "options"),
+    [
+        ("depth", "RGBA", "PNG", {"compress_level": 1}),
+        ("depth", "CMYK", "JPEG", {"progressive": True}),
+        ("depth", "RGB", "JPEG", {}),
+        ("depth", "I;16", "PNG", {"compress_level": 1}),
+        ("mask", "L", "JPEG", {"progressive": True}),
+        ("composite", "RGBA", "PNG", {"compress_level": 1}),
+    ],
+)
+def test_the_largest_picture_takes_no_more_memory_than_the_settings_say(
+    kind: str, mode: str, form: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = (Path(__file__).parents[2] / "params.yaml").read_text()
+    (told,) = re.findall(r"max_pixels: (\d+) .* takes 4 to (\d+) bytes a pixel while it is decoded", settings)
+    max_pixels, bytes_a_pixel = map(int, told)
+    page = draw_wide_page(int(max_pixels**0.5))
+    image = page if mode != "I;16" else Image.fromarray(np.asarray(page.convert("L")).astype(np.uint16) * 257)
+    (tmp_path / "large").write_bytes(encode(image.convert(mode), form, **options))
+    (tmp_path / "small").write_bytes(PAGES["small"])
+    command = [sys.executable, "-c", MEASURED, tmp_path / "large", tmp_path / "small", kind, str(max_pixels)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 1 < int(done.stdout) / max_pixels <= bytes_a_pixel

@@ -35,6 +35,8 @@ _BLEED = 2
 # So many pixels are compared with all colours at a time: what fits into the processor's cache, and is too little for
 # the BLAS library to start threads, which wait for each other on a busy machine.
 _BLOCK = 256
+# The same for luma: NumPy brings what it multiplies to float32, four times as large, first.
+_LUMA_BLOCK = 2**16
 
 
 class Box(NamedTuple):
@@ -117,13 +119,21 @@ def _nearest_levels(pixels: Pixels, colours: Pixels) -> Pixels:
     # |p - c|^2 is least where p.c - |c|^2 / 2 is largest; all numbers are small enough to be exact in float32.
     table = colours.T.astype(np.float32)  # (3, 256)
     table = np.concatenate([table, -(table**2).sum(0, keepdims=True) / 2])
-    points = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1, dtype=np.float32)  # (N, 4)
-    blocks = np.split(points, range(_BLOCK, len(points), _BLOCK))
-    return np.concatenate([(block @ table).argmax(1) for block in blocks]).astype(np.uint8)
+    points = np.ones((_BLOCK, 4), np.float32)
+    levels = np.empty(len(pixels), np.uint8)
+    for start in range(0, len(pixels), _BLOCK):
+        block = pixels[start : start + _BLOCK]
+        points[: len(block), :3] = block
+        levels[start : start + _BLOCK] = (points[: len(block)] @ table).argmax(1)
+    return levels
 
 
 def _is_ink(pixels: Pixels) -> npt.NDArray[np.bool_]:
-    return np.asarray((pixels @ _LUMA if pixels.ndim == 3 else pixels) < _PAPER_LUMA)
+    if pixels.ndim == 2:
+        return np.asarray(pixels < _PAPER_LUMA)
+    rows = max(1, _LUMA_BLOCK // pixels.shape[1])
+    blocks = (pixels[row : row + rows] for row in range(0, len(pixels), rows))
+    return np.concatenate([block @ _LUMA < _PAPER_LUMA for block in blocks])
 
 
 def _extent(shares: npt.NDArray[np.float64]) -> tuple[int, int]:

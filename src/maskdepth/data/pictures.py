@@ -32,9 +32,10 @@ COLOUR_KINDS = ("background", "composite")
 Near = Literal["dark", "bright"]
 Frame = Literal["refuse", "crop", "keep"]
 
-# 40 megapixels take 160 MB in Pillow; the students' pictures have 0.05. Where params.yaml is read, it says how many.
+# 40 megapixels take 160 to 720 MB while they are decoded; the students' pictures have 0.05. Where params.yaml is read,
+# it says how many.
 MAX_PIXELS = 40_000_000
-# Each scan of a JPEG goes over all of its pixels, and one of 1 MB can have thousands. Encoders write ten; the others are
+# Each scan of a JPEG goes over all of its pixels, and one of 1 MB can have thousands. Encoders write ten; the rest is
 # for marks in what is not decoded: previews, or a short film behind the picture.
 MAX_SCANS = 200
 # A mask pixel belongs to the object above this grey level.
@@ -207,10 +208,10 @@ def _without_frame(image: Image.Image, depth_frame: Frame) -> Image.Image:
         )
     if depth_frame == "keep":
         return plain.convert("L")
-    drawing = plain.crop(box)
-    colours = np.asarray(drawing.convert("RGB"))
+    plain = plain.crop(box)  # the page may be large, and is not needed any more
+    colours = np.asarray(_convert(plain, "RGB"))
     colour_map = identify_colour_map(colours)
-    return Image.fromarray(invert_colour_map(colours, colour_map)) if colour_map else drawing
+    return Image.fromarray(invert_colour_map(colours, colour_map)) if colour_map else plain
 
 
 def _pixels(decoded: _Decoded, kind: str, image_size: int, depth_near: Near) -> npt.NDArray[np.uint8]:
@@ -228,10 +229,12 @@ def _pixels(decoded: _Decoded, kind: str, image_size: int, depth_near: Near) -> 
 def _grey(image: Image.Image, kind: str) -> Image.Image:
     """Reduce to one channel; 16 bits are kept as float, [0, 255], so that resizing rounds once."""
     if image.mode in _DEEP_MODES:
-        return Image.fromarray(np.asarray(image, np.float32) * np.float32(255 / _DEEPEST))
+        levels = np.asarray(image, np.float32)  # a copy: no deep mode is float
+        levels *= np.float32(255 / _DEEPEST)
+        return Image.fromarray(levels)
     if image.mode in _GREY_MODES:
         return _convert(image, "L")
-    red, green, blue = image.convert("RGB").split()
+    red, green, blue = _convert(image, "RGB").split()
     pairs = ((red, green), (green, blue))
     difference = max(int(np.asarray(ImageChops.difference(*pair)).max()) for pair in pairs)
     if difference > GREY_TOLERANCE:
