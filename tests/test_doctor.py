@@ -1,7 +1,9 @@
 """The doctor finds what would go wrong later, names the cure, and changes nothing."""
 
 import hashlib
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,58 @@ def test_what_a_killed_dvc_leaves_is_found(repository):
     findings = check_dvc(repository)
     assert "rwlock is damaged" in findings[0]
     assert "1 workspaces" in findings[1]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"write": {"data": 7}}', '{"read": {"data": [{"cmd": "x"}]}}'])
+def test_a_damaged_lock_is_found(repository, text):
+    (repository / ".dvc" / "tmp").mkdir()
+    (repository / ".dvc" / "tmp" / "rwlock").write_text(text)
+    (line,) = check_dvc(repository)
+    assert "rwlock is damaged" in line
+
+
+def test_a_process_number_in_the_lock_that_is_used_again_is_found(repository):
+    lock = repository / ".dvc" / "tmp" / "rwlock"
+    lock.parent.mkdir()
+    command = [sys.executable, "-c", "input()"]
+    with (
+        subprocess.Popen([*command, "/usr/bin/dvc", "repro"], stdin=subprocess.PIPE) as dvc,
+        subprocess.Popen([*command, "an editor of dvc.yaml"], stdin=subprocess.PIPE) as other,
+        subprocess.Popen(["true"]) as gone,
+    ):
+        gone.wait()
+        writing, reading, ended = ({"pid": process.pid, "cmd": "dvc repro"} for process in (dvc, other, gone))
+        lock.write_text(json.dumps({"write": {"a": writing}, "read": {"b": [ended]}}))
+        assert check_dvc(repository) == []
+        lock.write_text(json.dumps({"write": {"a": writing}, "read": {"b": [ended, reading]}}))
+        (line,) = check_dvc(repository)
+        assert line.startswith(f"{lock} names process {other.pid}, which is no dvc command")
+
+
+def test_a_half_merged_lock_file_is_found_and_taking_one_side_mends_it(repository):
+    lock = repository / "dvc.lock"
+    for branch, text in (("main", "common"), ("theirs", "their"), ("main", "our")):
+        git(repository, "checkout", "-q", "-B", branch, *(["HEAD~"] if text == "our" else []))
+        lock.write_text(f"schema: '2.0'\n# {text}\n")
+        git(repository, "add", "dvc.lock")
+        git(repository, "commit", "-qm", text)
+    assert check_dvc(repository) == []
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repository, "merge", "theirs")
+    (line,) = check_dvc(repository)
+    assert line.startswith(f"{lock} holds the two sides of a merge")
+    git(repository, "checkout", "--theirs", "dvc.lock")
+    assert check_dvc(repository) == []
+
+
+def test_a_damaged_file_in_a_cache_elsewhere_is_found(repository, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    subprocess.run([sys.executable, "-m", "dvc", "cache", "dir", str(cache)], cwd=repository, check=True)
+    damaged = cache / "files" / "md5" / "ab" / ("c" * 30)
+    damaged.parent.mkdir(parents=True)
+    damaged.touch()
+    (line,) = check_cache(repository)
+    assert line.startswith(f"{damaged} is damaged: delete it")
 
 
 def test_a_damaged_file_in_the_cache_is_found(repository):

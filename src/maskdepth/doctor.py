@@ -79,19 +79,20 @@ def check_git(root: Path) -> list[str]:
 def check_dvc(root: Path) -> list[str]:
     """Check what killed DVC processes leave behind, and that data is linked and not copied."""
     findings = []
-    lock = root / ".dvc" / "tmp" / "rwlock"
-    if lock.is_file() and not _is_json(lock):
-        findings.append(f"{lock} is damaged, every dvc command will fail: delete it while no dvc command runs")
+    merged = root / "dvc.lock"
+    if merged.is_file() and re.search(r"^<{7} ", merged.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+        findings.append(
+            f"{merged} holds the two sides of a merge, every dvc command will fail: take one of them with "
+            "`git checkout --ours dvc.lock` or `git checkout --theirs dvc.lock`, then `dvc repro`, `git add dvc.lock`"
+        )
+    findings += _check_rwlock(root / ".dvc" / "tmp" / "rwlock")
     left = [path for path in (root / ".dvc" / "tmp" / "exps").glob("tmp*") if path.is_dir()]
     if left:
         findings.append(
             f"{len(left)} workspaces of experiments in {left[0].parent}: of running ones, or left by killed ones; "
             "`dvc queue status` tells, and what is in no queue can be deleted"
         )
-    linked = subprocess.run(
-        [sys.executable, "-m", "dvc", "config", "cache.type"], cwd=root, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    if linked in ("", "copy"):
+    if _ask_dvc(root, "config", "cache.type") in ("", "copy"):
         findings.append("DVC copies data between cache and workspace: `dvc config cache.type hardlink,symlink,copy`")
     return findings
 
@@ -99,7 +100,8 @@ def check_dvc(root: Path) -> list[str]:
 def check_cache(root: Path) -> list[str]:
     """Check that every file in DVC's cache has the MD5 that is its name; DVC takes read-only ones for whole."""
     names = re.compile(r"[0-9a-f]{30}(\.dir)?")
-    files = [path for path in (root / ".dvc" / "cache" / "files" / "md5").glob("??/*") if names.fullmatch(path.name)]
+    cache = Path(_ask_dvc(root, "cache", "dir") or root / ".dvc" / "cache")
+    files = [path for path in (cache / "files" / "md5").glob("??/*") if names.fullmatch(path.name)]
     return [
         f"{path} is damaged: delete it, then `dvc repro --force` the stage that wrote it, or copy raw data again"
         for path in track(files, "look at the cache")
@@ -112,9 +114,33 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def _is_json(path: Path) -> bool:
+def _ask_dvc(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _check_rwlock(path: Path) -> list[str]:
+    """Check who holds DVC's lock: of a number that is used again for another process DVC waits for the end."""
+    if not path.is_file():
+        return []
     try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        writers, readers = held.get("write", {}).values(), held.get("read", {}).values()
+        numbers = {int(holder["pid"]) for holder in [*writers, *(one for several in readers for one in several)]}
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return [f"{path} is damaged, every dvc command will fail: delete it while no dvc command runs"]
+    return [
+        f"{path} names process {number}, which is no dvc command, and dvc will say that it is busy: delete it while no "
+        "dvc command runs"
+        for number in sorted(numbers)
+        if _is_foreign(number)
+    ]
+
+
+def _is_foreign(number: int) -> bool:
+    """Tell whether a process is there and no dvc command; those that are gone DVC itself takes from its lock."""
+    try:
+        words = Path(f"/proc/{number}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
         return False
-    return True
+    return not any("dvc" in Path(word).parts for word in words)

@@ -1,6 +1,7 @@
 """Proves what holds when DVC itself is killed, doubled or damaged: nothing is written by two, and nothing is lost."""
 
 import hashlib
+import json
 import os
 import re
 import signal
@@ -174,3 +175,33 @@ def test_an_empty_rwlock_is_found_by_the_doctor_and_deleting_it_helps(clone):
     assert re.search(r"rwlock is damaged, every dvc command will fail: delete it while no\s+dvc command runs", printed)
     lock.unlink()
     clone.run("dvc", "repro", "unzip")
+
+
+def test_a_lock_of_a_process_number_used_again_is_found_by_the_doctor_and_deleting_it_helps(clone):
+    lock = clone.path / ".dvc" / "tmp" / "rwlock"
+    holder = {"pid": os.getpid(), "cmd": "dvc repro"}
+    lock.write_text(json.dumps({"write": {str(clone.path / "data" / "arrays"): holder}}))
+    assert "is busy, it is being blocked by" in " ".join(clone.run("dvc", "repro", "unzip", fails=True).split())
+    printed = " ".join(clone.run("maskdepth", "doctor", fails=True).split())
+    assert f"rwlock names process {os.getpid()}, which is no dvc command" in printed
+    lock.unlink()
+    clone.run("dvc", "repro", "unzip")
+
+
+def test_a_half_merged_lock_file_is_found_by_the_doctor_and_taking_a_side_helps(clone):
+    clone.run("dvc", "repro", "unzip")
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "before the merge")
+    lock = clone.path / "dvc.lock"
+    text = lock.read_text()
+    for branch, start in (("one", "HEAD"), ("two", "HEAD~")):
+        clone.run("git", "checkout", "-qB", branch, start)
+        lock.write_text(f"# {branch}\n{text}")
+        clone.run("git", "commit", "-qam", branch)
+    clone.run("git", "merge", "one", fails=True)
+    clone.run("dvc", "repro", "unzip", fails=True)
+    printed = " ".join(clone.run("maskdepth", "doctor", fails=True).split())
+    assert "dvc.lock holds the two sides of a merge" in printed
+    clone.run("git", "checkout", "--theirs", "dvc.lock")
+    clone.run("dvc", "repro", "unzip")
+    assert lock.read_text().startswith("# one\n")
