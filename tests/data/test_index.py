@@ -243,6 +243,20 @@ def test_too_many_rejected_is_an_error_and_few_are_not(arrays, table):
         check_rejected(index, max_share=0.01)
 
 
+def test_a_refused_archive_counts_as_an_archive_and_not_as_a_member(arrays, table):
+    refused = table.head(1).assign(
+        kind="unknown", member="", archive="batch2_images", global_row=-1, reason="truncated"
+    )
+    members = pd.concat([table, refused], ignore_index=True)
+    check_rejected(index_of(arrays, members), max_share=0.5)
+    with pytest.raises(
+        ValueError, match=r"^50\.0% of 2 archives are refused; data\.max_rejected allows 49\.0%; batch2_images: all of"
+    ):
+        check_rejected(index_of(arrays, members), max_share=0.49)
+    with pytest.raises(ValueError, match=r"^50\.0% of 2 archives are refused and 1\.\d% of \d+ members are rejected; "):
+        check_rejected(index_of(arrays, members[~named(members, MASK)]), max_share=0.01)
+
+
 def test_the_quality_of_the_samples_is_counted(arrays, table):
     samples = index_of(arrays, table).samples
     mask, depth = arrays.mask.parts[0].copy(), arrays.depth.parts[0].copy()

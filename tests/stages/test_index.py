@@ -89,3 +89,15 @@ def test_an_archive_whose_name_cannot_be_shown_is_refused_and_harms_no_other(wor
     assert Path("rejected.csv").read_text() == (
         "archive,member,reason,cure\n" rf"a\udcff.zip,,{reason}" "\n" rf"b\n\x1b[31m.zip,,{reason}" "\n"
     )
+
+
+def test_archives_that_were_cut_stop_the_index_though_the_others_are_whole(workspace):
+    for number in (1, 2, 3, 4):
+        path = workspace / "raw" / f"batch{number}_images.zip"
+        write_toy_archive(path.parent, name=path.name, foregrounds=(number,))
+        if number > 1:
+            path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(
+        ValueError, match=r"^75\.0% of 4 archives are refused; data\.max_rejected allows 5\.0%; batch2_i"
+    ):
+        run_stage()

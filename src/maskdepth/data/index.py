@@ -40,12 +40,14 @@ class Index:
         samples: One row per sample, the columns of index.csv, in the order of `composite_row`.
         rejected: One row per member that was turned down, the columns of rejected.csv.
         num_members: How many members were looked at.
+        num_archives: How many archives they are from, with those that were refused.
         pairings: The mappings from names to ids that were tried; the last one was used.
     """
 
     samples: pd.DataFrame
     rejected: pd.DataFrame
     num_members: int
+    num_archives: int
     pairings: list[Pairing]
 
 
@@ -79,24 +81,30 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     composites = table[table["kind"].eq("composite")]
     leftovers = [_find_leftovers(of_kind[kind], composites, kind) for kind in ("mask", "depth")]
     rejected = _collect_rejected([table, pictures, *leftovers, samples])
-    return Index(_finish(samples), rejected, len(table), pairings)
+    num_members = int(table["member"].ne("").sum())  # a refused archive has one row without
+    return Index(_finish(samples), rejected, num_members, table["archive"].nunique(), pairings)
 
 
 def judge_rejected(index: Index, max_share: float) -> str:
     """Say that too much was rejected for the rest to be trusted, or "" if it was not.
+
+    Nobody knows how many members a refused archive has, so archives are counted for themselves.
 
     Args:
         index: The samples, and what is none.
         max_share: As `data.max_rejected` of params.yaml. Copies, and composites for which the layout has no depth, do
             not count.
     """
-    is_bad = ~index.rejected["reason"].str.startswith((_COPY, _WITHOUT_DEPTH))
-    share = is_bad.sum() / max(1, index.num_members)
     if index.samples.empty:
         return f"none of {index.num_members:,} members became part of a sample"
-    if share > max_share:
-        return f"{share:.1%} of {index.num_members:,} members are rejected; data.max_rejected allows {max_share:.1%}"
-    return ""
+    is_archive = index.rejected["member"].eq("")
+    is_bad = ~is_archive & ~index.rejected["reason"].str.startswith((_COPY, _WITHOUT_DEPTH))
+    shares = {
+        f"of {index.num_archives:,} archives are refused": is_archive.sum() / index.num_archives,
+        f"of {index.num_members:,} members are rejected": is_bad.sum() / index.num_members,
+    }
+    problems = [f"{share:.1%} {what}" for what, share in shares.items() if share > max_share]
+    return f"{' and '.join(problems)}; data.max_rejected allows {max_share:.1%}" if problems else ""
 
 
 def check_rejected(index: Index, max_share: float) -> None:
