@@ -5,6 +5,7 @@ the case's number, on a background of the good zip; what is odd about it is its 
 """
 
 import io
+import stat
 import struct
 import zipfile
 import zlib
@@ -78,7 +79,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb by size": (BAD_ZIPS["bomb by size"][0], r"'a\.jpg' unpacks to 256.0 MB, over 244.1 MB"),  # of params.yaml
     "no name": (without_name, "member '' has no name"),
     "two ends": (with_two_ends, "overlap"),
-    "setuid program": (lambda path: special_file(path, 0o020000), "special file"),
+    "character device": (lambda path: special_file(path, stat.S_IFCHR), "special file"),
+    "block device": (lambda path: special_file(path, stat.S_IFBLK), "special file"),
     "directory cut off": (lambda path: path.write_bytes(b"PK\x03\x04" + NOISE), r"truncated or damaged: .* bytes are"),
 }
 
@@ -131,6 +133,13 @@ def with_picture(kind: str, data: bytes) -> Callable[[Path, int], object]:
     return lambda path, number: write_zip(path, files_of(number, **{kind: data}))
 
 
+def scan_again(count: int) -> bytes:
+    """A progressive JPEG whose last scan is there so many times."""
+    data = encode(noise(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + data[-2:]
+
+
 NOISE_PNG, NOISE_JPEG = encode(noise()), encode(noise(), "JPEG")
 REJECTED |= {
     "truncated PNG": (with_picture("composite", NOISE_PNG[:-800]), "it cannot be decoded"),
@@ -140,6 +149,7 @@ REJECTED |= {
     "TIFF of floats": (with_picture("depth", encode(Image.new("F", (8, 8)), "TIFF")), "it is not a JPEG or PNG pict"),
     "web page named JPEG": (with_picture("composite", b"<html>quota exceeded</html>"), "it is not a JPEG or PNG pict"),
     "picture bomb": (with_picture("composite", announce_pixels(60_000)), "pixels|not a JPEG or PNG"),
+    "scans without end": (with_picture("composite", scan_again(1000)), "it has over 200 scans"),
     "picture without pixels": (with_picture("composite", announce_pixels(0)), "it is not a JPEG or PNG picture"),
     "colours in a mask": (with_picture("mask", NOISE_PNG), "its channels differ by up to"),
     "colours in a depth map": (with_picture("depth", NOISE_PNG), "its channels differ by up to"),
@@ -203,6 +213,15 @@ def with_comment(path: Path, number: int) -> None:
         opened.comment = b"from us with love"
 
 
+def as_programs(path: Path, number: int) -> None:
+    """Mark the pictures as programs that run as root; nothing is ever unpacked, so that means nothing."""
+    with zipfile.ZipFile(path, "w") as opened:
+        for name, data in files_of(number):
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (stat.S_IFREG | stat.S_ISUID | 0o755) << 16
+            opened.writestr(info, data)
+
+
 def named(change: Callable[[str], str]) -> Callable[[Path, int], object]:
     return lambda path, number: write_stored(path, [(change(name), data) for name, data in files_of(number)])
 
@@ -228,6 +247,7 @@ ACCEPTED: dict[str, Callable[[Path, int], object]] = {
     "sizes behind the members": streamed,
     "behind a program": behind_a_program,
     "with a comment": with_comment,
+    "setuid programs": as_programs,
     "with what a desktop left": lambda path, number: write_zip(path, [("__MACOSX/._x.jpg", b"x"), *files_of(number)]),
     "the same sample a second time": lambda path, number: write_zip(path, [*files_of(number), *files_of(2)]),
     "colour JPEG": shown_as("composite", "RGB", "JPEG", **BEST),
