@@ -277,6 +277,21 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, store: str) -> N
             list(write_shards(tmp_path, plans, 1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_what_is_given_up_leaves_the_complete_shards_alone(tmp_path: Path) -> None:
+    for name in ("a.zip", "b.zip"):
+        write_toy_archive(tmp_path / "raw", name=name)
+    (tmp_path / "arrays").mkdir()
+    plans = plan_all(tmp_path / "raw")
+    writing = write_shards(tmp_path / "arrays", plans, 1)
+    for _ in range(plans[0].num_pictures + 1):
+        next(writing)
+    assert sorted(path.name for path in (tmp_path / "arrays").iterdir()) == [".partial-b", "a"]
+    writing.close()
+    assert [path.name for path in (tmp_path / "arrays").iterdir()] == ["a"]
+    assert [is_current(tmp_path / "arrays", plan) for plan in plans] == [True, False]
 
 
 @pytest.mark.slow

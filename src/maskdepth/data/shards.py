@@ -227,7 +227,8 @@ def remove_stale(arrays_dir: Path, plans: Iterable[ShardPlan]) -> None:
 def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> Iterator[None]:
     """Decode the archives in order, by all workers, and yield once per picture.
 
-    A picture that cannot be used becomes a rejected member; its row stays black and nothing refers to it.
+    A picture that cannot be used becomes a rejected member; its row stays black and nothing refers to it. Where this
+    fails or is given up, the shards that are complete stay and nothing else.
 
     Args:
         arrays_dir: Where the shards go.
@@ -239,6 +240,14 @@ def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> 
         MemoryError: A worker was killed.
     """
     _check_space(arrays_dir, sum(map(_num_bytes, plans)))
+    try:
+        yield from _write_shards(arrays_dir, plans, workers)
+    finally:  # no worker is left that could write to it
+        for plan in plans:
+            shutil.rmtree(_staging(arrays_dir, plan), ignore_errors=True)
+
+
+def _write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> Iterator[None]:
     is_little = sum(plan.packed_bytes for plan in plans) <= _LITTLE_BYTES
     chunks = chain.from_iterable(_start_shard(arrays_dir, plan) for plan in plans if plan.num_pictures)
     with open_pool(1 if is_little else workers) as pool:
@@ -289,7 +298,8 @@ def _finish_shard(arrays_dir: Path, plan: ShardPlan, outcomes: Sequence[_Outcome
             is_used = (table.loc[table["kind"] == kind, "row"] != "").to_numpy()
             spans = _lay_out(plan, kind)
             spans[~is_used, 1] = 0
-            np.save(staging / spans_file(kind), spans)
+            with _naming(staging / spans_file(kind)):
+                np.save(staging / spans_file(kind), spans)
     labels = read_labels(plan.archive, plan.members, plan.layout, table)
     if not labels.empty:
         write_table(staging / LABELS_FILE, labels)
@@ -377,7 +387,8 @@ def _crc_of(path: Path) -> str:
 def _publish(staging: Path, folder: Path) -> None:
     """Put a complete shard in its place, on the disk first so that a power cut leaves none that only looks whole."""
     for path in [*staging.iterdir(), staging]:
-        sync(path)
+        with _naming(path):
+            sync(path)
     if folder.exists():
         shutil.rmtree(folder)
     staging.rename(folder)
