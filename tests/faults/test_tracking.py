@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -176,6 +176,60 @@ def test_a_store_locked_by_another_writer_delays_only_the_mirror(root):
     assert sent[0].reason == "database is locked"
     maintenance.sync(60, ROW_FILE)
     assert_each_point_once(database, journal.path, epochs=40)
+
+
+@contextmanager
+def small_disk(folder):
+    """Give a folder a file system of its own, 4 MB large; skips the test where that needs rights that it lacks."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def full(folder):
+    """Leave no byte free in the file system of a folder."""
+    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    yield
+    (folder / "filler").unlink()
+
+
+def run_command(name):
+    """Run a command of ours in a process of its own, which keeps no file open; give what it prints on one line."""
+    command = [sys.executable, "-m", "maskdepth.cli", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("harmed", "finding"),
+    [(full, "mlflow.db has no room to grow: free some space"), (read_only, "mlflow.db cannot be written: make it and")],
+)
+def test_a_store_that_is_full_or_read_only_gets_everything_once_that_is_mended(root, monkeypatch, harmed, finding):
+    store = root / "store"
+    store.mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///store/mlflow.db")
+    journal = write_training(root / "train.jsonl", epochs=1)
+    with small_disk(store):
+        run_command("sync")  # makes the store
+        with harmed(store):
+            mirror = start_mirror(journal.path, load_params())
+            write_epochs(journal, range(2, 41), pause=0.1)
+            journal.end(FINISHED)
+            assert mirror.finish(60) == "tracking: the store did not take everything; `maskdepth sync` sends the rest"
+            assert ": waits: " in run_command("sync")
+            found = run_command("doctor")
+            assert finding in found
+            assert "1 rows wait to be sent; `maskdepth sync` sends them" in found
+        assert run_command("sync").endswith(": sent")
+        assert_each_point_once(store / "mlflow.db", journal.path, epochs=40)
 
 
 def test_artifacts_that_cannot_be_written_wait_and_the_points_are_there_once(root):

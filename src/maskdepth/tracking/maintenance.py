@@ -1,7 +1,9 @@
 """What is put right after the fact: rows that wait, rows of dead processes, renamed experiments, a moved repository."""
 
 import json
+import os
 import re
+import shutil
 import socket
 import sqlite3
 import time
@@ -33,6 +35,7 @@ _PATH_COLUMNS = (
     ("logged_models", "artifact_location"),
     ("model_versions", "storage_location"),
 )
+_LEAST_ROOM = 1_000_000  # [byte], of a disk: SQLite also wants room for the files that it keeps beside
 _ARTIFACTS = "mlartifacts"
 _EXPERIMENT_REF = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
 
@@ -99,7 +102,7 @@ def check_store() -> list[str]:
         if store.database is not None:
             if not holds_something(store.database):  # nothing has been tracked yet; looking makes no store
                 return findings
-            problems = _check_database(store.database, store.root)
+            problems = _check_room(store.database) or _check_database(store.database, store.root)
             if problems:
                 return problems + findings
         dead = len(_dead_runs(connect(store)))
@@ -155,6 +158,15 @@ def _check_outbox() -> list[str]:
     findings = [f"{waiting} rows wait to be sent; `maskdepth sync` sends them"] if waiting else []
     # A training that runs here is no finding: its row is being sent.
     return findings + [f"{name}: {reason}" for name, reason in unfinished.items() if reason not in ("", STILL_RUNNING)]
+
+
+def _check_room(path: Path) -> list[str]:
+    """Check that the database can grow; SQLite itself only speaks of an "I/O error", or of a file it cannot open."""
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return [f"{path} cannot be written: make it and its folder writable, then `maskdepth sync`"]
+    if shutil.disk_usage(path.parent).free < _LEAST_ROOM:
+        return [f"{path} has no room to grow: free some space on its disk, then `maskdepth sync`"]
+    return []
 
 
 def _check_database(path: Path, root: Path) -> list[str]:
