@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from trained import read_only
+from toy import write_toy_archive
+from trained import fail_stage, read_only, run_stage, write_small_params
 
 from maskdepth.checkpoint import discard_states, list_abandoned_states, lock_folder, save_state
 from maskdepth.console import BAD_INPUT, CONFLICT, NO_RESOURCE, ConflictError, guard
@@ -48,6 +49,55 @@ def test_a_state_that_cannot_be_written_is_named(tmp_path):
     with largest_file(4096), pytest.raises(OSError, match="File too large") as raised:
         save_state(tmp_path, {"large": torch.zeros(10_000)}, 1)
     assert re.search(r"state-00000001-[0-9a-f]{64}\.pt$", raised.value.filename)
+
+
+@contextmanager
+def small_disk(folder, num_bytes):
+    """Mount a disk of so many bytes; skips the test where that needs rights that it does not have."""
+    folder.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "tmpfs", folder]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def undecoded(tmp_path):
+    """A repository with an archive that no stage has read; its pixels take 132,096 bytes."""
+    (tmp_path / ".dvc").mkdir()
+    write_toy_archive(tmp_path / "data" / "raw")
+    write_small_params(tmp_path)
+    return tmp_path
+
+
+def assert_unzip_names_what_is_full_and_leaves_nothing(repository, why, before=":"):
+    code, told = fail_stage(repository, "unzip", before=before)
+    assert code == NO_RESOURCE, told
+    place = r"data/arrays/\.partial-batch1_images/\w+\.npy"
+    assert re.fullmatch(rf"error: cannot write {place}: {why}; free some space and run again\n", told)
+    assert list((repository / "data" / "arrays").iterdir()) == []
+
+
+def assert_unzip_completes(repository):
+    assert run_stage(repository, "unzip").startswith("unzip: 75 pictures from 1 archives (1 new), 0 rejected")
+    assert [path.name for path in (repository / "data" / "arrays").iterdir()] == ["batch1_images"]
+
+
+def test_unzip_on_a_disk_that_becomes_full_ends_in_a_line_and_the_next_run_completes(undecoded):
+    arrays = undecoded / "data" / "arrays"
+    # The pixels would fit as unzip counts them before it begins, but not in whole blocks of the disk.
+    with small_disk(arrays, 132_096):
+        assert_unzip_names_what_is_full_and_leaves_nothing(undecoded, "No space left on device")
+        subprocess.run(["mount", "-o", "remount,size=1m", arrays], check=True)
+        assert_unzip_completes(undecoded)
+
+
+def test_unzip_that_may_write_no_large_file_ends_in_a_line_and_the_next_run_completes(undecoded):
+    assert_unzip_names_what_is_full_and_leaves_nothing(undecoded, "File too large", before="ulimit -f 40")
+    assert_unzip_completes(undecoded)
 
 
 def test_folders_are_made_and_nothing_is_left_in_them(tmp_path):
