@@ -1,6 +1,8 @@
 """Proves that shards read as one array each kind, and that a shard which is not whole is noticed."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,9 @@ def test_sharded_rows_equal_those_of_one_array(cuts: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("row", [-1, 9])
 def test_a_row_that_is_not_there_is_an_error(row: int) -> None:
-    with pytest.raises(IndexError, match=f"rows {row} to {row} asked of 9"):
+    with pytest.raises(
+        ValueError, match=rf"index\.csv names row {row} of 9 pictures: .*; run `dvc repro`, which makes"
+    ):
         ShardedArray([np.zeros((9, 2), np.uint8)]).take(np.array([row]))
 
 
@@ -55,8 +59,34 @@ def test_shards_of_two_runs_do_not_mix(tmp_path: Path) -> None:
         read_arrays(tmp_path)
 
 
-def test_a_damaged_card_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{", "Expecting property name"),
+        ("null", "expected an object, found None"),
+        ("[1]", r"expected an object, found \[1\]"),
+        ("{}", "archive: expected str, found nothing"),
+        ("[" * 100_000, "maximum recursion"),
+    ],
+)
+def test_a_damaged_card_is_an_error(text: str, found: str, tmp_path: Path) -> None:
     write_shard(tmp_path / "a", first=10, num_composites=1)
-    (tmp_path / "a" / CARD_FILE).write_text("{")
-    with pytest.raises(ValueError, match=r"shard\.json is damaged"):
+    (tmp_path / "a" / CARD_FILE).write_text(text)
+    with pytest.raises(ValueError, match=rf"a/shard\.json is damaged \({found}.*; run `dvc repro --force unzip`"):
+        read_arrays(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"image_size": "64"}, "image_size: expected int, found '64'"),
+        ({"image_size": True}, "image_size: expected int, found True"),
+        ({"counts": None}, "counts: expected dict, found None"),
+        ({"counts": {"mask": "7"}}, "counts: expected numbers, found {'mask': '7'}"),
+        ({"definition": "x"}, "definition: expected dict, found 'x'"),
+    ],
+)
+def test_a_card_with_another_type_of_value_is_an_error(changes: dict[str, Any], found: str, tmp_path: Path) -> None:
+    write_shard(tmp_path / "a", first=10, num_composites=1, **changes)
+    with pytest.raises(ValueError, match=re.escape(f"shard.json is damaged ({found}); run")):
         read_arrays(tmp_path)

@@ -52,3 +52,11 @@ def test_members_of_two_runs_do_not_mix(tmp_path: Path) -> None:
         read_members(tmp_path)
     (tmp_path / "b" / CARD_FILE).unlink()
     assert len(read_members(tmp_path).table) == 2
+
+
+def test_a_number_that_is_none_is_an_error_that_names_file_and_column(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a", first=10, num_composites=1)
+    path = tmp_path / "a" / MEMBERS_FILE
+    path.write_text(path.read_text().replace(",9,9,", ",9,nine,"))
+    with pytest.raises(ValueError, match=r"a/members\.csv: height: not a number \(.*nine.*\); run `dvc repro`"):
+        read_members(tmp_path)

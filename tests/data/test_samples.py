@@ -38,10 +38,24 @@ def test_splits_survive_the_file(tmp_path):
 
 
 def test_samples_are_given_by_split(tmp_path):
-    write_index(tmp_path / "index.csv", make_samples([1, 2, 3]))
-    write_split(tmp_path / "split.csv", make_splits({"3_7_0_1": "train", "2_7_0_1": "test", "1_7_0_1": "train"}))
+    write_index(tmp_path / "index.csv", make_samples([1, 2, 3, 4]))
+    names = ("train", "test", "train", "val")
+    write_split(
+        tmp_path / "split.csv", make_splits({f"{f}_7_0_1": name for f, name in zip([3, 2, 1, 4], names, strict=True)})
+    )
     rows = read_samples(tmp_path / "index.csv", tmp_path / "split.csv")
-    assert {name: list(part["foreground"]) for name, part in rows.items()} == {"train": [1, 3], "test": [2]}
+    assert {name: list(part["foreground"]) for name, part in rows.items()} == {"train": [1, 3], "test": [2], "val": [4]}
+
+
+@pytest.mark.parametrize("missing", ["train", "val", "test"])
+def test_a_split_without_samples_of_a_kind_is_refused(tmp_path, missing):
+    write_index(tmp_path / "index.csv", make_samples([1, 2, 3]))
+    names = [{missing: "unused"}.get(name, name) for name in ("train", "val", "test")]
+    write_split(tmp_path / "split.csv", make_splits(dict(zip(["1_7_0_1", "2_7_0_1", "3_7_0_1"], names, strict=True))))
+    with pytest.raises(
+        ValueError, match=rf"split\.csv has no sample of {missing}, expected some of .*; run `dvc repro`"
+    ):
+        read_samples(tmp_path / "index.csv", tmp_path / "split.csv")
 
 
 def test_tables_of_different_samples_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Proves that what was drawn is what the arrays hold, whoever decodes it, and that only what changed is decoded."""
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -244,6 +245,18 @@ def test_a_shard_that_somebody_touched_is_not_kept(name: str, tmp_path: Path) ->
     assert not is_current(tmp_path / "arrays", plan)
     path.unlink()
     assert not is_current(tmp_path / "arrays", plan)
+
+
+@pytest.mark.parametrize("text", ["null", "{}", "[]", "7", None])
+def test_a_shard_whose_card_was_edited_is_not_kept(text: str | None, tmp_path: Path) -> None:
+    write_toy_archive(tmp_path / "raw")
+    write_all(tmp_path / "raw", tmp_path / "arrays")
+    (plan,) = plan_all(tmp_path / "raw")
+    path = tmp_path / "arrays" / "batch1_images" / CARD_FILE
+    card = json.loads(path.read_text())
+    for name in card if text is None else [""]:
+        path.write_text(text or json.dumps({key: value for key, value in card.items() if key != name}))
+        assert not is_current(tmp_path / "arrays", plan), name
 
 
 def test_shards_of_gone_archives_and_interrupted_runs_are_removed(tmp_path: Path) -> None:

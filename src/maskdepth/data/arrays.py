@@ -5,6 +5,7 @@ A row of a kind is numbered through all shards, in the order of their names; the
 """
 
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,18 @@ PIXELS, ENCODED = "pixels", "encoded"
 
 # Settings that all shards share.
 _SHARED = ("layout", "definition", "store", "image_size", "depth_near", "depth_frame", "max_pixels")
+# What every stage reads of a card; unzip alone reads more of it.
+_CARD_TYPES = {
+    "archive": str,
+    "layout": str,
+    "definition": dict,
+    "store": str,
+    "image_size": int,
+    "depth_near": str,
+    "depth_frame": str,
+    "max_pixels": int,
+    "counts": dict,
+}
 _CURE = "run `dvc repro --force unzip`"
 
 
@@ -58,7 +71,7 @@ class ShardedArray:
             out: (n, ...) array to copy into; a new one if None.
 
         Raises:
-            IndexError: A row number is negative or too large.
+            ValueError: A row number is negative or too large: the index is not of these arrays.
 
         >>> halves = ShardedArray([np.array([[10], [11]], np.uint8), np.array([[12]], np.uint8)])
         >>> halves.take(np.array([2, 0])).tolist()
@@ -66,7 +79,11 @@ class ShardedArray:
         """
         rows = np.asarray(rows)
         if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} asked of {len(self)}")
+            wrong = rows.min() if rows.min() < 0 else rows.max()
+            raise ValueError(
+                f"index.csv names row {wrong} of {len(self)} pictures: it was edited, or is not of these arrays; "
+                "run `dvc repro`, which makes it again"
+            )
         if out is None:
             out = np.empty((len(rows), *self.shape[1:]), np.uint8)
         if len(self.parts) == 1:
@@ -142,11 +159,25 @@ def read_cards(arrays_dir: Path) -> dict[Path, dict[str, Any]]:
 
 
 def read_card(shard: Path) -> dict[str, Any]:
-    """Read what a shard says about itself."""
+    """Read what a shard says about itself.
+
+    Raises:
+        FileNotFoundError: There is no such shard.
+        ValueError: Not what unzip writes: no JSON, or something that later stages read is missing or of another type.
+    """
+    path = shard / CARD_FILE
     try:
-        card: dict[str, Any] = json.loads((shard / CARD_FILE).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{shard / CARD_FILE} is damaged ({error}); {_CURE}") from error
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {_CURE}") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"{path} is damaged (expected an object, found {reprlib.repr(card)}); {_CURE}")
+    for name, kind in _CARD_TYPES.items():
+        if type(card.get(name)) is not kind:
+            found = reprlib.repr(card[name]) if name in card else "nothing"
+            raise ValueError(f"{path} is damaged ({name}: expected {kind.__name__}, found {found}); {_CURE}")
+    if not all(type(count) is int for count in card["counts"].values()):
+        raise ValueError(f"{path} is damaged (counts: expected numbers, found {reprlib.repr(card['counts'])}); {_CURE}")
     return card
 
 

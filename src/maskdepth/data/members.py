@@ -56,7 +56,11 @@ def read_members(arrays_dir: Path) -> Members:
 def _read_table(shard: Path, before: Counter[str]) -> pd.DataFrame:
     table = read_table(shard / MEMBERS_FILE, MEMBER_COLUMNS)
     for column in NUMBER_COLUMNS:
-        table[column] = table[column].replace("", "-1").astype(np.int64)
+        try:
+            table[column] = table[column].replace("", "-1").astype(np.int64)
+        except ValueError as error:
+            path = shard / MEMBERS_FILE
+            raise ValueError(f"{path}: {column}: not a number ({error}); run `dvc repro`") from error
     shifted = table["row"] + table["kind"].map(dict(before)).fillna(0).astype(np.int64)
     return table.assign(global_row=shifted.where(table["row"] >= 0, -1))
 

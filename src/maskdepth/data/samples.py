@@ -24,13 +24,18 @@ def read_samples(index_path: Path, split_path: Path) -> dict[str, pd.DataFrame]:
 
     Raises:
         FileNotFoundError: One of the files is missing.
-        ValueError: A file was cut or edited, or the two are not of the same samples.
+        ValueError: A file was cut or edited, the two are not of the same samples, or none trains, validates or tests.
     """
     samples, splits = read_index(index_path), read_split(split_path)
     positions = splits.index.get_indexer(pd.Index(samples["sample_id"]))
     if len(samples) != len(splits) or (positions < 0).any():
         raise ValueError(
             f"{split_path} and {index_path} list different samples; run `dvc repro`, which makes both again"
+        )
+    if missing := [name for name in (TRAIN, VAL, TEST) if not splits.eq(name).any()]:
+        raise ValueError(
+            f"{split_path} has no sample of {' and '.join(missing)}, expected some of train, val and test; "
+            "run `dvc repro`, which makes it again"
         )
     samples["split"] = splits.to_numpy()[positions]
     return {str(name): rows.reset_index(drop=True) for name, rows in samples.groupby("split")}
@@ -52,7 +57,7 @@ def read_index(path: Path) -> pd.DataFrame:
     for column in IDS:
         samples[column] = numbers_where_whole(samples[column])
     try:
-        samples = samples.astype(dict.fromkeys(ROWS, "int64"))
+        samples = samples.astype(dict.fromkeys(ROWS, "int64"))  # whether they are there, the arrays know
     except ValueError as error:
         raise ValueError(f"{path}: not a row number ({error}); run `dvc repro`, which makes the file again") from error
     if not samples["sample_id"].is_unique:

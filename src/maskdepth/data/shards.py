@@ -203,7 +203,8 @@ def is_current(arrays_dir: Path, plan: ShardPlan) -> bool:
         card = read_card(folder)
     except (FileNotFoundError, ValueError):
         return False
-    return bool(card["key"] == plan.key and card["checksums"] == _checksums(folder))
+    is_whole = all(type(card.get(name)) is int for name in ("pictures", "rejected"))
+    return is_whole and card.get("key") == plan.key and card.get("checksums") == _checksums(folder)
 
 
 def update_size(arrays_dir: Path, plan: ShardPlan) -> None:
