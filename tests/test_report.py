@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from maskdepth import report
 from maskdepth.report import (
     FALSE_ALARM,
     HIT,
@@ -64,6 +65,14 @@ def test_curves_need_no_train_metric(tmp_path):
     draw_curves(epochs, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.width > 500
+
+
+def test_every_term_of_the_loss_has_a_panel_of_its_own(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(report, "_save", lambda figure, path: titles.extend(axis.get_title() for axis in figure.axes))
+    names = [f"{split}_{name}" for split in ("train", "val") for name in ("loss", "loss_mask_bce", "loss_depth_l1")]
+    draw_curves(pd.DataFrame({"epoch": [1, 2]} | {name: [1.0, 0.5] for name in names}), tmp_path / "curves.png")
+    assert titles == ["mask IoU", "depth SSIM", "loss", "mask bce loss", "depth l1 loss"]
 
 
 def test_a_learning_rate_curve_is_drawn(tmp_path):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Mask errors by kind, told apart also by the colour-blind (Okabe and Ito): hit, miss, false alarm.
 HIT, MISS, FALSE_ALARM = (0, 158, 115), (230, 159, 0), (204, 121, 167)
+_PANELS_A_ROW = 4
 DEPTH_COLOURS = "magma_r"  # near is bright
 
 
@@ -77,11 +78,21 @@ def mask_errors(truth: NDArray[np.bool_], pred: NDArray[np.bool_]) -> NDArray[np
 
 
 def draw_curves(epochs: pd.DataFrame, path: Path) -> None:
-    """Draw loss, mask IoU and depth SSIM against the epoch, train and validation where both are known."""
-    panels = {"loss": "loss", "mask IoU": "mask_iou", "depth SSIM": "depth_ssim"}
-    figure = _figure((10, 3))
-    axes = figure.subplots(1, len(panels))
-    for axis, (title, metric) in zip(axes, panels.items(), strict=True):
+    """Draw mask IoU, depth SSIM, the loss and each of its terms against the epoch, training and validation.
+
+    Args:
+        epochs: One row an epoch, with the column `epoch` and columns such as `val_mask_iou` and `train_loss_mask_bce`.
+        path: PNG to write.
+    """
+    terms = [str(column).removeprefix("val_") for column in epochs if str(column).startswith("val_loss_")]
+    panels = {"mask IoU": "mask_iou", "depth SSIM": "depth_ssim", "loss": "loss"}
+    panels |= {term.removeprefix("loss_").replace("_", " ", 1) + " loss": term for term in terms}
+    rows = -(-len(panels) // _PANELS_A_ROW)
+    figure = _figure((3.3 * _PANELS_A_ROW, 2.8 * rows))
+    axes = figure.subplots(rows, _PANELS_A_ROW, squeeze=False).flat
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    for axis, (title, metric) in zip(axes, panels.items(), strict=False):
         for split in ("train", "val"):
             if f"{split}_{metric}" in epochs:
                 axis.plot(epochs["epoch"], epochs[f"{split}_{metric}"], label=split, marker=".")
