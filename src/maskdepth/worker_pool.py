@@ -51,7 +51,7 @@ def open_pool(workers: int) -> Iterator[WorkerPool | None]:
         What `map_in_order` takes.
 
     Raises:
-        MemoryError: A worker was killed.
+        MemoryError: A worker died.
     """
     if workers == 1:
         yield None
@@ -60,13 +60,17 @@ def open_pool(workers: int) -> Iterator[WorkerPool | None]:
     try:
         yield pool
     except BrokenProcessPool as error:
-        raise MemoryError("a worker process was killed, most likely for lack of memory; run again") from error
+        raise _death() from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def map_in_order(
-    pool: WorkerPool | None, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+    pool: WorkerPool | None,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    ahead: int,
+    describe: Callable[[Item], str] | None = None,
 ) -> Iterator[Result]:
     """Yield `function(item)` of every item in order.
 
@@ -77,6 +81,10 @@ def map_in_order(
         function: What to call, by its module and name.
         items: What to call it with.
         ahead: How many items may be under way, or their results waiting; some for each worker keep all of them busy.
+        describe: Names an item for a person who is told that a worker died with it.
+
+    Raises:
+        MemoryError: A worker died.
 
     >>> list(map_in_order(None, abs, [-1, 2], ahead=1))
     [1, 2]
@@ -84,14 +92,27 @@ def map_in_order(
     if pool is None:
         yield from map(function, items)
         return
-    waiting: deque[Future[Result]] = deque()
-    for item in items:
-        under_way = sum(not future.done() for future in waiting)
-        waiting.append(pool.submit(function, item) if under_way < _EACH * pool.helpers else _do(function, item))
-        while waiting and (len(waiting) >= ahead or waiting[0].done()):
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    try:
+        for item in items:
+            under_way = sum(not future.done() for _, future in waiting)
+            is_theirs = under_way < _EACH * pool.helpers
+            waiting.append((item, pool.submit(function, item) if is_theirs else _do(function, item)))
+            while waiting and (len(waiting) >= ahead or waiting[0][1].done()):
+                yield waiting[0][1].result()
+                waiting.popleft()
+        while waiting:
+            yield waiting[0][1].result()
+            waiting.popleft()
+    except BrokenProcessPool as error:
+        # Work is handed out in order, so that the worker was at the first of what is left, or another soon after it.
+        left = [item for item, future in waiting if not future.done() or future.exception()]
+        raise _death(describe(left[0]) if describe and left else "") from error
+
+
+def _death(item: str = "") -> MemoryError:
+    where = f" while it was at {item}, or soon behind" if item else ""
+    return MemoryError(f"a worker process was killed, perhaps for lack of memory, or crashed{where}; run again")
 
 
 def _do(function: Callable[[Item], Result], item: Item) -> Future[Result]:

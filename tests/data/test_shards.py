@@ -2,11 +2,13 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from plotted import draw_levels, plot_small_page
 from toy import OBJECT_DEPTH, TOY_SIZE, ToyWorld, draw_background, encode_png, write_toy_archive, write_zip
 
+from maskdepth.console import NO_RESOURCE, guard
 from maskdepth.data import shards
 from maskdepth.data.archives import find_archives
 from maskdepth.data.arrays import CARD_FILE, Arrays, read_arrays
@@ -376,3 +379,30 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_is_complete(tmp_path: P
     remove_stale(arrays_dir, plan_all(tmp_path / "raw"))
     write_all(tmp_path / "raw", arrays_dir)
     assert_holds(arrays_dir, world)
+
+
+def kill_first_child() -> None:
+    while not (children := multiprocessing.active_children()):
+        time.sleep(0.001)
+    children[0].kill()
+
+
+def test_a_killed_worker_is_told_with_what_it_was_at_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shards, "_LITTLE_BYTES", 0)  # else one process does it all
+    monkeypatch.setattr(shards, "_CHUNK", 4)
+    write_toy_archive(tmp_path / "raw")
+    (tmp_path / "arrays").mkdir()
+    killer = threading.Thread(target=kill_first_child)
+    killer.start()
+    with pytest.raises(SystemExit) as stopped:
+        guard(lambda: list(write_shards(tmp_path / "arrays", plan_all(tmp_path / "raw"), 2)))
+    killer.join()
+    assert stopped.value.code == NO_RESOURCE
+    first, fourth = "bg_jpg/bg_img_1.jpg", "fg_bg_jpg/fg_bg_1_1_0_1.jpg"
+    assert capsys.readouterr().err.endswith(
+        "a worker process was killed, perhaps for lack of memory, or crashed while it was at "
+        f"batch1_images.zip: {first} to {fourth}, or soon behind; run again\n"
+    )
+    assert list((tmp_path / "arrays").iterdir()) == []

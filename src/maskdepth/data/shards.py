@@ -238,7 +238,7 @@ def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> 
 
     Raises:
         OSError: The disk is too full.
-        MemoryError: A worker was killed.
+        MemoryError: A worker died; names what it was decoding, or what came shortly before.
     """
     _check_space(arrays_dir, sum(map(_num_bytes, plans)))
     try:
@@ -252,7 +252,7 @@ def _write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) ->
     is_little = sum(plan.packed_bytes for plan in plans) <= _LITTLE_BYTES
     chunks = chain.from_iterable(_start_shard(arrays_dir, plan) for plan in plans if plan.num_pictures)
     with open_pool(1 if is_little else workers) as pool:
-        outcomes = map_in_order(pool, _decode_chunk, chunks, _AHEAD)
+        outcomes = map_in_order(pool, _decode_chunk, chunks, _AHEAD, _describe_chunk)
         for plan in plans:
             found: list[_Outcome] = []
             if not plan.num_pictures:
@@ -331,6 +331,11 @@ def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
                     _write_at(files[kind].fileno(), place, data if is_encoded else picture.pixels.tobytes())
                 outcomes.append(_Outcome(str(picture.width), str(picture.height), "", ""))
     return outcomes
+
+
+def _describe_chunk(chunk: _Chunk) -> str:
+    (first, *_), (last, *_) = chunk.pictures[0], chunk.pictures[-1]
+    return f"{chunk.archive.printable_name}: {first.name} to {last.name}"
 
 
 @contextmanager
