@@ -292,7 +292,7 @@ def test_a_model_that_is_not_ours_is_refused_before_anything_is_written(tmp_path
         predict(*files, tmp_path / "out", tmp_path / "none.safetensors")
     with pytest.raises(ValueError, match=r"model\.pt is no readable safetensors file"):
         predict(*files, tmp_path / "out", tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"other\.safetensors: found format None, expected 'maskdepth-network-1'"):
+    with pytest.raises(ValueError, match=r"other\.safetensors: found format None, expected 'maskdepth-network-2'"):
         predict(*files, tmp_path / "out", tmp_path / "other.safetensors")
     assert not (tmp_path / "out").exists()
 

@@ -15,7 +15,6 @@ from maskdepth.predict_files import (
     check_shapes,
     find_pairs,
     name_results,
-    printable,
     read_picture,
     slug,
     write_png,
@@ -102,10 +101,6 @@ def test_ordinary_names_stay_and_changed_ones_stay_unlike():
         "v1.5",
     ]
     assert slug("a:b") != slug("a?b")
-
-
-def test_text_for_people_stays_on_its_line():
-    assert printable("a\nb\x1b[31m\udcff \u5bb6") == "a\\nb\\x1b[31m\\udcff \u5bb6"
 
 
 def test_a_result_that_is_there_is_refused_unless_it_may_be_replaced(tmp_path):

@@ -46,5 +46,5 @@ def test_the_process_that_asks_works_too() -> None:
 
 
 def test_a_killed_worker_is_told() -> None:
-    with pytest.raises(MemoryError, match="a worker process was killed"), open_pool(2) as pool:
+    with pytest.raises(ChildProcessError, match="a worker process was killed"), open_pool(2) as pool:
         list(map_in_order(pool, die_in_a_worker, range(400), ahead=8))

@@ -133,6 +133,8 @@ def guard(program: Callable[[], Any]) -> None:
         if not is_out_of_memory(error):
             raise
         _fail(f"out of memory: {str(error).partition(chr(10))[0]}", NO_RESOURCE)
+    except ChildProcessError as error:
+        _fail(str(error), NO_RESOURCE)
     except OSError as error:
         if error.errno in _NO_RESOURCE:
             cure = _NO_RESOURCE[error.errno]

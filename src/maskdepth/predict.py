@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from maskdepth.checkpoint import load_network
 from maskdepth.console import say, track, warn
-from maskdepth.data.zips import RefusedError
+from maskdepth.data.zips import RefusedError, printable
 from maskdepth.models.network import Network
 from maskdepth.predict_files import (
     FAILED,
@@ -28,7 +28,6 @@ from maskdepth.predict_files import (
     check_shapes,
     find_pairs,
     name_results,
-    printable,
     read_picture,
     write_png,
     write_report,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskdepth.data.pictures import decode_picture
-from maskdepth.data.zips import RefusedError, readable_size
+from maskdepth.data.zips import RefusedError, printable, readable_size
 from maskdepth.files import replace_text, replacing
 
 PREDICTED, FAILED = "predicted", "failed"
@@ -105,11 +105,6 @@ def slug(stem: str) -> str:
     safe = re.sub(r"[^\w .()-]+", "_", stem).strip(" .-")
     safe = safe.encode()[:_LONGEST_NAME].decode(errors="ignore") or "picture"
     return safe if safe == stem else f"{safe}-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}"
-
-
-def printable(text: str) -> str:
-    """Escape what would garble a terminal or a table: line breaks, controls, bytes that are no text."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def name_results(folder: Path, name: str, probability: bool) -> dict[str, Path]:

@@ -51,7 +51,7 @@ def open_pool(workers: int) -> Iterator[WorkerPool | None]:
         What `map_in_order` takes.
 
     Raises:
-        MemoryError: A worker died.
+        ChildProcessError: A worker died.
     """
     if workers == 1:
         yield None
@@ -84,7 +84,7 @@ def map_in_order(
         describe: Names an item for a person who is told that a worker died with it.
 
     Raises:
-        MemoryError: A worker died.
+        ChildProcessError: A worker died.
 
     >>> list(map_in_order(None, abs, [-1, 2], ahead=1))
     [1, 2]
@@ -110,9 +110,9 @@ def map_in_order(
         raise _death(describe(left[0]) if describe and left else "") from error
 
 
-def _death(item: str = "") -> MemoryError:
+def _death(item: str = "") -> ChildProcessError:
     where = f" while it was at {item}, or soon behind" if item else ""
-    return MemoryError(f"a worker process was killed, perhaps for lack of memory, or crashed{where}; run again")
+    return ChildProcessError(f"a worker process was killed, perhaps for lack of memory, or crashed{where}; run again")
 
 
 def _do(function: Callable[[Item], Result], item: Item) -> Future[Result]:

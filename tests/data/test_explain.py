@@ -144,6 +144,16 @@ def test_too_much_to_reject_is_told_as_the_index_would(tmp_path: Path) -> None:
     )
 
 
+def test_a_refused_archive_counts_as_in_the_index(tmp_path: Path) -> None:
+    write_toy_archive(tmp_path)
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "batch1_images.zip").read_bytes()[:1000])
+    explanation = explain_archives(tmp_path, "auto", max_rejected=0.4)
+    assert not explanation.is_usable
+    assert explanation.lines[-1] == (
+        "the index would stop: 50.0% of 2 archives are refused; data.max_rejected allows 40.0%"
+    )
+
+
 def test_ids_are_told_by_the_mapping_that_would_be_used(tmp_path: Path) -> None:
     write_toy_archive(tmp_path, "mshilpaa")
     (tmp_path / "labels.txt").unlink()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from maskdepth.data import zips
-from maskdepth.data.zips import MAX_MEMBER_BYTES, RefusedError, list_zip, read_zipped
+from maskdepth.data.zips import MAX_MEMBER_BYTES, RefusedError, list_zip, printable, read_zipped
 
 NOISE = random.Random(0).randbytes(3000)
 # Where the fields of a directory entry lie.
@@ -329,3 +329,7 @@ def test_a_zip_cut_after_it_was_listed_gives_rejected_members(tmp_path: Path) ->
         assert read_zipped(file, first) == NOISE
         with pytest.raises(RefusedError, match=r"damaged|its size is not"):
             read_zipped(file, second)
+
+
+def test_text_for_people_stays_on_its_line():
+    assert printable("a\nb\x1b[31m\udcff \u5bb6") == "a\\nb\\x1b[31m\\udcff \u5bb6"

@@ -1,5 +1,6 @@
 """Proves that depth labels come out the same however often their making is stopped, and that what is wrong is said."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +40,7 @@ from maskdepth.data.layout_writer import (
 )
 from maskdepth.data.pictures import decode_picture
 from maskdepth.data.samples import read_index
+from maskdepth.data.zips import RefusedError
 from maskdepth.labelling.labels import label_depth
 from maskdepth.labelling.sources import decode, read_sources
 from maskdepth.labelling.teacher import check_licence, load_teacher, predict_distances
@@ -735,3 +738,21 @@ def test_a_table_that_cannot_be_right_is_explained(lines, error, message, table)
 def test_a_batch_holds_at_least_one_picture(table, teacher, tmp_path):
     with pytest.raises(ValueError, match="the batch size is 0; expected 1 or more"):
         make(table, tmp_path / "out", teacher, batch_size=0)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about damaged EXIF
+def test_a_picture_whose_exif_is_damaged_is_refused(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", exif=exif)
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    start = data.index(b"eXIf") + 4
+    size = int.from_bytes(data[start - 8 : start - 4], "big")
+    for place in range(start, start + size):
+        damaged = data.copy()
+        damaged[place] ^= 0xFF
+        chunk = bytes(damaged[start - 4 : start + size])
+        damaged[start + size : start + size + 4] = zlib.crc32(chunk).to_bytes(4, "big")
+        (tmp_path / "a.png").write_bytes(damaged)
+        with contextlib.suppress(RefusedError):  # or read, if it was nothing that matters
+            decode(tmp_path / "a.png")

@@ -16,7 +16,7 @@ from maskdepth.data.arrays import CHANNELS, Arrays, ShardedArray
 from maskdepth.data.index import Index, build_index, judge_rejected
 from maskdepth.data.layouts import BLOCK, IDS, Layout, choose_layout, count_recognised, read_layouts, sample_names
 from maskdepth.data.members import Members
-from maskdepth.data.shards import read_labels, read_names
+from maskdepth.data.shards import name_refused, read_labels, read_names
 from maskdepth.data.zips import Member, RefusedError
 
 # What is shown, at most: reasons for rejection, names that no layout knows.
@@ -49,7 +49,7 @@ def explain_archives(
     members, refused = _list_members(archives)
     names = [archive.path_of(member) for archive, listed in members.items() for member in listed]
     lines = [f"{path}: archives {len(archives):,}, files {len(names):,}"]
-    lines += [f"left out: {error}" for error in refused]
+    lines += [f"left out: {error}" for error in refused.values()]
     if not names:
         return Explanation(lines, is_usable=False)
     known = read_layouts()
@@ -59,7 +59,7 @@ def explain_archives(
         if not _has_winner(counts):
             return Explanation([*lines, *_explain_no_layout(sample, counts, known)], is_usable=False)
     layout = choose_layout(setting, names)
-    table, labels = _read_tables(members, layout)
+    table, labels = _read_tables(members, refused, layout)
     index = build_index(Members(table, labels, layout), _blank_arrays(table))
     lines += _explain_layout(layout, table)
     if setting == "auto":
@@ -71,14 +71,14 @@ def explain_archives(
     return Explanation(lines, is_usable=not problem)
 
 
-def _list_members(archives: Sequence[Archive]) -> tuple[dict[Archive, list[Member]], list[RefusedError]]:
+def _list_members(archives: Sequence[Archive]) -> tuple[dict[Archive, list[Member]], dict[Archive, RefusedError]]:
     """List what each archive holds, and why some are refused."""
-    members, refused = {}, []
+    members, refused = {}, {}
     for archive in archives:
         try:
             members[archive] = archive.members()
         except RefusedError as error:
-            refused.append(error)
+            refused[archive] = error
     return members, refused
 
 
@@ -103,13 +103,17 @@ def _explain_no_layout(sample: Sequence[str], counts: Mapping[str, int], known: 
     yield "cure: name one in data.layout of params.yaml, or give regular expressions there"
 
 
-def _read_tables(members: Mapping[Archive, list[Member]], layout: Layout) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_tables(
+    members: Mapping[Archive, list[Member]], refused: Mapping[Archive, RefusedError], layout: Layout
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Make the tables of members and labels that the arrays would have, with sizes unknown."""
     tables, labels = [], []
     for archive, listed in members.items():
         table = read_names(archive, listed, layout)
         labels.append(read_labels(archive, listed, layout, table))
-        tables.append(table.assign(archive=archive.name, shard=archive.shard))
+        tables.append(table.assign(archive=archive.printable_name, shard=archive.shard))
+    for archive, error in refused.items():
+        tables.append(name_refused(error).assign(archive=archive.printable_name, shard=archive.shard))
     named = pd.concat(tables, ignore_index=True).assign(**_NO_SIZE)
     numbers = named.groupby("kind").cumcount().where(named["kind"].isin(list(CHANNELS)), -1)
     return named.assign(global_row=numbers), pd.concat(labels, ignore_index=True)

@@ -59,7 +59,7 @@ _DEEPEST = 65535
 _GREY_MODES = ("1", "L", "LA")
 _PLAIN_MODES = (*_GREY_MODES, "P", "PA", "RGB", "RGBA", "CMYK")
 # All that Pillow was seen to raise on damaged pictures.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error)
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -131,7 +131,7 @@ def decode_picture(
         raise RefusedError(f"it has over {max_pixels:,} pixels", "shrink it") from error
     except RefusedError:
         raise
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise RefusedError(f"it cannot be decoded: {error}", DAMAGED) from error
 
 

@@ -191,9 +191,13 @@ def read_labels(archive: Archive, members: Sequence[Member], layout: Layout, tab
 
 def plan_refused(archive: Archive, error: RefusedError, layout: Layout, params: DataParams) -> ShardPlan:
     """Make a shard without pictures, in which a refused archive says why."""
-    line = (UNKNOWN, "", *[""] * len(NAME_COLUMNS), "", "", "", "", error.reason, error.cure)
     key = _digest(archive.name, f"{error.reason}; {error.cure}", layout, params)
-    return ShardPlan(archive, [], _member_table([line]), layout, params, key)
+    return ShardPlan(archive, [], name_refused(error), layout, params, key)
+
+
+def name_refused(error: RefusedError) -> pd.DataFrame:
+    """Give the one row of a refused archive, `MEMBER_COLUMNS` as text: a member without a name, and why."""
+    return _member_table([(UNKNOWN, "", *[""] * len(NAME_COLUMNS), "", "", "", "", error.reason, error.cure)])
 
 
 def is_current(arrays_dir: Path, plan: ShardPlan) -> bool:
@@ -238,7 +242,7 @@ def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> 
 
     Raises:
         OSError: The disk is too full.
-        MemoryError: A worker died; names what it was decoding, or what came shortly before.
+        ChildProcessError: A worker died; names what it was decoding, or what came shortly before.
     """
     _check_space(arrays_dir, sum(map(_num_bytes, plans)))
     try:

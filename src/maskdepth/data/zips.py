@@ -183,13 +183,13 @@ def find_name_fault(name: str) -> str:
     return ""
 
 
-def printable(name: str) -> str:
-    r"""Spell out the characters of a name that a terminal or a table could not take.
+def printable(text: str) -> str:
+    r"""Spell out what would garble a terminal or a table: line breaks, controls, bytes that are no text.
 
     >>> printable("a\nb.zip")
     'a\\nb.zip'
     """
-    return _UNSAFE_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), name)
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def readable_size(num_bytes: int) -> str:

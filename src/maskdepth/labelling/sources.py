@@ -20,7 +20,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from maskdepth.console import track, warn
 from maskdepth.data.archives import Archive
 from maskdepth.data.layouts import Layout
-from maskdepth.data.pictures import MASK_THRESHOLD, MAX_PIXELS
+from maskdepth.data.pictures import DECODE_ERRORS, MASK_THRESHOLD, MAX_PIXELS
 from maskdepth.data.zips import Member, RefusedError
 from maskdepth.labelling.alignment import Marked
 from maskdepth.labelling.naming import find_layout, is_composite, name_as_depth, name_as_picture
@@ -29,8 +29,6 @@ COLUMNS = ("composite", "background", "mask")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
-# All that Pillow was seen to raise on damaged pictures.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, Image.DecompressionBombError)
 
 _ORIENTATION_TAG = 0x0112
 _TURNED = (5, 6, 7, 8)
@@ -197,7 +195,7 @@ def decode(file: File) -> Image.Image:
         raise RefusedError(error.reason, error.cure, str(file)) from error
     except UnidentifiedImageError as error:  # what it says names an object in memory
         raise RefusedError("it cannot be decoded: no JPEG or PNG picture", "replace it", str(file)) from error
-    except _DECODE_ERRORS as error:
+    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
         raise RefusedError(f"it cannot be decoded: {error}", "replace it", str(file)) from error
 
 
@@ -224,7 +222,7 @@ def _read_size(file: File) -> tuple[int, int] | None:
             # Asked of a PNG without EXIF at its head, Pillow decodes all of it to look for one at its end.
             turned = (image.format == "JPEG" or "exif" in image.info) and image.getexif().get(_ORIENTATION_TAG)
             return image.size[::-1] if turned in _TURNED else image.size
-    except _DECODE_ERRORS:
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
         return None
 
 
@@ -246,10 +244,12 @@ def _find_pictures(folder: Path) -> dict[str, File]:
 
 def _list_archive(folder: Path, name: str) -> dict[str, File]:
     """List the files of an archive by the paths below the folder that they would unpack to; none if it is missing."""
-    if not (folder / name).is_file():
+    path = folder / name
+    if not path.is_file():
         return {}
-    archive = Archive(name, folder, is_zip=True)
-    return {archive.path_of(member): Zipped(archive, member) for member in archive.members()}
+    archive = Archive(path.name, path.parent, is_zip=True)
+    above = PurePath(name).parent
+    return {(above / archive.path_of(member)).as_posix(): Zipped(archive, member) for member in archive.members()}
 
 
 def _unpaired(name: str, file: File) -> Source:
