@@ -11,7 +11,8 @@ SPEC = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks" / "fuz
 fuzz = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(fuzz)
 
-# What the search has found, mended since: a member without a name, and an end record that holds the start of another.
+# What the search has found, mended since: a member without a name, an end record that holds the start of another, and
+# a file that is nothing but the start of one.
 FOUND = {
     "archives": [
         "504b03041400000008000000210000000000080000009600000000000000"
@@ -21,6 +22,7 @@ FOUND = {
         "04b0102031400004000000000210"
         "0fc2f6f4606000062675f6a70672f62675f2e6d675f312e6a7067a1000000006f64642e6a7067504b0506000000000100010035000000"
         "504b05060000",
+        "504b0506002dea4c02ba2f47c2",
     ],
     "pictures": [],
 }

@@ -269,7 +269,7 @@ def _read_end(file: BinaryIO) -> tuple[int, int, int]:
     tail_start = file.seek(max(0, size - records - _LONGEST_COMMENT))
     tail = file.read()
     # Its own last bytes may spell the beginning of another one.
-    end = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END_RECORD.size + 4)
+    end = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - _END_RECORD.size + 4))
     if end < 0:
         return 0, 0, 0
     declared, num_bytes = _END_RECORD.unpack_from(tail, end)[4:6]
