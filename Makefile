@@ -45,8 +45,12 @@ format: setup  ## format, and mend what is safe to mend
 
 check: lint test  ## lint + test
 
-bench: setup  ## every benchmark: a table, then one JSON line
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; python $$script || exit 1; done
+# Those that need a data set of some size, and belong to bench-scale.
+AT_SCALE := benchmarks/bench_experiments.py benchmarks/bench_scale.py
+
+bench: setup  ## every benchmark but those at scale: a table, then one JSON line
+	@for script in $(filter-out $(AT_SCALE),$(wildcard benchmarks/bench_*.py)); do \
+		echo "== $$script"; python $$script || exit 1; done
 
 bench-scale: setup  ## 400,000 samples: the index, every stage (time, memory, growth), and how soon experiments start
 	@python benchmarks/bench_index.py --scale
