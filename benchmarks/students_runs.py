@@ -192,7 +192,7 @@ def train_one(data: Data, settings: Params, budget: Budget, device: torch.device
 
 def start(data: Data, rows: pd.DataFrame, settings: Params, device: torch.device) -> tuple[TrainState, Batches]:
     """Build network, optimiser and batches as the stage train does."""
-    moments = subset_moments(data.stats, data.index, data.arrays, rows["sample_id"])
+    moments = subset_moments(data.stats, data.index, data.arrays, rows)
     inputs = resolve_inputs(settings.model)
     network = build_normalised(settings.model.name, inputs, moments, settings.data.image_size)
     train = Batches(data.arrays, rows, settings.train.batch_size, device)

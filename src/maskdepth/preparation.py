@@ -40,7 +40,7 @@ def prepare_network(name: str, inputs: str, pictures: Arrays, rows: Mapping[str,
     """
     check_image_size(name, pictures.image_size)
     samples = pd.concat(rows.values(), ignore_index=True)
-    moments = subset_moments(read_stats(stats), samples, pictures, rows[TRAIN]["sample_id"])
+    moments = subset_moments(read_stats(stats), samples, pictures, rows[TRAIN])
     return build_normalised(name, inputs, moments, pictures.image_size)
 
 

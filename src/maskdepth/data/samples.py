@@ -79,7 +79,7 @@ def read_split(path: Path) -> pd.Series:
         ValueError: The file was cut or edited: unknown split names, a sample that is listed twice.
     """
     table = read_table(path, _SPLIT_COLUMNS)
-    unknown = set(table["split"]) - {TRAIN, VAL, TEST, MIXED, UNUSED}
+    unknown = set(table["split"].unique()) - {TRAIN, VAL, TEST, MIXED, UNUSED}
     if unknown:
         raise ValueError(f"{path}: unknown split {sorted(unknown)[0]!r}; expected train, val, test, mixed or unused")
     if not table["sample_id"].is_unique:

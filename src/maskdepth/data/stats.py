@@ -7,7 +7,7 @@ from each other and is some 10 % lower.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def merge_moments(table: pd.DataFrame) -> Moments:
 
 
 def subset_moments(
-    stats: pd.DataFrame, index: pd.DataFrame, arrays: Arrays, sample_ids: Iterable[str]
+    stats: pd.DataFrame, index: pd.DataFrame, arrays: Arrays, chosen: pd.DataFrame
 ) -> dict[str, Moments]:
     """Give the moments of some of the samples, per kind, exactly as if only these were read.
 
@@ -95,18 +95,13 @@ def subset_moments(
         stats: The table of all samples, as `read_stats` gives it.
         index: All samples.
         arrays: Their pictures.
-        sample_ids: The subset.
+        chosen: The subset, rows of the index.
 
     Raises:
-        ValueError: The subset is empty or not in the index, or the table is not that of the index.
+        ValueError: The subset is empty, or the table is not that of the index.
     """
-    wanted = set(sample_ids)
-    chosen = index[index["sample_id"].isin(wanted)]
-    if chosen.empty or len(chosen) != len(wanted):
-        raise ValueError(
-            f"{len(wanted)} samples asked for, {len(chosen)} of them in the index of {len(index)}; "
-            "run `dvc repro`, which makes index and split belong together"
-        )
+    if chosen.empty:
+        raise ValueError("no samples to take the moments of; check the split with split.csv")
     return {kind: merge_moments(_subset_table(stats, index, chosen, arrays, kind)) for kind in KINDS}
 
 
