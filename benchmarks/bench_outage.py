@@ -99,7 +99,11 @@ def main() -> None:
     ratios = [cost(times, name, _SQLITE, _GOAL) for name in _OUTAGES]
     # Of a busy machine the times above tell little; this is told within one training.
     ratios += [
-        summarise(f"share of a training in calls for tracking, {name}", training.shares[address][1:], "<= 0.05")
+        summarise(
+            f"share of a training in calls for tracking, {name}",
+            training.shares[address][-len(times[name]) :],
+            "<= 0.05",
+        )
         for name, address in addresses.items()
     ]
     facts = {"epochs": training.epochs, "metrics per epoch": len(draw_metrics(0)), "wait at the end": _WAIT_SHARE}
