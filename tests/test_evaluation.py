@@ -1,5 +1,8 @@
 """Evaluation: one pass gives the same as many, the baseline finds what differs, the loss is that of the samples."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,6 +53,21 @@ def perfect(batch: Batch) -> list[Predicted]:
 def guess(background: torch.Tensor, composite: torch.Tensor) -> Prediction:
     """Something of each picture, neither right nor quite wrong."""
     return Prediction(8 * (composite - background).mean(1, keepdim=True) - 2, composite.mean(1, keepdim=True))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is told by Linux alone")
+def test_memory_does_not_grow_with_the_number_of_samples():
+    used = []
+
+    def predict_many():
+        for number in range(60):
+            if number >= 20:
+                used.append(int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1]))
+            truth = torch.rand(64, 1, 64, 64)
+            yield Predicted(Prediction(torch.randn(64, 1, 64, 64), torch.rand(64, 1, 64, 64)), truth.round(), truth)
+
+    assert len(evaluate_samples(predict_many(), 0.5, 0.4)) == 60 * 64
+    assert used[-1] - used[0] < 100_000  # kB; each batch would leave 10 MB behind
 
 
 def test_predictions_stand_beside_what_is_true():

@@ -100,14 +100,17 @@ def evaluate_samples(
     Raises:
         FloatingPointError: A metric is not finite; names it and the position of the first such sample.
     """
-    parts = []
+    names: list[str] = []
+    parts: list[NDArray[np.float64]] = []
     for prediction, mask, depth in predicted:
         measured = measure(prediction, mask, depth, threshold)
         measured["mask_area"] = mask.double().flatten(1).mean(1)
         measured["mask_iou_tuned"] = _overlap(_probability(prediction) > tuned_threshold, mask > 0.5)
-        parts.append(measured)
+        names = list(measured)
+        # Copied: small tensors that stay between large ones that go leave memory in pieces too small for the next.
+        parts.append(torch.stack(list(measured.values())).cpu().numpy().copy())
     assert parts, "there is nothing to evaluate"
-    table = pd.DataFrame({name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]})
+    table = pd.DataFrame(np.concatenate(parts, axis=1).T, columns=names)
     values = table.to_numpy(float)
     wrong = ~np.isfinite(values)
     if wrong.any():
