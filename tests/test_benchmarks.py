@@ -48,7 +48,7 @@ def test_a_smoke_run_of_the_students_fills_every_row_of_their_table(tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["benchmark"], told["quick"]) == ("students", True)
-    systems = {"learned nothing", "maskdepth", *RECIPES}
+    systems = {"learned nothing", "maskdepth", "the true maps", *RECIPES}
     assert {(row["system"], row["split"]) for row in told["table"]} == set(product(systems, ("sample", "both")))
     assert (tmp_path / "students.csv").read_text().count("\n") == 1 + 2 * len(systems)
     assert all(name in (tmp_path / "students.md").read_text() for name in systems)
