@@ -41,6 +41,8 @@ SMALL = {
 }
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
 MOST_KILLS_PER_RUN = 6
+# What MLflow itself leaves, hidden, of a file that it was copying when it was killed; the next sender copies it whole.
+MLFLOW_UNFINISHED = ".artifact.uploading."
 SAVED_STATES = ".dvc/tmp/maskdepth/train/*/state-*.pt"
 
 
@@ -345,7 +347,8 @@ def stored_rows(database: Path) -> list[tuple[Any, ...]]:
             points = store.execute(
                 "select key, step, value, timestamp from metrics where run_uuid = ? order by 1, 2, 3, 4", [run]
             ).fetchall()
-            sent = [path for path in Path(artifacts).rglob("*") if path.is_file() and path.parent.name != "images"]
+            there = (path for path in Path(artifacts).rglob("*") if path.is_file() and path.parent.name != "images")
+            sent = [path for path in there if not path.name.startswith(MLFLOW_UNFINISHED)]
             files = sorted((path.relative_to(artifacts).as_posix(), path.stat().st_size) for path in sent)
             rows.append((name, status, params, points, files))
     return rows
