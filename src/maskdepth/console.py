@@ -17,7 +17,6 @@ BAD_INPUT = 2
 NO_RESOURCE = 3
 CONFLICT = 4
 
-# A full disk or quota, a limit on the size of files, a folder mounted read-only.
 # What the system refuses, with the cure, and paths that it cannot take.
 _NO_RESOURCE = {
     errno.ENOSPC: "free some space",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from toy import write_toy_archive
-from trained import fail_stage, read_only, run_stage, write_small_params
+from trained import fail_stage, read_only, run_stage, small_disk, write_small_params
 
 from maskdepth.checkpoint import discard_states, list_abandoned_states, lock_folder, save_state
 from maskdepth.console import BAD_INPUT, CONFLICT, NO_RESOURCE, ConflictError, guard
@@ -49,19 +49,6 @@ def test_a_state_that_cannot_be_written_is_named(tmp_path):
     with largest_file(4096), pytest.raises(OSError, match="File too large") as raised:
         save_state(tmp_path, {"large": torch.zeros(10_000)}, 1)
     assert re.search(r"state-00000001-[0-9a-f]{64}\.pt$", raised.value.filename)
-
-
-@contextmanager
-def small_disk(folder, num_bytes):
-    """Mount a disk of so many bytes; skips the test where that needs rights that it does not have."""
-    folder.mkdir(parents=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "tmpfs", folder]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture

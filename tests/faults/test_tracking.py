@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from faults.doors import Door, tracking_server
 from tracked import PARAMS, write_epoch, write_experiment, write_training
-from trained import read_only
+from trained import read_only, small_disk
 from waiting import wait_until
 
 from maskdepth.journal import FINISHED, read_journal
@@ -179,18 +179,6 @@ def test_a_store_locked_by_another_writer_delays_only_the_mirror(root):
 
 
 @contextmanager
-def small_disk(folder):
-    """Give a folder a file system of its own, 4 MB large; skips the test where that needs rights that it lacks."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-@contextmanager
 def full(folder):
     """Leave no byte free in the file system of a folder."""
     with suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
@@ -214,10 +202,9 @@ def run_command(name):
 )
 def test_a_store_that_is_full_or_read_only_gets_everything_once_that_is_mended(root, monkeypatch, harmed, finding):
     store = root / "store"
-    store.mkdir()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///store/mlflow.db")
     journal = write_training(root / "train.jsonl", epochs=1)
-    with small_disk(store):
+    with small_disk(store, 4 << 20):
         run_command("sync")  # makes the store
         with harmed(store):
             mirror = start_mirror(journal.path, load_params())
