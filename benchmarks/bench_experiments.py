@@ -2,7 +2,8 @@
 
 An experiment gets a workspace of its own, and links to the data: what it costs to begin must not grow with them. The
 data are composed as those of `bench_scale`, and the data stages have run; the outputs of training and of what comes
-after are stand-ins. A first step counts when its state is saved, which happens once for every experiment.
+after are stand-ins. A first step counts when its state is saved, which happens once for every experiment. Beside it
+stands what `dvc repro` takes where there is nothing to do, as `bench_startup` measures it without data.
 """
 
 import os
@@ -16,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from bench_scale import FEW, SIZE, STUDENTS, World, draw_world, has_state, write_params
-from bench_startup import make_output, repro, run, start_repository
+from bench_startup import make_empty, make_output, repro, run, start_repository
 from drawn import scratch
 from ruamel.yaml import YAML
-from timing import Case, measure, parse_options, report, summarise
+from timing import Case, cost, measure, parse_options, report, summarise
 
 _ROOT = Path(__file__).resolve().parent.parent
 _DVC = [sys.executable, "-m", "dvc"]
@@ -31,7 +32,8 @@ _SECONDS = 10
 _PATIENCE = 300  # [s]
 _LOOK = 0.02  # [s] between two looks
 
-_REPRO, _TEMPORARY = "dvc repro, nothing to do", "dvc exp run --temp, first step"
+_EMPTY, _REPRO = "dvc repro of seven empty stages, nothing to do", "dvc repro, nothing to do"
+_TEMPORARY = "dvc exp run --temp, first step"
 _QUEUED = "dvc queue start, first step of a queued experiment"
 
 
@@ -40,15 +42,17 @@ def main() -> None:
     world, size = (FEW, FEW.per_object) if options.quick else (STUDENTS, _WHOLE if options.scale else _USUAL)
     with scratch() as folder:
         draw_world(folder / "drawn", world.backgrounds, world.count_objects(size))
-        workspace = make_workspace(folder, world, size)
+        workspace, empty = make_workspace(folder, world, size), make_empty(folder / "empty")
         cases = {
+            _EMPTY: Case(partial(repro, empty)),
             _REPRO: Case(partial(repro, workspace)),
             _TEMPORARY: Case(partial(first_step, workspace, start_temporary), before=partial(tidy_up, workspace)),
             _QUEUED: Case(partial(first_step, workspace, start_worker), before=partial(queue_alone, workspace)),
         }
         times = measure(cases, quick=options.quick)
         tidy_up(workspace)
-    ratios = [
+    ratios = [cost(times, _REPRO, _EMPTY, "<= 1.3")]
+    ratios += [
         summarise(f"seconds, {case} - {_REPRO}", [a - b for a, b in zip(times[case], times[_REPRO], strict=True)], goal)
         for case, goal in ((_TEMPORARY, f"<= {_SECONDS}"), (_QUEUED, f"<= {_SECONDS}"))
     ]

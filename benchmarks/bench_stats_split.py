@@ -30,6 +30,7 @@ _SPLIT = SplitParams(by="background", val=0.15, test=0.15, seed=0)
 
 _FILES, _FLOATS = "float sums over files", "NumPy float mean and std of the arrays"
 _COMPOSITES, _ALL, _DECODING = "stats of composites", "stats of all kinds", "unzip of all kinds, 1 core"
+_READING = "reading all arrays once"
 
 
 def main() -> None:
@@ -49,6 +50,7 @@ def main() -> None:
         speedup(times, _FILES, _COMPOSITES),
         speedup(times, _FLOATS, _COMPOSITES),
         cost(times, _ALL, _DECODING, "<= 0.02"),
+        cost(times, _ALL, _READING),
         summarise(f"seconds of the {splitting}", times[splitting], "<= 1"),
     ]
     data = (
@@ -66,6 +68,7 @@ def list_cases(folder: Path, arrays: Arrays, samples: pd.DataFrame) -> dict[str,
         _FLOATS: Case(partial(mean_std_of_array, composites), count),
         _COMPOSITES: Case(partial(measure_kind, samples, arrays, "composite"), count),
         _ALL: Case(lambda: [measure_kind(samples, arrays, kind) for kind in KINDS], count),
+        _READING: Case(lambda: [getattr(arrays, kind).parts[0].max() for kind in KINDS], count),
         _DECODING: Case(
             partial(unzip, folder / "raw", again, 1), count, partial(shutil.rmtree, again, ignore_errors=True)
         ),

@@ -2,7 +2,8 @@
 
 These are sajnanshetty's, and what one would pick today: smp.Unet, of segmentation_models_pytorch on a ResNet-18. One
 thread, so that other work on the machine disturbs least. The notebook's loop gets its batches ready made, ours gathers
-them; ours has the shipped losses, the notebook's two cross-entropies.
+them; ours has the shipped losses, the notebook's two cross-entropies. The limit is what a large convolution of the same
+library reaches, forward and backward; shares of it compare the multiply-adds of the forward passes.
 """
 
 from collections.abc import Iterator
@@ -14,15 +15,15 @@ from itertools import islice
 import torch
 from drawn import ARRAY_SIZE, build, list_rows, make_arrays
 from peers import build_smp_unet, train_by_hand
-from timing import Case, Ratio, measure, parse_options, report, speedup, summarise
+from timing import Case, Ratio, Times, measure, parse_options, report, speedup, summarise
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskdepth.data.batches import Batches
 from maskdepth.losses import build_criterion
-from maskdepth.models.catalogue import build_model, count_multiply_adds
+from maskdepth.models.catalogue import build_model, count_multiply_adds, resolve_inputs
 from maskdepth.models.network import INPUT_CHANNELS
-from maskdepth.params import Params, load_params
+from maskdepth.params import ModelParams, Params, load_params
 from maskdepth.runtime import has_bf16, keep_freed_memory
 from maskdepth.training import Epoch, Step, TrainState, fit
 
@@ -34,6 +35,8 @@ _LEARNING_RATE = 0.001
 _STEPS = {"sajnanshetty": 1, "dsunet": 4}
 _BOTH, _DIFFERENCE = "background+composite", "background+composite+difference"
 _LOAD_STEPS, _LOAD_EPOCHS = 8, 5
+# Of the limit.
+_WIDE_CHANNELS, _WIDE_SIDE = 256, 32
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ def main() -> None:
     smp, shipped = "notebook's loop, fp32, smp.Unet", "fit, channels last, bf16, dsunet as shipped"
     cases[smp] = by_hand_case(setting, build_smp_unet(INPUT_CHANNELS[_BOTH]), steps_of["dsunet"])
     cases[shipped] = fit_case(setting, "dsunet", _DIFFERENCE, "bf16", steps_of["dsunet"])
+    for precision in ("fp32", "bf16"):
+        cases[name_limit(precision)] = limit_case(precision, setting.train.batch_size)
     times = measure(cases, quick=options.quick)
     theirs, ours = "notebook's loop, fp32, {}", "fit, channels last, bf16, {}"
     ratios = [
@@ -68,6 +73,9 @@ def main() -> None:
         speedup(times, theirs.format("sajnanshetty"), shipped),
         speedup(times, smp, shipped),
         *compare_multiply_adds(),
+        share_of_limit(times, theirs.format("sajnanshetty"), setting, "sajnanshetty", "fp32"),
+        share_of_limit(times, ours.format("sajnanshetty"), setting, "sajnanshetty", "bf16"),
+        share_of_limit(times, shipped, setting, "dsunet", "bf16"),
         share_of_loading(setting, 1 if options.quick else _LOAD_EPOCHS),
     ]
     data = f"batches of {setting.train.batch_size} samples of {ARRAY_SIZE} px, noise in memory; units are steps"
@@ -123,6 +131,29 @@ def compare_multiply_adds() -> list[Ratio]:
         summarise("multiply-adds of sajnanshetty / dsunet as shipped", [theirs / ours], ">= 8"),
         summarise("multiply-adds of smp.Unet / dsunet as shipped", [counter.get_total_flops() / 2 / ours]),
     ]
+
+
+def name_limit(precision: str) -> str:
+    return f"a wide convolution, forward and backward, {precision}"
+
+
+def limit_case(precision: str, batch_size: int) -> Case:
+    """Convolve as fast as the library can; units are multiply-adds of the forward pass."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    layer = nn.Conv2d(_WIDE_CHANNELS, _WIDE_CHANNELS, 3, padding=1, bias=False, dtype=dtype)
+    layer.to(memory_format=torch.channels_last)
+    pictures = torch.rand(batch_size, _WIDE_CHANNELS, _WIDE_SIDE, _WIDE_SIDE, dtype=dtype, requires_grad=True)
+    pictures = pictures.to(memory_format=torch.channels_last)
+    return Case(lambda: layer(pictures).sum().backward(), layer.weight.numel() * _WIDE_SIDE**2 * batch_size)
+
+
+def share_of_limit(times: Times, case: str, setting: Setting, name: str, precision: str) -> Ratio:
+    """Give what a step does in a second as a share of what the limit does: multiply-adds of the forward pass."""
+    inputs = resolve_inputs(ModelParams(name=name, inputs="auto"))
+    multiply_adds = setting.train.batch_size * count_multiply_adds(name, inputs, ARRAY_SIZE)
+    limits = times[name_limit(precision)]
+    shares = [limit * multiply_adds / step for step, limit in zip(times[case], limits, strict=True)]
+    return summarise(f"share of the throughput of a wide convolution: {case}", shares)
 
 
 def share_of_loading(setting: Setting, epochs: int) -> Ratio:
