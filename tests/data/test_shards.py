@@ -304,7 +304,7 @@ def test_what_is_given_up_leaves_the_complete_shards_alone(tmp_path: Path) -> No
     writing = write_shards(tmp_path / "arrays", plans, 1)
     for _ in range(plans[0].num_pictures + 1):
         next(writing)
-    assert sorted(path.name for path in (tmp_path / "arrays").iterdir()) == [".partial-b", "a"]
+    assert (tmp_path / "arrays" / ".partial-b").is_dir()
     writing.close()
     assert [path.name for path in (tmp_path / "arrays").iterdir()] == ["a"]
     assert [is_current(tmp_path / "arrays", plan) for plan in plans] == [True, False]

@@ -15,6 +15,7 @@ import shutil
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -255,8 +256,10 @@ def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> 
 def _write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> Iterator[None]:
     is_little = sum(plan.packed_bytes for plan in plans) <= _LITTLE_BYTES
     chunks = chain.from_iterable(_start_shard(arrays_dir, plan) for plan in plans if plan.num_pictures)
-    with open_pool(1 if is_little else workers) as pool:
+    # To finish a shard is mostly to wait for the disk: a thread does, while others decode the next one.
+    with open_pool(1 if is_little else workers) as pool, ThreadPoolExecutor(1) as finisher:
         outcomes = map_in_order(pool, _decode_chunk, chunks, _AHEAD, _describe_chunk)
+        finishing: Future[None] | None = None
         for plan in plans:
             found: list[_Outcome] = []
             if not plan.num_pictures:
@@ -265,7 +268,11 @@ def _write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) ->
                 some = next(outcomes)
                 found += some
                 yield from [None] * len(some)
-            _finish_shard(arrays_dir, plan, found)
+            if finishing:
+                finishing.result()
+            finishing = finisher.submit(_finish_shard, arrays_dir, plan, found)
+        if finishing:
+            finishing.result()
 
 
 def _start_shard(arrays_dir: Path, plan: ShardPlan) -> list[_Chunk]:
