@@ -12,9 +12,8 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 # The largest legitimate member is a labels file of some 50 MB; a picture stays well below 10 MB. Where params.yaml is
 # read, it says how many.
@@ -65,8 +64,7 @@ class RefusedError(ValueError):
         return f"{self.where}: {self.reason}; {self.cure}".removeprefix(": ")
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One file of an archive.
 
     Attributes:
@@ -286,27 +284,31 @@ def _miscounted(declared: int, found: int) -> RefusedError:
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:
-    member = f"member {info.filename!r}"
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise RefusedError(f"{member} is a {'link' if stat.S_ISLNK(mode) else 'special file'}", _REPACK)
+        raise RefusedError(f"{_spell(info)} is a {'link' if stat.S_ISLNK(mode) else 'special file'}", _REPACK)
     if info.flag_bits & _ENCRYPTED_FLAG:
-        raise RefusedError(f"{member} is encrypted", "pack it again without a password")
+        raise RefusedError(f"{_spell(info)} is encrypted", "pack it again without a password")
     if info.compress_type not in (_STORED, _DEFLATED):
-        raise RefusedError(f"{member} is packed with method {info.compress_type}", f"{_REPACK}, using deflate")
+        raise RefusedError(f"{_spell(info)} is packed with method {info.compress_type}", f"{_REPACK}, using deflate")
 
 
 def _check_sizes(info: zipfile.ZipInfo, max_bytes: int) -> None:
-    member, size, packed = f"member {info.filename!r}", info.file_size, info.compress_size
+    size, packed = info.file_size, info.compress_size
     if size > max_bytes:
-        sizes = f"{member} unpacks to {readable_size(size)}, over {readable_size(max_bytes)}"
+        sizes = f"{_spell(info)} unpacks to {readable_size(size)}, over {readable_size(max_bytes)}"
         raise RefusedError(sizes, "leave it out, or raise data.max_member_bytes")
     if size > max(RATIO_FROM_BYTES, MAX_RATIO * packed):
-        raise RefusedError(f"{member} unpacks to {size // max(packed, 1)} times its size, over {MAX_RATIO}", _REPACK)
+        times = f"{size // max(packed, 1)} times its size, over {MAX_RATIO}"
+        raise RefusedError(f"{_spell(info)} unpacks to {times}", _REPACK)
     # Deflate grows what it cannot shrink by less than this; whatever is longer hides behind a smaller size.
     most = size + size // 1000 + 64 if info.compress_type == _DEFLATED else size
     if packed > most:
-        raise RefusedError(f"{member} claims {size} bytes but holds {packed} packed ones", DAMAGED)
+        raise RefusedError(f"{_spell(info)} claims {size} bytes but holds {packed} packed ones", DAMAGED)
+
+
+def _spell(info: zipfile.ZipInfo) -> str:
+    return f"member {info.filename!r}"
 
 
 def _check_overlaps(infos: Sequence[zipfile.ZipInfo], directory_start: int) -> None:
