@@ -7,7 +7,6 @@ third line of its docstring, with p the estimate and t the truth. It is finite, 
 from functools import lru_cache
 
 import torch
-from kornia.losses import MS_SSIMLoss
 from torch import Tensor
 from torch.nn import functional
 
@@ -242,7 +241,9 @@ def ms_ssim_l1_loss(pred: Tensor, target: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _ms_ssim_l1(dtype: torch.dtype, device: torch.device) -> MS_SSIMLoss:
+def _ms_ssim_l1(dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    from kornia.losses import MS_SSIMLoss
+
     # Windows first made during evaluation, in inference mode, could not be used in training afterwards.
     with torch.inference_mode(False):
         return MS_SSIMLoss(compensation=1.0).to(device, dtype)

@@ -9,8 +9,6 @@ import math
 
 import numpy as np
 import torch
-from kornia.losses import HausdorffERLoss, binary_focal_loss_with_logits, lovasz_hinge_loss
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
@@ -133,6 +131,8 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     >>> round(focal_loss(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)).item(), 4)  # 0.25 * 0.5^2 * ln 2
     0.0433
     """
+    from kornia.losses import binary_focal_loss_with_logits
+
     loss: Tensor = binary_focal_loss_with_logits(logits, target, alpha=0.25, gamma=2.0, reduction="mean")
     return loss
 
@@ -156,6 +156,8 @@ def lovasz_loss(logits: Tensor, target: Tensor) -> Tensor:
     >>> lovasz_loss(right_and_wrong, torch.tensor([[[[1.0, 1.0]]]])).item()  # hinge error 2 on half of the union
     1.0
     """
+    from kornia.losses import lovasz_hinge_loss
+
     loss: Tensor = lovasz_hinge_loss(logits, (target[:, 0] > 0.5).long())
     return loss
 
@@ -208,6 +210,8 @@ def hausdorff_loss(logits: Tensor, target: Tensor) -> Tensor:
     >>> hausdorff_loss(nothing, torch.zeros(1, 1, 5, 5)).item()
     0.0
     """
+    from kornia.losses import HausdorffERLoss
+
     prob = torch.sigmoid(logits)
     loss: Tensor = HausdorffERLoss()(torch.cat([1 - prob, prob], dim=1), (target > 0.5).long())
     return loss
@@ -244,6 +248,8 @@ def _edge_distances(masks: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W) float64 on the CPU, shares of the diagonal; 1 where the mask has no edge.
     """
+    from scipy.ndimage import distance_transform_edt
+
     distances = np.ones(masks.shape)
     diagonal = math.hypot(*masks.shape[-2:])
     for distance, mask in zip(distances, masks.cpu().numpy(), strict=True):

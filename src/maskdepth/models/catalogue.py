@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from maskdepth.models.deepjyotisaha85 import Deepjyotisaha85ResNet
 from maskdepth.models.dsunet import DSUNet
@@ -135,6 +134,8 @@ def count_parameters(model: nn.Module) -> int:
 
 def count_multiply_adds(name: str, inputs: str, image_size: int) -> int:
     """Count the multiply-adds of one forward pass for one pair of pictures of this side [px]."""
+    from torch.utils.flop_counter import FlopCounterMode  # loads triton
+
     # On the meta device shapes are followed and nothing is computed.
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         build_model(name, inputs).eval()(torch.empty(1, INPUT_CHANNELS[inputs], image_size, image_size))
