@@ -12,6 +12,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 from toy import write_toy_archive
+from waiting import wait_until
 
 from maskdepth.checkpoint import load_network
 from maskdepth.journal import read_journal
@@ -123,7 +124,8 @@ def small_disk(folder, num_bytes):
     try:
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        # The process that mirrors a training to the store may look into the folder a little longer.
+        wait_until(lambda: subprocess.run(["umount", folder], capture_output=True, check=False).returncode == 0)
 
 
 def saved_states(repository):

@@ -12,11 +12,11 @@ from trained import (
     kill_training,
     run_stage,
     saved_states,
+    small_disk,
     start_stage,
     wait_for_state,
     write_small_params,
 )
-from waiting import wait_until
 
 from maskdepth.checkpoint import list_abandoned_states, load_state
 
@@ -100,18 +100,11 @@ def test_other_settings_never_go_on_from_a_state_and_leave_it_to_be_found(reposi
 
 
 @pytest.fixture
-def small_disk(repository):
+def state_disk(repository):
     """Let the working state lie on a disk with room for two early states, but not for two late ones beside a new."""
     folder = repository / ".dvc" / "tmp" / "maskdepth"
-    folder.mkdir(parents=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=25m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount")
-    yield folder
-    # The process that mirrors the training to the store may look into the folder a little longer.
-    wait_until(lambda: subprocess.run(["umount", folder], capture_output=True, check=False).returncode == 0)
+    with small_disk(folder, 25 << 20):
+        yield folder
 
 
 def assert_stopped_for_room(code, stderr, repository):
@@ -123,12 +116,12 @@ def assert_stopped_for_room(code, stderr, repository):
 
 
 def test_a_full_disk_spares_the_last_good_state_and_training_goes_on_when_there_is_room(
-    repository, small_disk, uninterrupted
+    repository, state_disk, uninterrupted
 ):
     code, stderr = fail_stage(repository, "train")
     assert "No space left on device" in stderr
     assert_stopped_for_room(code, stderr, repository)
-    subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=100m", state_disk], check=True)
     assert "train: going on at epoch" in run_stage(repository, "train")
     assert_same_training(repository, uninterrupted)
 
