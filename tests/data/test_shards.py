@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from plotted import draw_levels, plot_small_page
 from toy import OBJECT_DEPTH, TOY_SIZE, ToyWorld, draw_background, encode_png, write_toy_archive, write_zip
+from waiting import wait_until
 
 from maskdepth.console import NO_RESOURCE, guard
 from maskdepth.data import shards
@@ -304,7 +305,8 @@ def test_what_is_given_up_leaves_the_complete_shards_alone(tmp_path: Path) -> No
     writing = write_shards(tmp_path / "arrays", plans, 1)
     for _ in range(plans[0].num_pictures + 1):
         next(writing)
-    assert (tmp_path / "arrays" / ".partial-b").is_dir()
+    expected = [".partial-b", "a"]
+    wait_until(lambda: sorted(path.name for path in (tmp_path / "arrays").iterdir()) == expected)
     writing.close()
     assert [path.name for path in (tmp_path / "arrays").iterdir()] == ["a"]
     assert [is_current(tmp_path / "arrays", plan) for plan in plans] == [True, False]
