@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from bench_scale import FEW, SIZE, STUDENTS, World, draw_world, has_state, write_params
-from bench_startup import make_empty, make_output, repro, run, start_repository
+from bench_startup import EMPTY, make_empty, make_output, repro, run, start_repository
 from drawn import scratch
 from ruamel.yaml import YAML
 from timing import Case, cost, measure, parse_options, report, summarise
@@ -32,8 +32,7 @@ _SECONDS = 10
 _PATIENCE = 300  # [s]
 _LOOK = 0.02  # [s] between two looks
 
-_EMPTY, _REPRO = "dvc repro of seven empty stages, nothing to do", "dvc repro, nothing to do"
-_TEMPORARY = "dvc exp run --temp, first step"
+_REPRO, _TEMPORARY = "dvc repro, nothing to do", "dvc exp run --temp, first step"
 _QUEUED = "dvc queue start, first step of a queued experiment"
 
 
@@ -44,14 +43,14 @@ def main() -> None:
         draw_world(folder / "drawn", world.backgrounds, world.count_objects(size))
         workspace, empty = make_workspace(folder, world, size), make_empty(folder / "empty")
         cases = {
-            _EMPTY: Case(partial(repro, empty)),
+            EMPTY: Case(partial(repro, empty)),
             _REPRO: Case(partial(repro, workspace)),
             _TEMPORARY: Case(partial(first_step, workspace, start_temporary), before=partial(tidy_up, workspace)),
             _QUEUED: Case(partial(first_step, workspace, start_worker), before=partial(queue_alone, workspace)),
         }
         times = measure(cases, quick=options.quick)
         tidy_up(workspace)
-    ratios = [cost(times, _REPRO, _EMPTY, "<= 1.3")]
+    ratios = [cost(times, _REPRO, EMPTY, "<= 1.3")]
     ratios += [
         summarise(f"seconds, {case} - {_REPRO}", [a - b for a, b in zip(times[case], times[_REPRO], strict=True)], goal)
         for case, goal in ((_TEMPORARY, f"<= {_SECONDS}"), (_QUEUED, f"<= {_SECONDS}"))

@@ -31,7 +31,7 @@ _PASS, _NOTEBOOK, _TRAIN = (
     "import of torch, torchvision, kornia, mlflow, pandas",
     "import of stage train",
 )
-_OURS, _EMPTY = "dvc repro of our pipeline, nothing to do", "dvc repro of seven empty stages, nothing to do"
+_OURS, EMPTY = "dvc repro of our pipeline, nothing to do", "dvc repro of seven empty stages, nothing to do"
 
 
 def main() -> None:
@@ -43,13 +43,13 @@ def main() -> None:
             **{name_import(stage): Case(partial(python, f"import stages.{stage}")) for stage in _DATA_STAGES},
             _TRAIN: Case(partial(python, "import stages.train")),
             _NOTEBOOK: Case(partial(python, f"import {', '.join(_HEAVY)}, pandas")),
-            _EMPTY: Case(partial(repro, empty)),
+            EMPTY: Case(partial(repro, empty)),
             _OURS: Case(partial(repro, pipeline)),
         }
         times = measure(cases, quick=options.quick, rounds=_ROUNDS)
     ratios = [cost(times, name_import(stage), _PASS) for stage in _DATA_STAGES]
     ratios += [speedup(times, _NOTEBOOK, name_import(stage)) for stage in _DATA_STAGES]
-    ratios += [cost(times, _NOTEBOOK, _PASS), cost(times, _TRAIN, _PASS), cost(times, _OURS, _EMPTY, "<= 1.3")]
+    ratios += [cost(times, _NOTEBOOK, _PASS), cost(times, _TRAIN, _PASS), cost(times, _OURS, EMPTY, "<= 1.3")]
     facts = {f"of {', '.join(_HEAVY)}, stage {stage} loads": list_heavy(stage) or "none" for stage in _DATA_STAGES}
     data = f"fresh processes; a pipeline with stand-ins for the outputs, {_ARCHIVES} shards"
     report("startup", data, options, times, ratios, facts)
