@@ -58,11 +58,11 @@ bench-scale: setup  ## 400,000 samples: the index, every stage (time, memory, gr
 	@python benchmarks/bench_scale.py --scale --picture docs/growth.png
 
 bench-students: setup  ## the students' recipes and ours on the same photographs: over an hour on one core
-	@python benchmarks/students.py
+	@python benchmarks/compare_students.py
 
 FUZZ_PYTHON ?= $(BIN)/python
-fuzz: setup  ## ten minutes of damaged bytes for each reader (wants atheris, see benchmarks/fuzz.py)
-	@for reader in archives pictures; do $(FUZZ_PYTHON) benchmarks/fuzz.py $$reader || exit 1; done
+fuzz: setup  ## ten minutes of damaged bytes for each reader (wants atheris, see tests/faults/fuzz.py)
+	@for reader in archives pictures; do $(FUZZ_PYTHON) tests/faults/fuzz.py $$reader || exit 1; done
 
 audit: setup  ## known security holes in the locked dependencies (asks a vulnerability service)
 	pip-audit --require-hashes --requirement requirements.lock

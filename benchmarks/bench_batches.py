@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from drawn import ARRAY_SIZE, PICTURE_SIZE, build, list_files, scratch, unzip, write_archives
-from peers import ArraySamples, FileSamples, extract, load_tars, write_tars
-from timing import Case, cost, measure, parse_options, report, speedup
+from support.drawn import ARRAY_SIZE, PICTURE_SIZE, build, list_files, scratch, unzip, write_archives
+from support.peers import ArraySamples, FileSamples, extract, load_tars, write_tars
+from support.timing import Case, cost, measure, parse_options, report, speedup
 from torch.utils.data import DataLoader
 
-from maskdepth.data.arrays import Arrays
-from maskdepth.data.batches import KINDS, Batch, Batches
-from maskdepth.data.index import build_index
-from maskdepth.data.members import read_members
+from maskdepth.data.archives.members import read_members
+from maskdepth.data.arrays.arrays import Arrays
+from maskdepth.data.batches.batches import KINDS, Batch, Batches
+from maskdepth.data.index.joining import build_index
+from maskdepth.device import keep_freed_memory
 from maskdepth.models.network import Network
-from maskdepth.runtime import keep_freed_memory
-from maskdepth.worker_pool import usable_cores
+from maskdepth.process.workers import usable_cores
 
 _SAMPLES, _QUICK_SAMPLES = 2000, 150
 _READ_FROM_FILES = 400

@@ -13,25 +13,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from drawn import ARRAY_SIZE, PICTURE_SIZE, build, scratch, unzip, write_archives
-from peers import extract, score_one_by_one
 from PIL import Image
-from timing import Case, cost, measure, parse_options, report, speedup
+from support.drawn import ARRAY_SIZE, PICTURE_SIZE, build, scratch, unzip, write_archives
+from support.peers import extract, score_one_by_one
+from support.timing import Case, cost, measure, parse_options, report, speedup
 
-from maskdepth.checkpoint import save_network
-from maskdepth.data.arrays import Arrays
-from maskdepth.data.batches import Batches
-from maskdepth.data.index import build_index
-from maskdepth.data.members import read_members
+from maskdepth.data.archives.members import read_members
+from maskdepth.data.arrays.arrays import Arrays
+from maskdepth.data.batches.batches import Batches
+from maskdepth.data.index.joining import build_index
 from maskdepth.data.samples import TEST
-from maskdepth.evaluation import MeanLoss, baseline, evaluate_samples, mean_depth_map, predictions
-from maskdepth.losses import build_criterion
-from maskdepth.metrics import headline_metrics
+from maskdepth.evaluation.baseline import baseline, mean_depth_map
+from maskdepth.evaluation.samples import MeanLoss, evaluate_samples, predictions
+from maskdepth.evaluation.summary import assign_cells, assign_sizes, headline_numbers, pooled_iou, summarise
+from maskdepth.losses.catalogue import build_criterion
+from maskdepth.metrics.catalogue import headline_metrics
 from maskdepth.models.network import Network
+from maskdepth.models.saved import save_network
 from maskdepth.params import load_params
-from maskdepth.predict import predict
-from maskdepth.predict_files import write_png
-from maskdepth.summary import assign_cells, assign_sizes, headline_numbers, pooled_iou, summarise
+from maskdepth.serving.files import write_png
+from maskdepth.serving.predict import predict
 
 _SAMPLES, _QUICK_SAMPLES = 256, 64
 _PREDICTED, _QUICK_PREDICTED = 40, 8  # a background has 40 composites of one object

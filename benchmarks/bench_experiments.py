@@ -18,9 +18,9 @@ from pathlib import Path
 
 from bench_scale import FEW, SIZE, STUDENTS, World, draw_world, has_state, write_params
 from bench_startup import EMPTY, make_empty, make_output, repro, run, start_repository
-from drawn import scratch
 from ruamel.yaml import YAML
-from timing import Case, cost, measure, parse_options, report, summarise
+from support.drawn import scratch
+from support.timing import Case, cost, measure, parse_options, report, summarise
 
 _ROOT = Path(__file__).resolve().parent.parent
 _DVC = [sys.executable, "-m", "dvc"]

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
-from timing import Case, Ratio, Times, measure, parse_options, report, summarise
+from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
+from support.timing import Case, Ratio, Times, measure, parse_options, report, summarise
 
-from maskdepth.data.arrays import Arrays, ShardedArray
-from maskdepth.data.batches import KINDS, Batches, _streaming_gather
-from maskdepth.losses import build_criterion
+from maskdepth.data.arrays.arrays import Arrays, ShardedArray
+from maskdepth.data.batches.batches import KINDS, Batches, _streaming_gather
+from maskdepth.device import choose_device, set_deterministic
+from maskdepth.losses.catalogue import build_criterion
 from maskdepth.params import Params, load_params
-from maskdepth.runtime import choose_device, set_deterministic
-from maskdepth.training import Step, TrainState, fit
+from maskdepth.training.fit import Step, TrainState, fit
 
 _EPOCH = 400_000
 _SAMPLES, _QUICK_SAMPLES = 64_000, 64

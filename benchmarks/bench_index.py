@@ -12,13 +12,22 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from drawn import ARRAY_SIZE, BACKGROUNDS, PLACEMENTS, list_members, list_samples, make_arrays, names_of, scratch
-from peers import map_by_listing, merge_by_pandas
-from timing import ROUNDS, Case, Ratio, Times, cost, measure, parse_options, report, speedup, summarise
+from support.drawn import (
+    ARRAY_SIZE,
+    BACKGROUNDS,
+    PLACEMENTS,
+    list_members,
+    list_samples,
+    make_arrays,
+    names_of,
+    scratch,
+)
+from support.peers import map_by_listing, merge_by_pandas
+from support.timing import ROUNDS, Case, Ratio, Times, cost, measure, parse_options, report, speedup, summarise
 
-from maskdepth.data.arrays import Arrays
-from maskdepth.data.index import build_index, write_rejected
-from maskdepth.data.members import Members
+from maskdepth.data.archives.members import Members
+from maskdepth.data.arrays.arrays import Arrays
+from maskdepth.data.index.joining import build_index, write_rejected
 from maskdepth.data.samples import write_index
 
 _ROWS, _QUICK_ROWS = 4000, 400

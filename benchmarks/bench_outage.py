@@ -15,16 +15,16 @@ from pathlib import Path
 
 import torch
 from bench_tracking import draw_metrics, enter_repository
-from drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
-from timing import Case, cost, measure, parse_options, report, summarise
+from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
+from support.timing import Case, cost, measure, parse_options, report, summarise
 
-from maskdepth.data.batches import Batches
-from maskdepth.journal import FINISHED, Journal
-from maskdepth.losses import build_criterion
+from maskdepth.data.batches.batches import Batches
+from maskdepth.device import has_bf16
+from maskdepth.losses.catalogue import build_criterion
 from maskdepth.params import Params, load_params
-from maskdepth.runtime import has_bf16
+from maskdepth.tracking.journal import FINISHED, Journal
 from maskdepth.tracking.live import MirrorProcess, start_mirror
-from maskdepth.training import Step, TrainState, fit
+from maskdepth.training.fit import Step, TrainState, fit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from faults.doors import Door, tracking_server

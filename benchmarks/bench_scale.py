@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from drawn import build, scratch
 from PIL import Image
 from ruamel.yaml import YAML
-from timing import Options, Ratio, report, summarise
+from support.drawn import build, scratch
+from support.timing import Options, Ratio, report, summarise
 
-from maskdepth.checkpoint import save_network
-from maskdepth.drawing.objects import OBJECT_KINDS, draw_object
-from maskdepth.drawing.scenes import SCENE_KINDS, draw_scene
+from maskdepth.making.drawing.objects import OBJECT_KINDS, draw_object
+from maskdepth.making.drawing.scenes import SCENE_KINDS, draw_scene
+from maskdepth.models.saved import save_network
 
 _ROOT = Path(__file__).resolve().parent.parent
 _STATES = Path(".dvc/tmp/maskdepth/train")

@@ -8,11 +8,11 @@ from functools import partial
 
 import torch
 from kornia.losses import ssim_loss as kornia_ssim_loss
-from timing import Case, Ratio, measure, parse_options, report, speedup, summarise
+from support.timing import Case, Ratio, measure, parse_options, report, speedup, summarise
 from torch import Tensor
 
-from maskdepth.map_losses import ssim_loss
-from maskdepth.ssim import WINDOW
+from maskdepth.losses.maps import ssim_loss
+from maskdepth.losses.ssim import WINDOW
 
 _SHAPES = ((16, 1, 64, 64), (128, 1, 64, 64), (16, 1, 224, 224))
 _REPEATS = 3

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from drawn import scratch
 from ruamel.yaml import YAML
-from timing import Case, cost, measure, parse_options, report, speedup
+from support.drawn import scratch
+from support.timing import Case, cost, measure, parse_options, report, speedup
 
 _ROOT = Path(__file__).resolve().parent.parent
 _DATA_STAGES = ("unzip", "index", "stats", "split")

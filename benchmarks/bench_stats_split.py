@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from drawn import ARRAY_SIZE, USUAL_SIZE, list_samples, scratch, unzip, write_archives
-from peers import extract, mean_std_of_files
-from timing import Case, cost, measure, parse_options, report, speedup, summarise
+from support.drawn import ARRAY_SIZE, USUAL_SIZE, list_samples, scratch, unzip, write_archives
+from support.peers import extract, mean_std_of_files
+from support.timing import Case, cost, measure, parse_options, report, speedup, summarise
 
-from maskdepth.data.arrays import Arrays
-from maskdepth.data.index import build_index
-from maskdepth.data.members import read_members
+from maskdepth.data.archives.members import read_members
+from maskdepth.data.arrays.arrays import Arrays
+from maskdepth.data.index.joining import build_index
 from maskdepth.data.samples import IDS
 from maskdepth.data.split import assign_splits
 from maskdepth.data.stats import KINDS, measure_kind

@@ -13,19 +13,19 @@ from importlib.metadata import version
 from itertools import islice
 
 import torch
-from drawn import ARRAY_SIZE, build, list_rows, make_arrays
-from peers import build_smp_unet, train_by_hand
-from timing import Case, Ratio, Times, measure, parse_options, report, speedup, summarise
+from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays
+from support.peers import build_smp_unet, train_by_hand
+from support.timing import Case, Ratio, Times, measure, parse_options, report, speedup, summarise
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskdepth.data.batches import Batches
-from maskdepth.losses import build_criterion
+from maskdepth.data.batches.batches import Batches
+from maskdepth.device import has_bf16, keep_freed_memory
+from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import build_model, count_multiply_adds, resolve_inputs
 from maskdepth.models.network import INPUT_CHANNELS
 from maskdepth.params import ModelParams, Params, load_params
-from maskdepth.runtime import has_bf16, keep_freed_memory
-from maskdepth.training import Epoch, Step, TrainState, fit
+from maskdepth.training.fit import Epoch, Step, TrainState, fit
 
 _CPU = torch.device("cpu")
 _SAMPLES = 1000

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from drawn import PICTURE_SIZE, list_files, scratch, unzip, write_archives
-from peers import FileSamples, extract
-from timing import Case, Ratio, Times, measure, parse_options, report, speedup
+from support.drawn import PICTURE_SIZE, list_files, scratch, unzip, write_archives
+from support.peers import FileSamples, extract
+from support.timing import Case, Ratio, Times, measure, parse_options, report, speedup
 from torch.utils.data import DataLoader
 
-from maskdepth.data.batches import Batches
-from maskdepth.data.index import build_index
-from maskdepth.data.members import read_members
-from maskdepth.worker_pool import usable_cores
+from maskdepth.data.archives.members import read_members
+from maskdepth.data.batches.batches import Batches
+from maskdepth.data.index.joining import build_index
+from maskdepth.process.workers import usable_cores
 
 # Size [px] of the pictures in the archives, and of those in the arrays.
 _SIZES = ((PICTURE_SIZE, 64), (224, 224))

@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
-from timing import Case, cost, measure, parse_options, report, speedup, summarise
+from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
+from support.timing import Case, cost, measure, parse_options, report, speedup, summarise
 
-from maskdepth.data.batches import Batches
-from maskdepth.journal import FINISHED, Journal
-from maskdepth.losses import build_criterion
+from maskdepth.data.batches.batches import Batches
+from maskdepth.device import has_bf16
+from maskdepth.losses.catalogue import build_criterion
 from maskdepth.params import Params, load_params
-from maskdepth.runtime import has_bf16
+from maskdepth.tracking.address import locate_store
+from maskdepth.tracking.journal import FINISHED, Journal
 from maskdepth.tracking.live import start_mirror
 from maskdepth.tracking.mirror import mirror_row
 from maskdepth.tracking.outbox import put_live_row
-from maskdepth.tracking.rows import live_row
-from maskdepth.tracking.store import Connection, connect, locate_store
-from maskdepth.training import Step, TrainState, fit
+from maskdepth.tracking.runs import live_row
+from maskdepth.tracking.store import Connection, connect
+from maskdepth.training.fit import Step, TrainState, fit
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from drawn import ARRAY_SIZE, BACKGROUNDS, USUAL_SIZE, scratch, unzip, write_archives
-from peers import decode_only, decode_turbo_only, extract_and_decode, extract_and_open, extract_and_read
-from timing import Case, cost, measure, parse_options, report, speedup
+from support.drawn import ARRAY_SIZE, BACKGROUNDS, USUAL_SIZE, scratch, unzip, write_archives
+from support.peers import decode_only, decode_turbo_only, extract_and_decode, extract_and_open, extract_and_read
+from support.timing import Case, cost, measure, parse_options, report, speedup
 
-from maskdepth.data.archives import find_archives
-from maskdepth.worker_pool import usable_cores
+from maskdepth.data.archives.archive import find_archives
+from maskdepth.process.workers import usable_cores
 
 # Runs a command, and prints the largest memory of any of its processes [kB].
 _WEIGH = """

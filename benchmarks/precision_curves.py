@@ -12,19 +12,19 @@ from statistics import mean, stdev
 
 import pandas as pd
 import torch
-from drawn import ARRAY_SIZE, scratch, unzip
+from support.drawn import ARRAY_SIZE, scratch, unzip
 
-from maskdepth.data.arrays import Arrays
-from maskdepth.data.batches import Batches
-from maskdepth.data.index import build_index
-from maskdepth.data.members import read_members
-from maskdepth.drawing.sample import write_sample
-from maskdepth.losses import build_criterion
+from maskdepth.data.archives.members import read_members
+from maskdepth.data.arrays.arrays import Arrays
+from maskdepth.data.batches.batches import Batches
+from maskdepth.data.index.joining import build_index
+from maskdepth.device import has_bf16
+from maskdepth.losses.catalogue import build_criterion
+from maskdepth.making.drawing.sample import write_sample
 from maskdepth.models.catalogue import build_network, resolve_inputs
 from maskdepth.models.network import NetworkSpec, Normalisation
 from maskdepth.params import Params, load_params
-from maskdepth.runtime import has_bf16
-from maskdepth.training import Epoch, TrainState, fit
+from maskdepth.training.fit import Epoch, TrainState, fit
 
 _CPU = torch.device("cpu")
 _BACKGROUNDS, _FOREGROUNDS = 24, 12

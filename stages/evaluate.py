@@ -9,29 +9,31 @@ import pandas as pd
 import torch
 import typer
 
-from maskdepth.checkpoint import load_network
-from maskdepth.console import run, say, track
-from maskdepth.data.arrays import read_arrays
-from maskdepth.data.batches import Batch, Batches
+from maskdepth.data.arrays.arrays import read_arrays
+from maskdepth.data.batches.batches import Batch, Batches
 from maskdepth.data.samples import MIXED, ROWS, TEST, TRAIN, VAL, read_samples
 from maskdepth.data.tables import write_table
-from maskdepth.evaluation import (
-    MeanLoss,
-    Predictor,
-    baseline,
-    choose_threshold,
-    evaluate_samples,
-    mean_depth_map,
-    predictions,
+from maskdepth.device import choose_device, keep_freed_memory, seed_everything, set_threads
+from maskdepth.evaluation.baseline import baseline, mean_depth_map
+from maskdepth.evaluation.samples import MeanLoss, Predictor, choose_threshold, evaluate_samples, predictions
+from maskdepth.evaluation.summary import (
+    assign_cells,
+    assign_sizes,
+    headline_numbers,
+    pick_samples,
+    pooled_iou,
+    summarise,
 )
-from maskdepth.files import replace_text
-from maskdepth.journal import open_journal
-from maskdepth.losses import build_criterion
-from maskdepth.metrics import headline_metrics
+from maskdepth.figures import DrawnSample, draw_samples
+from maskdepth.losses.catalogue import build_criterion
+from maskdepth.metrics.catalogue import headline_metrics
+from maskdepth.models.saved import load_network
 from maskdepth.params import load_params
-from maskdepth.report import DrawnSample, draw_samples
-from maskdepth.runtime import choose_device, keep_freed_memory, require_writable, seed_everything, set_threads
-from maskdepth.summary import assign_cells, assign_sizes, headline_numbers, pick_samples, pooled_iou, summarise
+from maskdepth.process.command import run
+from maskdepth.process.console import say, track
+from maskdepth.process.files import replace_text
+from maskdepth.process.workspace import require_writable
+from maskdepth.tracking.journal import open_journal
 
 
 def main(

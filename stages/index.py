@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
-from maskdepth.console import run, say, warn
-from maskdepth.data.arrays import read_arrays
-from maskdepth.data.index import Index, build_index, check_rejected, describe_samples, write_rejected
-from maskdepth.data.members import read_members
-from maskdepth.data.pairing import describe_pairings
+from maskdepth.data.archives.members import read_members
+from maskdepth.data.arrays.arrays import read_arrays
+from maskdepth.data.index.joining import Index, build_index, check_rejected, describe_samples, write_rejected
+from maskdepth.data.index.pairing import describe_pairings
 from maskdepth.data.samples import write_index
-from maskdepth.journal import open_journal
 from maskdepth.params import load_params
+from maskdepth.process.command import run
+from maskdepth.process.console import say, warn
+from maskdepth.tracking.journal import open_journal
 
 # A tag holds a few thousand characters.
 _ARCHIVES_TOLD = 50

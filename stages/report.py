@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from maskdepth.console import run, say
-from maskdepth.files import replace_text
-from maskdepth.journal import read_journal
+from maskdepth.figures import draw_curves
 from maskdepth.params import load_params
-from maskdepth.report import draw_curves
+from maskdepth.process.command import run
+from maskdepth.process.console import say
+from maskdepth.process.files import replace_text
+from maskdepth.tracking.address import locate_store
+from maskdepth.tracking.journal import read_journal
 from maskdepth.tracking.mirror import mirror_outbox
-from maskdepth.tracking.rows import DATA_STAGES, curves, put_data_row, put_experiment_row
-from maskdepth.tracking.store import locate_store
+from maskdepth.tracking.runs import DATA_STAGES, curves, put_data_row, put_experiment_row
 
 # [s] for sending: exporting the network takes most of it. What is left over waits for `maskdepth sync`.
 BUDGET = 180.0

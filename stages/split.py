@@ -6,11 +6,12 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from maskdepth.console import run, say
 from maskdepth.data.samples import read_index, write_split
 from maskdepth.data.split import assign_splits, count_groups
-from maskdepth.journal import open_journal
 from maskdepth.params import load_params
+from maskdepth.process.command import run
+from maskdepth.process.console import say
+from maskdepth.tracking.journal import open_journal
 
 
 def main(

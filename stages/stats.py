@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from maskdepth.console import run, say, track, warn
-from maskdepth.data.arrays import read_arrays
+from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.gallery import draw_gallery
 from maskdepth.data.samples import read_index
 from maskdepth.data.stats import KINDS, measure_kind, summarise, write_stats, write_summary
-from maskdepth.journal import open_journal
+from maskdepth.process.command import run
+from maskdepth.process.console import say, track, warn
+from maskdepth.tracking.journal import open_journal
 
 # Samples in the gallery.
 _SHOWN = 12

@@ -11,7 +11,25 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from maskdepth.checkpoint import (
+from maskdepth.data.arrays.arrays import read_arrays
+from maskdepth.data.batches.batches import Batches
+from maskdepth.data.samples import TRAIN, VAL, read_samples
+from maskdepth.data.tables import write_table
+from maskdepth.device import choose_device, keep_freed_memory, seed_everything, set_deterministic, set_threads
+from maskdepth.losses.catalogue import build_criterion
+from maskdepth.models.catalogue import count_parameters, resolve_inputs
+from maskdepth.models.saved import save_network
+from maskdepth.params import TrainParams, load_params
+from maskdepth.process.command import run
+from maskdepth.process.console import say, track, warn
+from maskdepth.process.files import replace_text
+from maskdepth.process.signals import StopSignals
+from maskdepth.process.workspace import require_writable, state_dir
+from maskdepth.tracking.journal import FAILED, FINISHED, KILLED, Journal
+from maskdepth.tracking.live import start_mirror
+from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit, flatten_epoch
+from maskdepth.training.preparation import fit_precision, prepare_network
+from maskdepth.training.states import (
     Origin,
     describe_origin,
     discard_states,
@@ -20,33 +38,9 @@ from maskdepth.checkpoint import (
     load_state,
     lock_folder,
     name_training,
-    save_network,
     save_state,
     tell_apart,
 )
-from maskdepth.console import run, say, track, warn
-from maskdepth.data.arrays import read_arrays
-from maskdepth.data.batches import Batches
-from maskdepth.data.samples import TRAIN, VAL, read_samples
-from maskdepth.data.tables import write_table
-from maskdepth.files import replace_text
-from maskdepth.journal import FAILED, FINISHED, KILLED, Journal
-from maskdepth.losses import build_criterion
-from maskdepth.models.catalogue import count_parameters, resolve_inputs
-from maskdepth.params import TrainParams, load_params
-from maskdepth.preparation import fit_precision, prepare_network
-from maskdepth.runtime import (
-    StopSignals,
-    choose_device,
-    keep_freed_memory,
-    require_writable,
-    seed_everything,
-    set_deterministic,
-    set_threads,
-    state_dir,
-)
-from maskdepth.tracking.live import start_mirror
-from maskdepth.training import Epoch, Pause, Step, TrainState, fit, flatten_epoch
 
 # How long the end of a training may wait for the tracking store, as a share of the training.
 _TRACKING_SHARE = 0.02

@@ -6,22 +6,17 @@ from typing import Annotated
 
 import typer
 
-from maskdepth import console
-from maskdepth.data.archives import Archive, describe_gaps, find_archives
-from maskdepth.data.arrays import read_card
-from maskdepth.data.layouts import choose_layout
-from maskdepth.data.shards import (
-    is_current,
-    plan_refused,
-    plan_shard,
-    remove_stale,
-    update_size,
-    write_shards,
-)
-from maskdepth.data.zips import Member, RefusedError
-from maskdepth.journal import open_journal
+from maskdepth.data.archives.archive import Archive, describe_gaps, find_archives
+from maskdepth.data.archives.shards import is_current, plan_refused, plan_shard, remove_stale, update_size, write_shards
+from maskdepth.data.archives.zips import Member
+from maskdepth.data.arrays.arrays import read_card
+from maskdepth.data.layouts.layout import choose_layout
+from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.params import load_params
-from maskdepth.worker_pool import usable_cores
+from maskdepth.process.command import run
+from maskdepth.process.console import say, track, warn
+from maskdepth.process.workers import usable_cores
+from maskdepth.tracking.journal import open_journal
 
 
 def main(
@@ -45,7 +40,7 @@ def main(
         remove_stale(arrays, plans)
         new = [plan for plan in plans if not is_current(arrays, plan)]
         total = sum(plan.num_pictures for plan in new)
-        for _ in console.track(write_shards(arrays, new, usable_cores()), "unzip", total):
+        for _ in track(write_shards(arrays, new, usable_cores()), "unzip", total):
             pass
         for plan in plans:
             update_size(arrays, plan)
@@ -55,10 +50,10 @@ def main(
         log.metrics({"archives": len(plans), "new": len(new), "pictures": pictures, "rejected": rejected})
         log.tag("layout", layout.name)
     for error in refused.values():
-        console.warn(f"left out: {error}")
+        warn(f"left out: {error}")
     for gap in describe_gaps(archives):
-        console.warn(gap)
-    console.say(
+        warn(gap)
+    say(
         f"unzip: {pictures:,} pictures from {len(members)} archives ({len(new)} new), {rejected:,} rejected, "
         f"{data.image_size} px, layout {layout.name}"
     )
@@ -82,4 +77,4 @@ def list_members(archives: Sequence[Archive]) -> tuple[dict[Archive, list[Member
 
 
 if __name__ == "__main__":
-    console.run(main)
+    run(main)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maskdepth.recipes import RECIPES
+from maskdepth.tuning.recipes import RECIPES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -22,7 +22,7 @@ def test_there_are_benchmarks():
 
 
 def test_the_examples_of_the_timing_are_true():
-    command = [sys.executable, "-m", "doctest", ROOT / "benchmarks" / "timing.py"]
+    command = [sys.executable, "-m", "doctest", ROOT / "benchmarks" / "support" / "timing.py"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -43,7 +43,7 @@ def test_a_smoke_run_ends_with_its_ratios_in_json(script):
 
 
 def test_a_smoke_run_of_the_students_fills_every_row_of_their_table(tmp_path):
-    command = [sys.executable, ROOT / "benchmarks" / "students.py", "--quick", "--out", tmp_path]
+    command = [sys.executable, ROOT / "benchmarks" / "compare_students.py", "--quick", "--out", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
@@ -56,7 +56,7 @@ def test_a_smoke_run_of_the_students_fills_every_row_of_their_table(tmp_path):
 
 
 def test_without_photographs_the_students_say_what_is_missing(tmp_path):
-    command = [sys.executable, ROOT / "benchmarks" / "students.py", "--work", tmp_path]
+    command = [sys.executable, ROOT / "benchmarks" / "compare_students.py", "--work", tmp_path]
     environment = {name: value for name, value in os.environ.items() if name != "MASKDEPTH_REAL_DATA"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from maskdepth.checkpoint import save_network
 from maskdepth.cli import app, main
 from maskdepth.models.catalogue import MODELS, build_network
 from maskdepth.models.network import NetworkSpec, Normalisation
+from maskdepth.models.saved import save_network
 from maskdepth.params import load_params
 
 ROOT = Path(__file__).parent.parent

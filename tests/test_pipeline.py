@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from toy import write_toy_archive
+from support.toy import write_toy_archive
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from maskdepth.cli import app
-from maskdepth.data.layouts import layout_from_patterns
-from maskdepth.losses import build_criterion
+from maskdepth.data.layouts.layout import layout_from_patterns
+from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import describe_models
 from maskdepth.params import LossParams, Params
 

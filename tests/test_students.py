@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from students import Store
-from students_runs import SYSTEMS, Budget, Data, choose_rows, name_run, settings_of
-from students_table import METRICS, THEIR_METRICS, compare, make_rows, mean_over_seeds
+from compare_students import Store
+from students.runs import SYSTEMS, Budget, Data, choose_rows, name_run, settings_of
+from students.table import METRICS, THEIR_METRICS, compare, make_rows, mean_over_seeds
 
 from maskdepth.params import load_params
-from maskdepth.recipes import RECIPES
+from maskdepth.tuning.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")

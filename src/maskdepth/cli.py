@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from maskdepth.console import BAD_INPUT, guard, say
+from maskdepth.process.command import BAD_INPUT, guard
+from maskdepth.process.console import say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +39,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same bytes.")] = 0,
 ) -> None:
     """Draw the sample data set: scenes with exactly known mask and depth, as zip archives."""
-    from maskdepth.drawing.sample import write_sample
+    from maskdepth.making.drawing.sample import write_sample
 
     write_sample(folder, layout, seed, backgrounds, foregrounds, composites, size)
 
@@ -63,9 +64,9 @@ def compose(
     seed: Annotated[int, typer.Option(min=0, help="The same seed composes the same bytes.")] = 0,
 ) -> None:
     """Paste cut-outs on backgrounds and write a data set; goes on where it was stopped."""
-    from maskdepth.composing.compose import compose as write_composition
-    from maskdepth.composing.composition import Composition
-    from maskdepth.worker_pool import usable_cores
+    from maskdepth.making.composing.compose import compose as write_composition
+    from maskdepth.making.composing.composition import Composition
+    from maskdepth.process.workers import usable_cores
 
     settings = Composition(
         foregrounds=foregrounds, backgrounds=backgrounds, depths=depths, out=out, layout=layout, size=size,
@@ -83,8 +84,8 @@ def layouts(
     ] = None,
 ) -> None:
     """List the known layouts, or explain what is in a folder; exit code 2 when the pipeline would stop at it."""
-    from maskdepth.data.explain import explain_archives
-    from maskdepth.data.layouts import read_layouts
+    from maskdepth.data.layouts.layout import read_layouts
+    from maskdepth.data.preview import explain_archives
     from maskdepth.params import load_params
 
     if path is None:
@@ -115,7 +116,7 @@ def models() -> None:
 @app.command()
 def losses() -> None:
     """List the terms that loss.mask and loss.depth can be summed from."""
-    from maskdepth.losses import describe_losses
+    from maskdepth.losses.catalogue import describe_losses
 
     rows = describe_losses()
     show(list(rows[0]), [list(row.values()) for row in rows])
@@ -151,8 +152,8 @@ def find_learning_rate(
 ) -> None:
     """Try ever higher learning rates with the settings of params.yaml, and suggest one; keeps no model."""
     from maskdepth.params import load_params
-    from maskdepth.rate_finder import PICTURE
-    from maskdepth.rate_finder import find_learning_rate as sweep
+    from maskdepth.tuning.find_rate import PICTURE
+    from maskdepth.tuning.find_rate import find_learning_rate as sweep
 
     suggestion = sweep(load_params(), data, out, first, last, steps)
     say(
@@ -173,7 +174,7 @@ def predict(
     strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
 ) -> None:
     """Predict mask and depth of pictures of any size, at their own size."""
-    from maskdepth.predict import predict as write_predictions
+    from maskdepth.serving.predict import predict as write_predictions
 
     write_predictions(
         background,
@@ -193,7 +194,7 @@ def recipe(
     params: Annotated[Path, typer.Option(help="The file to write.")] = Path("params.yaml"),
 ) -> None:
     """Write the settings of a student's run into params.yaml; comments stay."""
-    from maskdepth.recipes import describe_recipes, write_recipe
+    from maskdepth.tuning.recipes import describe_recipes, write_recipe
 
     if name is None:
         rows = describe_recipes()
@@ -222,8 +223,8 @@ def label_depth(
     ] = None,
 ) -> None:
     """Make depth maps with a pretrained network; goes on where it was stopped."""
-    from maskdepth.labelling.labels import label_depth as write_labels
-    from maskdepth.runtime import choose_device
+    from maskdepth.device import choose_device
+    from maskdepth.making.labelling.labels import label_depth as write_labels
 
     write_labels(
         pictures,
@@ -245,9 +246,9 @@ def sync(
     ),
 ) -> None:
     """Send what an unreachable tracking server missed, end dead rows, rename renamed ones."""
-    from maskdepth.tracking import maintenance
+    from maskdepth.tracking import repair
 
-    for line in maintenance.sync(seconds, row) or ["nothing to do: every row is complete"]:
+    for line in repair.sync(seconds, row) or ["nothing to do: every row is complete"]:
         say(line)
 
 
@@ -268,14 +269,14 @@ def doctor() -> None:
 @app.command()
 def relocate() -> None:
     """Mend the absolute paths in the SQLite store after the repository moved."""
-    from maskdepth.runtime import repository_root
-    from maskdepth.tracking import maintenance
+    from maskdepth.process.workspace import repository_root
+    from maskdepth.tracking.sqlite import find_moved_root, relocate
 
-    before, here = maintenance.find_moved_root(), repository_root()
+    before, here = find_moved_root(), repository_root()
     if before is None:
         say("the store is where it was made; nothing to mend")
         return
-    say(f"{maintenance.relocate(before, here)} paths changed from {before} to {here}")
+    say(f"{relocate(before, here)} paths changed from {before} to {here}")
 
 
 def show(titles: list[str], rows: list[list[Any]]) -> None:

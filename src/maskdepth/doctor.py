@@ -9,14 +9,15 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from maskdepth.checkpoint import list_abandoned_states
-from maskdepth.console import track
-from maskdepth.losses import build_criterion
+from maskdepth.device import choose_device, set_threads
+from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import check_image_size, resolve_inputs
 from maskdepth.params import load_params
-from maskdepth.runtime import choose_device, repository_root, set_threads, state_dir
-from maskdepth.tracking.identity import ask_git
-from maskdepth.tracking.maintenance import check_store
+from maskdepth.process.console import track
+from maskdepth.process.git import ask_git
+from maskdepth.process.workspace import repository_root, state_dir
+from maskdepth.tracking.repair import check_store
+from maskdepth.training.states import list_abandoned_states
 
 _LIBRARIES = ("dvc", "mlflow", "torch", "torchvision", "kornia", "pandas")
 

@@ -7,13 +7,13 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from PIL import Image
-from toy import TOY_SIZE
-from toy_arrays import make_toy_arrays
+from support.toy import TOY_SIZE
+from support.toy_arrays import make_toy_arrays
 
-from maskdepth.data.arrays import Arrays
+from maskdepth.data.archives.members import Members
+from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.gallery import KINDS, draw_gallery
-from maskdepth.data.index import build_index
-from maskdepth.data.members import Members
+from maskdepth.data.index.joining import build_index
 
 SIDE = 3 * TOY_SIZE  # 96 px
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_arrays import make_toy_arrays
+from support.toy_arrays import make_toy_arrays
 
-from maskdepth.data.arrays import ShardedArray
-from maskdepth.data.index import build_index
+from maskdepth.data.arrays.arrays import ShardedArray
+from maskdepth.data.index.joining import build_index
 from maskdepth.data.stats import (
     KINDS,
     measure_kind,

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from data.test_zips import BAD_ZIPS, NOISE, OFFSET, SIZE, patch_entry, special_file, write
+from data.archives.test_zips import BAD_ZIPS, NOISE, OFFSET, SIZE, patch_entry, special_file, write
 from PIL import Image
-from plotted import draw_levels, plot_small_page
-from toy import TOY_SIZE, draw_background, draw_sample, encode_png, write_zip
+from support.plotted import draw_levels, plot_small_page
+from support.toy import TOY_SIZE, draw_background, draw_sample, encode_png, write_zip
 
 Files = list[tuple[str, bytes]]
 FOLDERS = {"composite": "fg_bg_jpg/fg_bg", "mask": "mask_black_jpg/bg_mask", "depth": "depth_fg_bg_jpg/depth_fg_bg"}

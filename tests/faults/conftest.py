@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from trained import make_repository, run_stage
+from support.trained import make_repository, run_stage
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,10 @@ from faults.bad_data import (
     zip_name,
 )
 
-from maskdepth.console import BAD_INPUT, guard
-from maskdepth.data.arrays import read_arrays
-from maskdepth.data.members import read_members
+from maskdepth.data.archives.members import read_members
+from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.samples import read_index
+from maskdepth.process.command import BAD_INPUT, guard
 from stages import index, unzip
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.waiting import wait_until
 from test_pipeline import make_clone
-from waiting import wait_until
 
 STATES = Path(".dvc/tmp/maskdepth/train")
 

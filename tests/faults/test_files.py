@@ -10,13 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from toy import write_toy_archive
-from trained import fail_stage, read_only, run_stage, small_disk, write_small_params
+from support.toy import write_toy_archive
+from support.trained import fail_stage, read_only, run_stage, small_disk, write_small_params
 
-from maskdepth.checkpoint import discard_states, list_abandoned_states, lock_folder, save_state
-from maskdepth.console import BAD_INPUT, CONFLICT, NO_RESOURCE, ConflictError, guard
-from maskdepth.journal import FINISHED, Journal, read_journal
-from maskdepth.runtime import StopSignals, require_writable
+from maskdepth.process.alone import ConflictError
+from maskdepth.process.command import BAD_INPUT, CONFLICT, NO_RESOURCE, guard
+from maskdepth.process.signals import StopSignals
+from maskdepth.process.workspace import require_writable
+from maskdepth.tracking.journal import FINISHED, Journal, read_journal
+from maskdepth.training.states import discard_states, list_abandoned_states, lock_folder, save_state
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def test_a_complete_training_leaves_nothing(tmp_path):
 KILL_WHILE_DISCARDING = """
 import os, signal, sys
 from pathlib import Path
-from maskdepth.checkpoint import discard_states
+from maskdepth.training.states import discard_states
 
 for number, folder in enumerate(sys.argv[1:]):
     if os.fork() == 0:

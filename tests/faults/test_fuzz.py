@@ -1,4 +1,4 @@
-"""Proves that what `benchmarks/fuzz.py` begins with, and random changes of it, are read or refused; it searches on."""
+"""Proves that what `fuzz.py` beside this begins with, and random changes of it, are read or refused; it searches on."""
 
 import importlib.util
 import random
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("fuzz", ROOT / "benchmarks" / "fuzz.py")
+SPEC = importlib.util.spec_from_file_location("fuzz", ROOT / "tests" / "faults" / "fuzz.py")
 fuzz = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(fuzz)
 

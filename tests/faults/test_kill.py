@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_every_stage_survives_kills_at_random_instants():
-    script = [sys.executable, "benchmarks/kill_stages.py", "--kills", "20", "--seed", "1"]
+    script = [sys.executable, "tests/faults/kill_stages.py", "--kills", "20", "--seed", "1"]
     done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     counts = json.loads(done.stdout.splitlines()[-1])

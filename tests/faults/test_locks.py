@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
+from support.waiting import wait_until
 
-from maskdepth import console
-from maskdepth.console import CONFLICT, only_one, run
+from maskdepth.process import alone
+from maskdepth.process.alone import only_one
+from maskdepth.process.command import CONFLICT, run
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("unzip", "index", "stats", "split", "train", "evaluate", "report")
 HOLD = """
 import sys
-from maskdepth.console import only_one
+from maskdepth.process.alone import only_one
 with only_one(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
@@ -27,7 +28,7 @@ with only_one(sys.argv[1]):
 def workspace(tmp_path, monkeypatch):
     (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(console, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(alone, "_LOCK_SECONDS", 0.1)
     return tmp_path
 
 
@@ -78,7 +79,7 @@ def test_a_killed_stage_holds_nothing_and_other_stages_and_workspaces_never_wait
 
 def test_a_stage_that_is_just_ending_is_waited_for(orphan, monkeypatch):
     process = orphan("split")
-    monkeypatch.setattr(console, "_LOCK_SECONDS", 10.0)
+    monkeypatch.setattr(alone, "_LOCK_SECONDS", 10.0)
     process.stdin.close()
     with only_one("split"):
         assert process.wait(10) == 0
@@ -95,7 +96,7 @@ def test_outside_of_dvc_nothing_is_locked_and_nothing_is_left(tmp_path, monkeypa
 def test_every_stage_is_run_in_this_way(stage):
     last = (ROOT / "stages" / f"{stage}.py").read_text().splitlines()[-2:]
     assert last[0] == 'if __name__ == "__main__":'
-    assert last[1].strip() in ("run(main)", "console.run(main)")
+    assert last[1].strip() in ("run(main)",)
 
 
 def test_an_interrupt_while_the_libraries_are_loaded_is_one_line(tmp_path):

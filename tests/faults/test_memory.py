@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.toy_arrays import make_toy_arrays
 from torch import nn
-from toy_arrays import make_toy_arrays
 
-from maskdepth.console import NO_RESOURCE, guard
-from maskdepth.data.batches import Batches
-from maskdepth.journal import Journal
-from maskdepth.losses import build_criterion
+from maskdepth.data.batches.batches import Batches
+from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 from maskdepth.params import LossParams, load_params
-from maskdepth.runtime import StopSignals
-from maskdepth.training import TrainState, fit
+from maskdepth.process.command import NO_RESOURCE, guard
+from maskdepth.process.signals import StopSignals
+from maskdepth.tracking.journal import Journal
+from maskdepth.training.fit import TrainState, fit
 from stages.train import follow
 
 HALF = (0.5, 0.5, 0.5)

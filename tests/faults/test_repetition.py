@@ -4,7 +4,7 @@ import hashlib
 import os
 
 import pytest
-from trained import saved_states, start_stage, wait_for_state, write_small_params
+from support.trained import saved_states, start_stage, wait_for_state, write_small_params
 
 pytestmark = pytest.mark.slow
 

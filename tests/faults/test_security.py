@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from faults.doors import Door, tracking_server
-from tracked import write_experiment
-from trained import ROOT, start_stage, write_small_params
+from support.tracked import write_experiment
+from support.trained import ROOT, start_stage, write_small_params
 
 from maskdepth.params import load_params
-from maskdepth.tracking import maintenance
+from maskdepth.tracking import repair
+from maskdepth.tracking.address import locate_store
 from maskdepth.tracking.live import start_mirror
-from maskdepth.tracking.store import locate_store
 from stages.report import main as report_stage
 
 CANARY = "SECRETCANARY"
@@ -93,7 +93,7 @@ def test_an_address_with_a_password_is_refused_without_showing_it(nowhere):
         ) as told:
             command()
         assert CANARY not in str(told.value)
-    (finding,) = maintenance.check_store()
+    (finding,) = repair.check_store()
     assert "***@127.0.0.1" in finding
     assert CANARY not in finding
     assert find_canary(nowhere) == []
@@ -128,7 +128,7 @@ def test_a_secret_anywhere_in_an_address_is_refused_without_showing_it(nowhere, 
         with pytest.raises(ValueError, match="MLFLOW_TRACKING_PASS") as told:
             command()
         assert CANARY not in str(told.value)
-    assert CANARY not in "".join(maintenance.check_store())
+    assert CANARY not in "".join(repair.check_store())
     assert find_canary(nowhere) == []
 
 
@@ -146,7 +146,7 @@ def test_the_address_of_a_database_is_shown_without_its_user_and_query(nowhere, 
     mirror = start_mirror(nowhere / "journals" / "train.jsonl", load_params())
     assert "tracking: the store did not take everything" in mirror.finish(60)
     report()
-    printed = [*sync(), *maintenance.check_store(), *capfd.readouterr(), (mirror.folder / "mirror.log").read_text()]
+    printed = [*sync(), *repair.check_store(), *capfd.readouterr(), (mirror.folder / "mirror.log").read_text()]
     assert f"({shown}: " in printed[-3]
     assert printed[-1]
     assert CANARY not in "".join(printed)
@@ -158,7 +158,7 @@ def report():
 
 
 def sync():
-    return maintenance.sync(1, ROW_FILE)
+    return repair.sync(1, ROW_FILE)
 
 
 def find_canary(folder):

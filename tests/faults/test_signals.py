@@ -7,11 +7,11 @@ import time
 from collections import Counter
 
 import pytest
-from trained import STATES, start_stage, wait_for_state, write_small_params
-from waiting import wait_until
+from support.trained import STATES, start_stage, wait_for_state, write_small_params
+from support.waiting import wait_until
 
-from maskdepth.checkpoint import load_state
-from maskdepth.journal import KILLED, read_journal
+from maskdepth.tracking.journal import KILLED, read_journal
+from maskdepth.training.states import load_state
 
 pytestmark = pytest.mark.slow
 

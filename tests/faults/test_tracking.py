@@ -13,18 +13,19 @@ from pathlib import Path
 
 import pytest
 from faults.doors import Door, tracking_server
-from tracked import PARAMS, write_epoch, write_experiment, write_training
-from trained import read_only, small_disk
-from waiting import wait_until
+from support.tracked import PARAMS, write_epoch, write_experiment, write_training
+from support.trained import read_only, small_disk
+from support.waiting import wait_until
 
-from maskdepth.journal import FINISHED, read_journal
 from maskdepth.params import load_params
-from maskdepth.tracking import maintenance
+from maskdepth.tracking import repair
+from maskdepth.tracking.address import locate_store
+from maskdepth.tracking.journal import FINISHED, read_journal
 from maskdepth.tracking.live import start_mirror
 from maskdepth.tracking.mirror import mirror_row
 from maskdepth.tracking.outbox import put_live_row, waiting_rows
-from maskdepth.tracking.rows import live_row, put_experiment_row
-from maskdepth.tracking.store import connect, locate_store
+from maskdepth.tracking.runs import live_row, put_experiment_row
+from maskdepth.tracking.store import connect
 
 # MLflow and its libraries use what they themselves have deprecated.
 pytestmark = [
@@ -118,7 +119,7 @@ def test_a_server_that_is_away_or_hangs_from_start_to_end_gets_everything_later(
     mirror.process.wait()
     assert len(waiting_rows()) == 1
     door.open()
-    (line,) = maintenance.sync(60, ROW_FILE)
+    (line,) = repair.sync(60, ROW_FILE)
     assert line.endswith(": sent")
     assert_each_point_once(server[0] / "server.db", journal.path, epochs=40)
 
@@ -136,7 +137,7 @@ def test_a_server_that_goes_and_comes_back_misses_nothing(root, server, door):
     write_epochs(journal, range(21, 41), pause=0.1)
     journal.end(FINISHED)
     mirror.finish(30)
-    maintenance.sync(60, ROW_FILE)
+    repair.sync(60, ROW_FILE)
     assert_each_point_once(database, journal.path, epochs=40)
 
 
@@ -151,7 +152,7 @@ def test_a_lost_answer_doubles_nothing_whichever_it_is(root, server, door):
         door.lose_answer(path)
         mirror_row(folder, 60)  # long enough to ask again
         assert door.lost == number
-        maintenance.sync(60, ROW_FILE)
+        repair.sync(60, ROW_FILE)
         assert_each_point_once(database, journal.path, epochs=40)
     with closing(sqlite3.connect(database)) as store:  # asked again, the server has made one run twice
         assert store.execute("select count(*) from runs where lifecycle_stage = 'deleted'").fetchone() == (1,)
@@ -174,7 +175,7 @@ def test_a_store_locked_by_another_writer_delays_only_the_mirror(root):
     sender.join()
     journal.end(FINISHED)
     assert sent[0].reason == "database is locked"
-    maintenance.sync(60, ROW_FILE)
+    repair.sync(60, ROW_FILE)
     assert_each_point_once(database, journal.path, epochs=40)
 
 
@@ -233,7 +234,7 @@ def test_artifacts_that_cannot_be_written_wait_and_the_points_are_there_once(roo
         sent = mirror_row(folder, 60)
     assert not sent.is_complete
     assert "mlartifacts" in sent.reason
-    assert maintenance.sync(60, ROW_FILE)[0].endswith(": sent")
+    assert repair.sync(60, ROW_FILE)[0].endswith(": sent")
     (run,) = stored_runs(root / "mlflow.db", read_journal(root / "journals" / "train.jsonl").id)
     assert set(stored_points(root / "mlflow.db", read_journal(root / "journals" / "train.jsonl").id).values()) == {1}
     artifacts = {path.name for path in (root / "mlartifacts" / "maskdepth" / run[0]).rglob("*.png")}
@@ -257,7 +258,7 @@ WRITER = """
 import pathlib, sys, time
 from maskdepth.params import load_params
 from maskdepth.tracking.live import start_mirror
-from tracked import write_epoch, write_training
+from support.tracked import write_epoch, write_training
 journal = write_training(pathlib.Path(sys.argv[1]), epochs=0)
 mirror = start_mirror(journal.path, load_params())
 slowest = 0.0
@@ -279,7 +280,7 @@ def test_four_trainings_at_once_share_a_fresh_store(root):
         for n in range(4)
     ]
     assert all(float(writer.communicate()[0]) < SLOWEST_WRITE for writer in writers)
-    maintenance.sync(60, ROW_FILE)
+    repair.sync(60, ROW_FILE)
     assert waiting_rows() == []
     for number in range(4):
         assert_each_point_once(root / "mlflow.db", root / f"{number}.jsonl", epochs=40)

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from trained import (
+from support.trained import (
     STATES,
     assert_same_training,
     fail_stage,
@@ -18,7 +18,7 @@ from trained import (
     write_small_params,
 )
 
-from maskdepth.checkpoint import list_abandoned_states, load_state
+from maskdepth.training.states import list_abandoned_states, load_state
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,10 @@ import json
 import pandas as pd
 import pytest
 from PIL import Image
-from trained import make_repository, run_stage, start_stage
+from support.trained import make_repository, run_stage, start_stage
 
-from maskdepth.console import BAD_INPUT
-from maskdepth.journal import FINISHED, read_journal
+from maskdepth.process.command import BAD_INPUT
+from maskdepth.tracking.journal import FINISHED, read_journal
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy import write_toy_archive
+from support.toy import write_toy_archive
 
 from maskdepth.data.samples import read_index
-from maskdepth.journal import read_journal
 from maskdepth.params import update_params
+from maskdepth.tracking.journal import read_journal
 from stages import index, unzip
 
 ROOT = Path(__file__).parents[2]

@@ -6,10 +6,11 @@ import socket
 from pathlib import Path
 
 import pytest
-from tracked import write_experiment
+from support.tracked import write_experiment
 
-from maskdepth.tracking import maintenance
-from maskdepth.tracking.store import connect, locate_store
+from maskdepth.tracking import repair
+from maskdepth.tracking.address import locate_store
+from maskdepth.tracking.store import connect
 from stages.report import main
 
 pytestmark = [
@@ -74,8 +75,8 @@ def test_without_the_driver_of_a_database_the_row_waits_and_the_module_is_named(
     reason = "the Python module pg8000 is not installed, which the address in MLFLOW_TRACKING_URI needs"
     assert report()["reason"] == reason
     assert f"waits in the outbox (postgresql+pg8000://127.0.0.1:9/runs: {reason})" in capsys.readouterr().out
-    assert maintenance.check_store()[0] == f"the tracking store does not work: {reason}"
-    *rows, store = maintenance.sync(60, Path("metrics/mlflow.json"))
+    assert repair.check_store()[0] == f"the tracking store does not work: {reason}"
+    *rows, store = repair.sync(60, Path("metrics/mlflow.json"))
     assert len(rows) == 5
     assert all(line.endswith(f": waits: {reason}") for line in rows)
     assert store == f"postgresql+pg8000://127.0.0.1:9/runs: {reason}"

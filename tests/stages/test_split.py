@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from maskdepth.data.samples import read_split, write_index
-from maskdepth.journal import read_journal
+from maskdepth.tracking.journal import read_journal
 from stages.split import main
 
 ROOT = Path(__file__).parents[2]

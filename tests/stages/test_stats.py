@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toy import write_toy_archive
+from support.toy import write_toy_archive
 
 from maskdepth.data.stats import KINDS, merge_moments, read_stats
-from maskdepth.journal import read_journal
+from maskdepth.tracking.journal import read_journal
 from stages import index, stats, unzip
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from trained import assert_same_training, make_repository, run_stage, write_params
+from support.trained import assert_same_training, make_repository, run_stage, write_params
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from trained import assert_same_training, make_repository, run_stage, start_stage, wait_for_state, write_params
+from support.trained import assert_same_training, make_repository, run_stage, start_stage, wait_for_state, write_params
 
-from maskdepth.checkpoint import list_code
-from maskdepth.journal import FINISHED, KILLED, read_journal
-from maskdepth.training import Epoch, flatten_epoch
+from maskdepth.tracking.journal import FINISHED, KILLED, read_journal
+from maskdepth.training.fit import Epoch, flatten_epoch
+from maskdepth.training.states import list_code
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +114,10 @@ def test_names_of_an_epoch_say_what_they_are_of():
 def test_the_code_that_decides_the_weights_is_found():
     names = {path.name for path in list_code()}
     assert {
-        "training.py",
+        "fit.py",
         "dsunet.py",
-        "losses.py",
-        "metrics.py",
+        "maps.py",
+        "images.py",
         "ssim.py",
         "batches.py",
         "augmentation.py",

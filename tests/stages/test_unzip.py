@@ -4,12 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toy import write_toy_archive
+from support.toy import write_toy_archive
 
-from maskdepth.data.arrays import read_arrays
-from maskdepth.data.members import read_members
-from maskdepth.journal import read_journal
+from maskdepth.data.archives.members import read_members
+from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.params import update_params
+from maskdepth.tracking.journal import read_journal
 from stages.unzip import main
 
 ROOT = Path(__file__).parents[2]

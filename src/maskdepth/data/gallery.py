@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from maskdepth.data.arrays import Arrays
-from maskdepth.files import replacing
+from maskdepth.data.arrays.arrays import Arrays
+from maskdepth.process.files import replacing
 
 # From top to bottom.
 KINDS = ("background", "composite", "mask", "depth")

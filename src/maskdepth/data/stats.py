@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from maskdepth.data.arrays import Arrays, ShardedArray
+from maskdepth.data.arrays.arrays import Arrays, ShardedArray
 from maskdepth.data.tables import read_table, write_table
-from maskdepth.files import replace_text
+from maskdepth.process.files import replace_text
 
 KINDS = ("background", "composite", "mask", "depth")
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pandas.api.types import is_integer_dtype
 from pyarrow import csv
 
-from maskdepth.files import replace_text
+from maskdepth.process.files import replace_text
 
 # Eighteen digits always fit an int64.
 _NUMBER = r"[0-9]{1,18}"

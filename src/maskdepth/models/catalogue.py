@@ -9,13 +9,13 @@ from functools import partial
 import torch
 from torch import nn
 
-from maskdepth.models.deepjyotisaha85 import Deepjyotisaha85ResNet
 from maskdepth.models.dsunet import DSUNet
-from maskdepth.models.mshilpaa import MshilpaaUNet
 from maskdepth.models.network import INPUT_CHANNELS, Network, NetworkSpec
-from maskdepth.models.sajnanshetty import SajnanshettyUNet
-from maskdepth.models.sudhakarmlal import SudhakarmlalConvGen, SudhakarmlalNet
-from maskdepth.models.sumankanukollu import SumankanukolluDepthMask
+from maskdepth.models.students.deepjyotisaha85 import Deepjyotisaha85ResNet
+from maskdepth.models.students.mshilpaa import MshilpaaUNet
+from maskdepth.models.students.sajnanshetty import SajnanshettyUNet
+from maskdepth.models.students.sudhakarmlal import SudhakarmlalConvGen, SudhakarmlalNet
+from maskdepth.models.students.sumankanukollu import SumankanukolluDepthMask
 from maskdepth.models.unet import UNet
 from maskdepth.params import ModelParams
 

@@ -3,14 +3,12 @@
 import getpass
 import json
 import os
-import subprocess
 from pathlib import Path
 
-from maskdepth.journal import flatten
 from maskdepth.params import LossParams, Params
+from maskdepth.process.git import ask_git
+from maskdepth.tracking.journal import flatten
 from maskdepth.tracking.outbox import DataVersion
-
-_GIT_SECONDS = 30.0
 
 
 def experiment_name() -> str:
@@ -52,7 +50,7 @@ def workspace_tags() -> dict[str, str]:
 
 def loss_signature(loss: LossParams) -> str:
     """Both losses in normal form, `bce|l1+ssim`; a weight of the whole is shown when it is not 1."""
-    from maskdepth.losses import normal_form
+    from maskdepth.losses.catalogue import normal_form
 
     mask, depth = normal_form(loss.mask, "mask"), normal_form(loss.depth, "depth")
     return f"{_weighted(mask, loss.mask_weight)}|{_weighted(depth, loss.depth_weight)}"
@@ -105,13 +103,3 @@ def _weighted(terms: str, weight: float) -> str:
 
 def _count_rows(path: Path) -> int:
     return path.read_bytes().count(b"\n") - 1 if path.suffix == ".csv" and path.is_file() else 0
-
-
-def ask_git(*arguments: str, folder: Path | None = None) -> str:
-    """Ask git, in `folder` or here; "" where there is no repository, no commit, no git, or no answer in time."""
-    command = ["git", *arguments]
-    try:
-        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_GIT_SECONDS)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ""
-    return asked.stdout.strip() if asked.returncode == 0 else ""

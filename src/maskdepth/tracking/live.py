@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskdepth.journal import RUNNING, is_writer_alive, read_journal
 from maskdepth.params import Params
+from maskdepth.tracking.address import locate_store
+from maskdepth.tracking.journal import RUNNING, is_writer_alive, read_journal
 from maskdepth.tracking.mirror import mirror_row
 from maskdepth.tracking.outbox import LIVE_JOURNAL, put_live_row
-from maskdepth.tracking.rows import live_row
-from maskdepth.tracking.store import locate_store
+from maskdepth.tracking.runs import live_row
 
 _LOG = "mirror.log"
 _NICENESS = 10

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from filelock import Timeout
 
-from maskdepth.files import replace_text
-from maskdepth.journal import (
+from maskdepth.process.files import replace_text
+from maskdepth.tracking.address import DATA_EXPERIMENT, locate_store
+from maskdepth.tracking.journal import (
     FINISHED,
     KILLED,
     RUNNING,
@@ -42,7 +43,7 @@ from maskdepth.tracking.outbox import (
     row_lock,
     waiting_rows,
 )
-from maskdepth.tracking.store import DATA_EXPERIMENT, Connection, Deadline, connect, explain, locate_store, trouble
+from maskdepth.tracking.store import Connection, Deadline, connect, explain, trouble
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -60,7 +60,7 @@ def send_model(connection: Connection, experiment: str, run_id: str, path: Path)
         connection: The open store.
         experiment: Name of the MLflow experiment.
         run_id: The run.
-        path: Weights that `maskdepth.checkpoint.load_network` reads.
+        path: Weights that `maskdepth.models.saved.load_network` reads.
 
     Returns:
         "ok", or "failed: " and the reason why the network could not be exported.
@@ -68,7 +68,7 @@ def send_model(connection: Connection, experiment: str, run_id: str, path: Path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     model_id = _find_model(connection, experiment, digest)
     if model_id is None:
-        from maskdepth.checkpoint import load_network
+        from maskdepth.models.saved import load_network
 
         with tempfile.TemporaryDirectory() as folder:
             exported = Path(folder) / NAME

@@ -17,8 +17,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from maskdepth.journal import Point
-from maskdepth.runtime import state_dir
+from maskdepth.process.workspace import state_dir
+from maskdepth.tracking.journal import Point
 
 ROW_FILE = "row.json"
 FILES = "files"

@@ -1,0 +1,296 @@
+"""One zip file, read in place: its directory is checked before the first member, each member against size and CRC.
+
+Archives come from anywhere, and Python's zipfile renames what it should refuse and cuts what it should report. Nothing
+here is ever extracted, so a bad name can do no harm; it is refused because the archive is then not what it seems.
+"""
+
+import os
+import re
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from maskdepth.data.pictures.refusal import DAMAGED, RefusedError
+from maskdepth.process.console import readable_size
+
+# The largest legitimate member is a labels file of some 50 MB; a picture stays well below 10 MB. Where params.yaml is
+# read, it says how many.
+MAX_MEMBER_BYTES = 256 * 2**20
+# The largest known data set has 1.2 million members in all; each costs half a kilobyte of memory.
+MAX_MEMBERS = 2_000_000
+# Its directory has 60 to 200 bytes for each.
+MAX_DIRECTORY_BYTES = 2**29
+# Pictures hardly shrink and labels shrink tenfold; only small blank pictures shrink more than this.
+MAX_RATIO = 200
+RATIO_FROM_BYTES = 2**20
+# [characters] No data set comes near it.
+MAX_NAME = 1024
+
+_STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_ENCRYPTED_FLAG = 0x1
+_UTF8_FLAG = 0x800
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_END_RECORD = struct.Struct("<4s4H2IH")
+_END_LOCATOR_64 = struct.Struct("<4sIQI")
+_END_RECORD_64 = struct.Struct("<4sQ2H2I4Q")
+_LONGEST_COMMENT = 0xFFFF
+
+# Control characters and those that turn the reading direction garble logs and hide what a name says; halves of
+# surrogate pairs, bytes that are not UTF-8, cannot be written to a table.
+_UNSAFE_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_REPACK = "pack it again with an ordinary zip program"
+# All that zipfile was seen to raise on damaged archives; ValueError includes UnicodeDecodeError.
+_ZIP_ERRORS = (zipfile.BadZipFile, ValueError, zlib.error, NotImplementedError, EOFError, OSError, RuntimeError)
+
+
+class Member(NamedTuple):
+    """One file of an archive.
+
+    Attributes:
+        name: Path inside the zip, or below the raw folder for loose files; "/" between folders.
+        size: [bytes] when unpacked.
+        crc: CRC-32 of the unpacked bytes.
+        packed_size: [bytes] as stored.
+        offset: [bytes] from the start of the zip to its header; 0 for loose files.
+        method: How a zip stores it: 0 as it is, 8 deflated.
+    """
+
+    name: str
+    size: int
+    crc: int
+    packed_size: int
+    offset: int = 0
+    method: int = _STORED
+
+
+def list_zip(path: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Member]:
+    """Read the directory of a zip, and refuse the zip if anything in it is unsafe or untrue.
+
+    Args:
+        path: The zip.
+        max_member_bytes: A larger member, unpacked, is refused.
+
+    Returns:
+        The members that are files, in the order of the directory.
+
+    Raises:
+        RefusedError: The zip is damaged, incomplete, encrypted, or has members no ordinary program packs.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for whoever writes to it
+            raise RefusedError("it is not a regular file", "remove it")
+        infos, directory_start = _read_directory(path)
+    except OSError as error:
+        raise _unreadable(error) from error
+    # zipfile cuts a name at its first NUL; the name as stored is the one to check.
+    check_names([info.orig_filename for info in infos])
+    for info in infos:
+        _check_kind(info)
+        _check_sizes(info, max_member_bytes)
+    _check_overlaps(infos, directory_start)
+    return [_as_member(info) for info in infos if not info.is_dir()]
+
+
+def read_zipped(file: BinaryIO, member: Member) -> bytes:
+    """Read one member of an open zip.
+
+    Raises:
+        RefusedError: Its bytes cannot be read, or are not those that the directory announced.
+    """
+    try:
+        data = _read_packed(file, member)
+    except OSError as error:
+        raise _unreadable(error) from error
+    return check_content(_inflate(data, member.size) if member.method == _DEFLATED else data, member)
+
+
+def _read_packed(file: BinaryIO, member: Member) -> bytes:
+    file.seek(member.offset)
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+        raise RefusedError("its header is not where the directory of the zip says", DAMAGED)
+    _, _, flags, *_, name_size, extra_size = _LOCAL_HEADER.unpack(header)
+    name = file.read(name_size).decode("utf-8" if flags & _UTF8_FLAG else "cp437", errors="replace")
+    if name.replace("\\", "/") != member.name:
+        raise RefusedError(f"its header calls it {name!r}, the directory of the zip does not", DAMAGED)
+    file.seek(extra_size, os.SEEK_CUR)
+    return file.read(member.packed_size)
+
+
+def check_content(data: bytes, member: Member) -> bytes:
+    """Give back the bytes of a member if they are whole.
+
+    Decoders take most damaged pictures without a word, so size and CRC are what tells.
+
+    Raises:
+        RefusedError: Another size or CRC than announced.
+    """
+    if len(data) != member.size:
+        raise RefusedError(f"its size is not the {member.size} bytes that its archive announced", DAMAGED)
+    if zlib.crc32(data) != member.crc:
+        raise RefusedError("its CRC differs from the one in its archive", DAMAGED)
+    return data
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names that lead out of the archive, garble a terminal, or mean one file on another system."""
+    seen: dict[str, str] = {}
+    for stored in names:
+        name = stored.replace("\\", "/")
+        if fault := find_name_fault(name):
+            raise RefusedError(f"member {stored!r} {fault}", _REPACK)
+        key = unicodedata.normalize("NFC", name).casefold()
+        if key in seen:
+            raise RefusedError(f"members {seen[key]!r} and {stored!r} have the same name", _REPACK)
+        seen[key] = stored
+
+
+def find_name_fault(name: str) -> str:
+    """Say what is wrong with the name of a file, as the rest of a sentence; "" if nothing is."""
+    if not name:
+        return "has no name"
+    if len(name) > MAX_NAME:
+        return f"has a name of {len(name)} characters, over {MAX_NAME}"
+    if _UNSAFE_CHARACTERS.search(name):
+        return "has unprintable characters in its name"
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "has an absolute path"
+    if ".." in name.split("/"):
+        return "leads out of the archive"
+    return ""
+
+
+def _as_member(info: zipfile.ZipInfo) -> Member:
+    # Some Windows programs separate folders by backslashes.
+    name = info.orig_filename.replace("\\", "/")
+    return Member(name, info.file_size, info.CRC, info.compress_size, info.header_offset, info.compress_type)
+
+
+def _unreadable(error: OSError) -> RefusedError:
+    return RefusedError(f"cannot be read: {error.strerror}", "check its permissions and its disk, or copy it again")
+
+
+def _why_not_a_zip(path: Path, error: Exception) -> tuple[str, str]:
+    """Tell apart the usual ways in which a download goes wrong; zipfile has one text for all of them."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not size:
+        return "the file is empty", DAMAGED
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return f"it is a web page ({readable_size(size)}), not a zip", "log in or confirm there, and download it again"
+    if start.startswith(b"pk"):
+        return f"truncated or damaged: {error} ({readable_size(size)} are here)", DAMAGED
+    return f"not a zip file ({readable_size(size)})", DAMAGED
+
+
+def _read_directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
+    """Give the entries of the directory, and where it begins.
+
+    zipfile makes an object of every entry that it finds, so they are counted before.
+
+    Raises:
+        OSError: The file cannot be read.
+        RefusedError: It is no zip, or has other entries than its end record counts.
+    """
+    declared = _check_end(path)
+    try:
+        with zipfile.ZipFile(path) as opened:
+            infos, start = opened.infolist(), opened.start_dir
+    except _ZIP_ERRORS as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise
+        raise RefusedError(*_why_not_a_zip(path, error)) from error
+    if len(infos) != declared:  # some damages make members vanish silently
+        raise _miscounted(declared, len(infos))
+    return infos, start
+
+
+def _check_end(path: Path) -> int:
+    """Give the number of members that the end record counts, once the directory is known to have no more entries."""
+    with path.open("rb") as file:
+        declared, start, num_bytes = _read_end(file)
+        if declared > MAX_MEMBERS:
+            raise RefusedError(f"it has {declared:,} members, over {MAX_MEMBERS:,}", "split it into several zips")
+        if num_bytes > MAX_DIRECTORY_BYTES:
+            sizes = f"{readable_size(num_bytes)}, over {readable_size(MAX_DIRECTORY_BYTES)}"
+            raise RefusedError(f"its directory has {sizes}", "split it into several zips")
+        file.seek(start)
+        if (found := file.read(num_bytes).count(b"PK\x01\x02")) > declared:
+            raise _miscounted(declared, found)
+    return declared
+
+
+def _read_end(file: BinaryIO) -> tuple[int, int, int]:
+    """Find the end record as zipfile does: number of members, start and size of the directory; zeros if it is cut."""
+    size = file.seek(0, os.SEEK_END)
+    records = _END_RECORD_64.size + _END_LOCATOR_64.size + _END_RECORD.size
+    tail_start = file.seek(max(0, size - records - _LONGEST_COMMENT))
+    tail = file.read()
+    # Its own last bytes may spell the beginning of another one.
+    end = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - _END_RECORD.size + 4))
+    if end < 0:
+        return 0, 0, 0
+    declared, num_bytes = _END_RECORD.unpack_from(tail, end)[4:6]
+    locator = end - _END_LOCATOR_64.size
+    end_64 = locator - _END_RECORD_64.size
+    if end_64 >= 0 and tail.startswith(b"PK\x06\x07", locator) and tail.startswith(b"PK\x06\x06", end_64):
+        end, (declared, num_bytes) = end_64, _END_RECORD_64.unpack_from(tail, end_64)[7:9]
+    start = tail_start + end - num_bytes  # whatever the record says of it
+    return (declared, start, num_bytes) if start >= 0 else (0, 0, 0)
+
+
+def _miscounted(declared: int, found: int) -> RefusedError:
+    return RefusedError(f"its end record counts {declared:,} members, its directory has {found:,}", DAMAGED)
+
+
+def _check_kind(info: zipfile.ZipInfo) -> None:
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise RefusedError(f"{_spell(info)} is a {'link' if stat.S_ISLNK(mode) else 'special file'}", _REPACK)
+    if info.flag_bits & _ENCRYPTED_FLAG:
+        raise RefusedError(f"{_spell(info)} is encrypted", "pack it again without a password")
+    if info.compress_type not in (_STORED, _DEFLATED):
+        raise RefusedError(f"{_spell(info)} is packed with method {info.compress_type}", f"{_REPACK}, using deflate")
+
+
+def _check_sizes(info: zipfile.ZipInfo, max_bytes: int) -> None:
+    size, packed = info.file_size, info.compress_size
+    if size > max_bytes:
+        sizes = f"{_spell(info)} unpacks to {readable_size(size)}, over {readable_size(max_bytes)}"
+        raise RefusedError(sizes, "leave it out, or raise data.max_member_bytes")
+    if size > max(RATIO_FROM_BYTES, MAX_RATIO * packed):
+        times = f"{size // max(packed, 1)} times its size, over {MAX_RATIO}"
+        raise RefusedError(f"{_spell(info)} unpacks to {times}", _REPACK)
+    # Deflate grows what it cannot shrink by less than this; whatever is longer hides behind a smaller size.
+    most = size + size // 1000 + 64 if info.compress_type == _DEFLATED else size
+    if packed > most:
+        raise RefusedError(f"{_spell(info)} claims {size} bytes but holds {packed} packed ones", DAMAGED)
+
+
+def _spell(info: zipfile.ZipInfo) -> str:
+    return f"member {info.filename!r}"
+
+
+def _check_overlaps(infos: Sequence[zipfile.ZipInfo], directory_start: int) -> None:
+    """Refuse members that share bytes: a few megabytes listed a thousand times unpack to gigabytes."""
+    previous, end = "", 0
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            raise RefusedError(f"members {previous!r} and {info.filename!r} overlap", _REPACK)
+        previous, end = info.filename, info.header_offset + _LOCAL_HEADER.size + info.compress_size
+    if end > directory_start:
+        raise RefusedError(f"member {previous!r} overlaps the directory", _REPACK)
+
+
+def _inflate(packed: bytes, size: int) -> bytes:
+    """Unpack at most one byte more than announced: a bomb then costs nothing."""
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+    except zlib.error as error:
+        raise RefusedError(f"damaged: {error}", DAMAGED) from error

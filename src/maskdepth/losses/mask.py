@@ -1,0 +1,241 @@
+"""Losses of the mask head: raw scores against a mask of zeros and ones.
+
+Every loss takes float32 or float64 and returns the mean over the batch; its formula stands on the third line of its
+docstring, with z the score, p = sigmoid(z) and t the truth. The overlap losses weigh each image alike and cost nothing
+for an empty mask predicted empty.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of each pixel.
+
+    BCE = mean of -t * ln(p) - (1 - t) * ln(1 - p)
+
+    Args:
+        logits: (B, 1, H, W) raw scores of the mask head.
+        target: (B, 1, H, W) true mask, [0, 1].
+
+    Returns:
+        () mean loss, at least 0; ln 2 where the score is 0.
+
+    >>> round(bce_loss(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)).item(), 4)
+    0.6931
+    """
+    return functional.binary_cross_entropy_with_logits(logits, target)
+
+
+def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    """One minus the soft Dice overlap of each image.
+
+    Dice = mean of 1 - (2 * sum(p * t) + 1) / (sum(p) + sum(t) + 1)
+
+    Unlike pixel-wise cross-entropy it weighs a small object as much as a large one.
+
+    Args:
+        logits: (B, 1, H, W) raw scores of the mask head.
+        target: (B, 1, H, W) true mask, {0, 1}.
+        smooth: Pixels added to both sides [px]; an empty mask predicted empty then costs 0, not 0/0.
+
+    Returns:
+        () mean loss, [0, 1]; 0 is a perfect overlap.
+
+    Reference:
+        Milletari et al. 2016, V-Net, https://arxiv.org/abs/1606.04797. Theirs squares p and t; ours does not.
+
+    >>> left = torch.tensor([[[[20.0, 20.0, -20.0, -20.0]]]])  # the mask covers the left half
+    >>> targets = {"same": [1, 1, 0, 0], "half": [1, 0, 0, 0], "opposite": [0, 0, 1, 1]}
+    >>> {k: round(dice_loss(left, torch.tensor([[[t]]]).float()).item(), 2) for k, t in targets.items()}
+    {'same': 0.0, 'half': 0.25, 'opposite': 0.8}
+    """
+    overlap, only_pred, only_target = _soft_counts(logits, target)
+    return (1 - (2 * overlap + smooth) / (2 * overlap + only_pred + only_target + smooth)).mean()
+
+
+def iou_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    """One minus the soft intersection over union of each image.
+
+    IoU = mean of 1 - (sum(p * t) + 1) / (sum(p) + sum(t) - sum(p * t) + 1)
+
+    Args:
+        logits: (B, 1, H, W) raw scores of the mask head.
+        target: (B, 1, H, W) true mask, {0, 1}.
+        smooth: Pixels added to both sides [px]; an empty mask predicted empty then costs 0, not 0/0.
+
+    Returns:
+        () mean loss, [0, 1]; 0 is a perfect overlap.
+
+    Reference:
+        Rahman and Wang 2016, https://doi.org/10.1007/978-3-319-50835-1_22, with `smooth` added.
+
+    >>> left = torch.tensor([[[[20.0, 20.0, -20.0, -20.0]]]])
+    >>> round(iou_loss(left, torch.tensor([[[[1.0, 0, 0, 0]]]])).item(), 4)  # 1 - (1 + 1) / (2 + 1)
+    0.3333
+    """
+    overlap, only_pred, only_target = _soft_counts(logits, target)
+    return (1 - (overlap + smooth) / (overlap + only_pred + only_target + smooth)).mean()
+
+
+def tversky_loss(logits: Tensor, target: Tensor, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0) -> Tensor:
+    """Dice that punishes missed pixels more than false ones.
+
+    Tversky = mean of 1 - (TP + 1) / (TP + 0.3 * FP + 0.7 * FN + 1), with soft counts: TP = sum(p * t) and so on
+
+    Args:
+        logits: (B, 1, H, W) raw scores of the mask head.
+        target: (B, 1, H, W) true mask, {0, 1}.
+        alpha: Weight of false positives.
+        beta: Weight of false negatives; alpha = beta = 0.5 is Dice with half of `smooth`.
+        smooth: Pixels added to both sides [px].
+
+    Returns:
+        () mean loss, [0, 1]; 0 is a perfect overlap.
+
+    Reference:
+        Salehi et al. 2017, https://arxiv.org/abs/1706.05721, equation 2, with `smooth` added.
+
+    >>> left = torch.tensor([[[[20.0, 20.0, -20.0, -20.0]]]])
+    >>> round(tversky_loss(left, torch.tensor([[[[1.0, 0, 0, 0]]]])).item(), 4)  # 1 - 2 / (2 + 0.3)
+    0.1304
+    >>> round(tversky_loss(left, torch.tensor([[[[1.0, 1, 1, 0]]]])).item(), 4)  # 1 - 3 / (3 + 0.7)
+    0.1892
+    """
+    overlap, only_pred, only_target = _soft_counts(logits, target)
+    return (1 - (overlap + smooth) / (overlap + alpha * only_pred + beta * only_target + smooth)).mean()
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy that fades where the estimate is already good.
+
+    Focal = mean of -0.25 * t * (1 - p)^2 * ln(p) - 0.75 * (1 - t) * p^2 * ln(1 - p)
+
+    Args:
+        logits: (B, 1, H, W) raw scores of the mask head.
+        target: (B, 1, H, W) true mask, [0, 1].
+
+    Returns:
+        () mean loss, at least 0; several times smaller than cross-entropy.
+
+    Reference:
+        Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5 with their alpha 0.25 and gamma 2.
+
+    >>> round(focal_loss(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)).item(), 4)  # 0.25 * 0.5^2 * ln 2
+    0.0433
+    """
+    from kornia.losses import binary_focal_loss_with_logits
+
+    loss: Tensor = binary_focal_loss_with_logits(logits, target, alpha=0.25, gamma=2.0, reduction="mean")
+    return loss
+
+
+def lovasz_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Convex stand-in for the intersection over union of each image.
+
+    Lovasz = mean of the Lovasz extension of 1 - IoU at the hinge errors max(0, 1 - z * (2t - 1))
+
+    Args:
+        logits: (B, 1, H, W) raw scores of the mask head.
+        target: (B, 1, H, W) true mask; above 0.5 is object.
+
+    Returns:
+        () mean loss, at least 0; 0 where every score is right by 1 or more.
+
+    Reference:
+        Berman et al. 2018, https://arxiv.org/abs/1705.08790, section 3.1.
+
+    >>> right_and_wrong = torch.tensor([[[[2.0, -1.0]]]])
+    >>> lovasz_loss(right_and_wrong, torch.tensor([[[[1.0, 1.0]]]])).item()  # hinge error 2 on half of the union
+    1.0
+    """
+    from kornia.losses import lovasz_hinge_loss
+
+    loss: Tensor = lovasz_hinge_loss(logits, (target[:, 0] > 0.5).long())
+    return loss
+
+
+def boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Absolute error weighed by the distance to the true edge: false pixels far from the object cost most.
+
+    Boundary = mean of |p - t| * d, d the distance to the edge of t as a share of the diagonal
+
+    Its gradient at the edge itself is small: add it to a loss of regions, as in bce+boundary. Distances are computed on
+    the CPU.
+
+    Args:
+        logits: (B, 1, H, W) raw scores of the mask head.
+        target: (B, 1, H, W) true mask; above 0.5 is object.
+
+    Returns:
+        () mean loss, [0, 1]; 0 is a perfect overlap. A mask without an edge counts as one diagonal away from it.
+
+    Reference:
+        Kervadec et al. 2019, https://arxiv.org/abs/1812.07032, equation 5: the same gradient; theirs is shifted by a
+        constant and below 0, and measures in pixels.
+
+    >>> far_and_near = torch.tensor([[[[20.0, 20.0, -20.0, 20.0]]]])  # false alarms beside the object and two px away
+    >>> round(boundary_loss(far_and_near, torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]])).item() * 4 * 17**0.5, 4)  # px
+    4.0
+    """
+    is_object = target > 0.5
+    return ((torch.sigmoid(logits) - is_object.to(logits)).abs() * _edge_distances(is_object).to(logits)).mean()
+
+
+def hausdorff_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Squared error that is eroded again and again: what is left after many erosions was far off, and weighs most.
+
+    HausdorffER = mean over classes c of sum over k = 0..9 of (k + 1)^2 * erosion k of (p_c - t_c)^2, cross of 3 px
+
+    A stand-in for the Hausdorff distance without a unit; a hundred times the cost of cross-entropy.
+
+    Args:
+        logits: (B, 1, H, W) raw scores of the mask head.
+        target: (B, 1, H, W) true mask; above 0.5 is object.
+
+    Returns:
+        () mean loss, at least 0; 0 where no error outlives the first erosion.
+
+    Reference:
+        Karimi and Salcudean 2019, https://arxiv.org/abs/1904.10030, section II.B.2, as kornia has it.
+
+    >>> nothing = torch.full((1, 1, 5, 5), -20.0)
+    >>> hausdorff_loss(nothing, torch.zeros(1, 1, 5, 5)).item()
+    0.0
+    """
+    from kornia.losses import HausdorffERLoss
+
+    prob = torch.sigmoid(logits)
+    loss: Tensor = HausdorffERLoss()(torch.cat([1 - prob, prob], dim=1), (target > 0.5).long())
+    return loss
+
+
+def _edge_distances(masks: Tensor) -> Tensor:
+    """Measure how far each pixel's middle is from the edge of its mask, which runs between pixels.
+
+    Args:
+        masks: (B, 1, H, W) bool.
+
+    Returns:
+        (B, 1, H, W) float64 on the CPU, shares of the diagonal; 1 where the mask has no edge.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    distances = np.ones(masks.shape)
+    diagonal = math.hypot(*masks.shape[-2:])
+    for distance, mask in zip(distances, masks.cpu().numpy(), strict=True):
+        if mask.any() and not mask.all():
+            inside, outside = distance_transform_edt(mask[0]), distance_transform_edt(~mask[0])
+            distance[0] = (inside + outside - 0.5) / diagonal
+    return torch.from_numpy(distances)
+
+
+def _soft_counts(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count true positives, false positives and false negatives of each image, softly: three of (B,) [px]."""
+    prob, target = torch.sigmoid(logits).flatten(1), target.flatten(1)
+    overlap = (prob * target).sum(1)
+    return overlap, prob.sum(1) - overlap, target.sum(1) - overlap

@@ -1,0 +1,64 @@
+"""What the user reads while a command runs: progress and one-line messages."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+
+def printable(text: str) -> str:
+    r"""Spell out what would garble a terminal or a table: line breaks, controls, bytes that are no text.
+
+    >>> printable("a\nb.zip")
+    'a\\nb.zip'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def readable_size(num_bytes: int) -> str:
+    """Say a number of bytes as a person would.
+
+    >>> readable_size(1536), readable_size(3 * 2**20)
+    ('1,536 bytes', '3.0 MB')
+    """
+    return f"{num_bytes / 2**20:,.1f} MB" if num_bytes >= 2**20 else f"{num_bytes:,} bytes"
+
+
+Item = TypeVar("Item")
+
+# [s] between two progress lines where there is no terminal to draw a bar on.
+_PLAIN_PROGRESS_SECONDS = 10.0
+
+
+def say(text: str) -> None:
+    """Print one line for the user."""
+    print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one line that wants attention, on stderr."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+    """Yield `items`, showing how far it is: a bar on a terminal, a line every ten seconds elsewhere.
+
+    Args:
+        items: What to go through.
+        description: What is being done, in a word or two.
+        total: How many there are; asked of `items` when not given.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track as rich_track
+
+        yield from rich_track(items, description, total=total, console=Console(stderr=True), transient=True)
+        return
+    began = last = time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - last > _PLAIN_PROGRESS_SECONDS:
+            last = time.monotonic()
+            print(f"{description}: {done}/{total or '?'} after {last - began:.0f} s", file=sys.stderr, flush=True)
+        yield item

@@ -1,0 +1,382 @@
+"""Training as a generator: `fit` trains and yields, and whoever iterates decides what to show, log and save.
+
+No files, no prints, no tracking. Everything that the next step depends on is in `TrainState`; chance is a function of
+(seed, epoch, step), so a state that was saved after any step goes on as if nothing had happened.
+"""
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from maskdepth.data.batches.augmentation import augment
+from maskdepth.data.batches.batches import Batch, Batches, mix_seed
+from maskdepth.device import is_out_of_memory
+from maskdepth.metrics.catalogue import quick_metrics
+from maskdepth.models.network import Network
+from maskdepth.models.prediction import Prediction
+from maskdepth.params import TrainParams
+from maskdepth.training.optimisation import build_optimizer, build_scheduler
+
+Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
+Result = TypeVar("Result")
+
+# On CUDA a look at a value waits for all work under way, so NaN is looked for only every so many steps.
+_CUDA_CHECK_STEPS = 50
+
+# Mask probability above which a pixel counts as object in validation; the test's own is an evaluation setting.
+_THRESHOLD = 0.5
+
+# Batch normalisation of one sample at a scale of one pixel has nothing to average over.
+_SMALLEST_PART = 2
+
+_CURE = "lower train.learning_rate, or set train.clip_norm"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update is done and the state may be saved; `step` counts the updates of this epoch."""
+
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Between two batches of the validation: the state is that of the last Step, and training may be left here."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training samples and its validation.
+
+    Attributes:
+        index: 0 for the first.
+        train: Mean of `loss` and of every unweighted loss term over the pass, augmented samples, changing weights.
+        val: The same terms and the quick metrics on the validation samples, with the weights at the end.
+        learning_rate: Of the last update.
+        seconds: Time spent in load, forward, backward, validation and other, which is what the caller did between two
+            steps, such as saving [s]; on CUDA that of the device.
+        is_best: No epoch before scored as high.
+    """
+
+    index: int
+    train: dict[str, float]
+    val: dict[str, float]
+    learning_rate: float
+    seconds: dict[str, float]
+    is_best: bool
+
+
+class TrainState:
+    """Everything that training changes.
+
+    `micro_batch` is how many samples the network sees at a time: a whole batch, until one did not fit into memory.
+
+    Args:
+        network: On the device where it is trained.
+        params: Section train of params.yaml.
+        steps_per_epoch: Updates per epoch, for the schedule.
+    """
+
+    def __init__(self, network: Network, params: TrainParams, steps_per_epoch: int) -> None:
+        self.network = network
+        self.optimizer = build_optimizer(network, params)
+        self.scheduler = build_scheduler(self.optimizer, params, steps_per_epoch)
+        self.epoch = 0
+        self.step = 0  # updates done in this epoch
+        self.steps_per_epoch = steps_per_epoch
+        self.sums: dict[str, Tensor] = {}  # of each loss term over this epoch's samples so far
+        self.num_samples = 0
+        self.epochs: list[Epoch] = []
+        self.best_weights: dict[str, Tensor] = {}
+        self.micro_batch = params.batch_size + 1  # a last batch of one sample is joined to the one before
+
+    @property
+    def best(self) -> Epoch | None:
+        """The last epoch that scored higher than all before it; None if none scored a number."""
+        return next((epoch for epoch in reversed(self.epochs) if epoch.is_best), None)
+
+    @property
+    def progress(self) -> int:
+        """How many Steps and Epochs `fit` has yielded up to this state."""
+        return self.epoch * (self.steps_per_epoch + 1) + self.step
+
+    def count_events(self, epochs: int, val_batches: int) -> int:
+        """Count what is left for `fit` to yield: Steps, Pauses between the batches of a validation, Epochs."""
+        return (epochs - self.epoch) * (self.steps_per_epoch + val_batches) - self.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give everything as tensors and plain Python values.
+
+        Raises:
+            FloatingPointError: A weight is not finite; such a state is not worth saving.
+        """
+        weights = self.network.state_dict()
+        for name, value in weights.items():
+            if not value.isfinite().all():
+                raise FloatingPointError(f"{name} is not finite after step {self.step} of epoch {self.epoch}; {_CURE}")
+        return {
+            "network": weights,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "num_samples": self.num_samples,
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "best_weights": self.best_weights,
+            "micro_batch": self.micro_batch,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to what `state_dict` gave."""
+        device = next(self.network.parameters()).device
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self.num_samples = state["num_samples"]
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.best_weights = state["best_weights"]
+        self.micro_batch = state["micro_batch"]
+
+
+def fit(
+    state: TrainState, train: Batches, val: Batches, criterion: Criterion, params: TrainParams
+) -> Iterator[Step | Pause | Epoch]:
+    """Train from where `state` stands to the last epoch, changing `state`.
+
+    Args:
+        state: Fresh, or as loaded.
+        train: Training samples.
+        val: Validation samples; never augmented.
+        criterion: Prediction, mask, depth to the weighed sum `loss` and its unweighted terms by name.
+        params: Section train of params.yaml.
+
+    Yields:
+        A Step after each update, a Pause between batches of the validation and an Epoch after it; the state may be
+        saved at each.
+
+    Raises:
+        FloatingPointError: The loss is not finite; names step, terms and, on the CPU, the samples.
+        MemoryError: Not even two samples at a time fit into memory.
+    """
+    while state.epoch < params.epochs:
+        seconds = yield from _train_epoch(state, train, criterion, params)
+        began = time.perf_counter()
+        val_means = yield from validate(state, val, criterion)
+        seconds["validation"] = time.perf_counter() - began
+        yield _end_epoch(state, val_means, seconds)
+
+
+def _train_epoch(
+    state: TrainState, batches: Batches, criterion: Criterion, params: TrainParams
+) -> Generator[Step, None, dict[str, float]]:
+    """Train on the batches of this epoch that are left; return the time that each part took [s]."""
+    network = state.network.train()
+    check_steps = 1 if batches.device.type == "cpu" else _CUDA_CHECK_STEPS
+    lap = _Stopwatch(batches.device)
+    for read in batches.epoch(params.seed, state.epoch, state.step):
+        batch = augment(read, params.augment, mix_seed(params.seed, state.epoch, state.step))
+        lap("load")
+        terms = _within_memory(state, partial(_accumulate, state, batch, criterion, params.precision, lap))
+        if params.clip_norm:
+            terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)
+        _add_terms(state, terms, len(batch.mask))
+        if state.step % check_steps == 0 or state.step == len(batches) - 1:
+            _require_finite(state, terms, batch.sample_ids)
+        state.optimizer.step()
+        if not isinstance(state.scheduler, ReduceLROnPlateau):
+            state.scheduler.step()
+        state.step += 1
+        lap("backward")
+        yield Step(state.epoch, state.step)
+        lap("other")
+    return lap.add_up()
+
+
+def _accumulate(
+    state: TrainState, batch: Batch, criterion: Criterion, precision: str, lap: "_Stopwatch"
+) -> dict[str, Tensor]:
+    """Leave the gradients of a batch in the network; return its loss terms.
+
+    Gradients of parts, weighed by their shares, add up to those of the whole batch wherever the loss is a mean over
+    samples; only batch normalisation sees the parts one by one.
+    """
+    state.optimizer.zero_grad()
+    means: dict[str, Tensor] = {}
+    for part in _cut(batch, state.micro_batch):
+        with autocast(part.mask.device, precision):
+            prediction = state.network(*part.inputs())
+        terms = criterion(prediction, *part.targets())
+        lap("forward")
+        share = len(part.mask) / len(batch.mask)
+        (terms["loss"] * share).backward()  # type: ignore[no-untyped-call]
+        means = {name: term.detach() * share + means.get(name, 0) for name, term in terms.items()}
+        lap("backward")
+    return means
+
+
+def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Generator[Pause, None, dict[str, float]]:
+    """Average `loss`, the loss terms and the quick metrics over samples, in full precision, changing no weight.
+
+    A loss that is not a mean over samples depends a little on the batch size; the metrics do not.
+
+    Yields:
+        A Pause between two batches.
+
+    Returns:
+        The means by name.
+    """
+    state.network.eval()
+    sums: dict[str, Tensor] = {}
+    num_samples = 0
+    for batch in batches.in_order():
+        if num_samples:
+            yield Pause(state.epoch)
+        values = _within_memory(state, partial(_measure, state, batch, criterion))
+        sums = {name: value + sums.get(name, 0) for name, value in values.items()}
+        num_samples += len(batch.mask)
+    return {name: value.item() / num_samples for name, value in sums.items()}
+
+
+@torch.inference_mode()
+def _measure(state: TrainState, batch: Batch, criterion: Criterion) -> dict[str, Tensor]:
+    """Sum what `validate` averages over the samples of a batch; only the network sees them part by part."""
+    predictions = [state.network(*part.inputs()) for part in _cut(batch, state.micro_batch)]
+    prediction = Prediction(*(torch.cat(maps) for maps in zip(*predictions, strict=True)))
+    targets = batch.targets()
+    terms = criterion(prediction, *targets)
+    values = {name: term.double() * len(batch.mask) for name, term in terms.items()}
+    measured = quick_metrics(prediction, *targets, _THRESHOLD)
+    return values | {name: each.sum() for name, each in measured.items()}
+
+
+def _cut(batch: Batch, most: int) -> Iterator[Batch]:
+    """Cut a batch into parts of almost equal size: at most so many samples each, but none of one sample."""
+    size = len(batch.mask)
+    count = max(1, min(math.ceil(size / most), size // _SMALLEST_PART))
+    for start, end in pairwise(size * part // count for part in range(count + 1)):
+        background, composite, mask, depth = (kind[start:end] for kind in batch[:4])
+        yield Batch(background, composite, mask, depth, batch.sample_ids[start:end])
+
+
+def _within_memory(state: TrainState, work: Callable[[], Result]) -> Result:
+    """Do `work`; whenever memory runs out, do it again with half as many samples at a time, and keep to that."""
+    while True:
+        try:
+            return work()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0]
+        # Not before the exception is gone is what it holds given back.
+        if state.micro_batch <= _SMALLEST_PART:
+            raise MemoryError(
+                f"{_SMALLEST_PART} samples at a time are too many ({reason}); lower data.image_size, or set model.name "
+                "to a smaller network"
+            )
+        state.micro_batch = max(_SMALLEST_PART, state.micro_batch // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def score(val: dict[str, float]) -> float:
+    """Judge validation metrics by one number: the mean of mask IoU and depth SSIM; higher is better.
+
+    >>> score({"mask_iou": 0.5, "depth_ssim": 1.0})
+    0.75
+    """
+    return (val["mask_iou"] + val["depth_ssim"]) / 2
+
+
+def flatten_epoch(epoch: Epoch, between: str) -> dict[str, float]:
+    """Give all numbers of an epoch, such as val/mask_iou, with `between` after the split that they belong to."""
+    train = epoch.train | {"learning_rate": epoch.learning_rate}
+    train |= {f"seconds_{part}": seconds for part, seconds in epoch.seconds.items()}
+    splits = {"train": train, "val": epoch.val}
+    return {f"{split}{between}{name}": value for split, values in splits.items() for name, value in values.items()}
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Give the context of a network's forward pass: bfloat16 where `precision` is "bf16", else float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def _add_terms(state: TrainState, terms: dict[str, Tensor], size: int) -> None:
+    for name, term in terms.items():
+        state.sums[name] = state.sums.get(name, 0) + term.detach().double() * size
+    state.num_samples += size
+
+
+def _require_finite(state: TrainState, terms: dict[str, Tensor], sample_ids: list[str]) -> None:
+    """Stop before a value that is not finite reaches the weights; a sum that met one stays so, whenever one looks."""
+    wrong = [name for name, total in state.sums.items() if not total.isfinite()]
+    if not wrong:
+        return
+    values = ", ".join(f"{name} {terms[name].item():g}" for name in terms)
+    raise FloatingPointError(
+        f"{', '.join(wrong)} not finite by step {state.step} of epoch {state.epoch} ({values}); "
+        f"samples of this step: {' '.join(map(str, sample_ids[:10]))}; {_CURE}"
+    )
+
+
+def _end_epoch(state: TrainState, val: dict[str, float], seconds: dict[str, float]) -> Epoch:
+    """Close the epoch in `state`: keep its weights if they are the best so far, and turn to the next one."""
+    train = {name: (total / state.num_samples).item() for name, total in state.sums.items()}
+    learning_rate = float(state.optimizer.param_groups[0]["lr"])
+    # NaN compares as false and so never wins.
+    is_best = score(val) > (score(state.best.val) if state.best else -math.inf)
+    epoch = Epoch(state.epoch, train, val, learning_rate, seconds, is_best)
+    if is_best:
+        state.best_weights = {name: value.detach().cpu().clone() for name, value in state.network.state_dict().items()}
+    if isinstance(state.scheduler, ReduceLROnPlateau):
+        state.scheduler.step(score(val))
+    state.epochs.append(epoch)
+    state.epoch, state.step, state.sums, state.num_samples = state.epoch + 1, 0, {}, 0
+    return epoch
+
+
+class _Stopwatch:
+    """Tells how much time went into each part of a loop.
+
+    On CUDA, where this process only starts work, the device notes the times as it comes by; they are read at the end,
+    so that nothing waits before.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._laps = [("", self._now())]
+
+    def __call__(self, part: str) -> None:
+        """Count the time since the last call to a part."""
+        self._laps.append((part, self._now()))
+
+    def add_up(self) -> dict[str, float]:
+        """Give the time of each part [s], when the device has done all that was begun."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        seconds = dict.fromkeys(("load", "forward", "backward", "other"), 0.0)
+        for (_, began), (part, ended) in pairwise(self._laps):
+            seconds[part] += ended - began if isinstance(ended, float) else began.elapsed_time(ended) / 1000
+        return seconds
+
+    def _now(self) -> Any:
+        """Give the time [s], or on CUDA an event that gets it."""
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event

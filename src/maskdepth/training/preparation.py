@@ -1,0 +1,58 @@
+"""What a training starts from: settings that the machine can keep, and a fresh network normalised by its own data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from maskdepth.data.arrays.arrays import Arrays
+from maskdepth.data.samples import TRAIN
+from maskdepth.data.stats import Moments, read_stats, subset_moments
+from maskdepth.device import has_bf16
+from maskdepth.models.catalogue import build_network, check_image_size
+from maskdepth.models.network import Network, NetworkSpec, Normalisation
+from maskdepth.params import TrainParams
+from maskdepth.process.console import warn
+
+
+def fit_precision(settings: TrainParams, device: torch.device) -> TrainParams:
+    """Fall back to float32, with a warning, where bfloat16 is only imitated: exacter and faster."""
+    if settings.precision == "bf16" and not has_bf16(device):
+        warn(f"train.precision: this {device.type} has no bfloat16 of its own; training in fp32")
+        return settings.model_copy(update={"precision": "fp32"})
+    return settings
+
+
+def prepare_network(name: str, inputs: str, pictures: Arrays, rows: Mapping[str, pd.DataFrame], stats: Path) -> Network:
+    """Build a network with fresh weights, normalised by the training pictures.
+
+    Args:
+        name: Of the architecture.
+        inputs: What it sees: a key of INPUT_CHANNELS.
+        pictures: All that was decoded.
+        rows: The samples of each split.
+        stats: The file of the moments of each picture.
+
+    Raises:
+        FileNotFoundError: `stats` is missing.
+        ValueError: An unknown network, or an image size that it does not take.
+    """
+    check_image_size(name, pictures.image_size)
+    samples = pd.concat(rows.values(), ignore_index=True)
+    moments = subset_moments(read_stats(stats), samples, pictures, rows[TRAIN])
+    return build_normalised(name, inputs, moments, pictures.image_size)
+
+
+def build_normalised(name: str, inputs: str, moments: Mapping[str, Moments], image_size: int) -> Network:
+    """Build a network with fresh weights, normalised by given moments.
+
+    Args:
+        name: Of the architecture.
+        inputs: What it sees: a key of INPUT_CHANNELS.
+        moments: Of each kind of picture.
+        image_size: Side of the pictures [px].
+    """
+    background, composite = moments["background"], moments["composite"]
+    normalisation = Normalisation(background.mean, background.std, composite.mean, composite.std)
+    return build_network(NetworkSpec(name, inputs, normalisation, image_size))

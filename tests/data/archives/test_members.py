@@ -1,0 +1,62 @@
+"""Proves that the members of all shards come as one table, with the rows that their pictures have in the arrays."""
+
+from pathlib import Path
+
+import pytest
+from support.toy_shards import write_shard
+
+from maskdepth.data.archives.members import MEMBERS_FILE, read_members
+from maskdepth.data.arrays.arrays import CARD_FILE, read_arrays
+from maskdepth.data.layouts.layout import read_layouts
+
+
+def test_row_numbers_run_through_the_shards_in_order_of_their_names(tmp_path: Path) -> None:
+    write_shard(tmp_path / "b", first=20, num_composites=2)
+    write_shard(tmp_path / "a", first=10, num_composites=3)
+    (tmp_path / ".partial-c").mkdir()
+    arrays = read_arrays(tmp_path)
+    composites = read_members(tmp_path).table.query("kind == 'composite'")
+    assert composites["global_row"].tolist() == [0, 1, 2, 3, 4]
+    assert composites["row"].tolist() == [0, 1, 2, 0, 1]
+    assert composites["archive"].tolist() == ["a.zip"] * 3 + ["b.zip"] * 2
+    pixels = arrays.composite.take(composites["global_row"].to_numpy())[:, 0, 0, 0]
+    assert pixels.astype(str).tolist() == composites["number"].tolist() == ["10", "11", "12", "20", "21"]
+
+
+def test_what_was_not_decoded_has_row_minus_one(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a", first=10, num_composites=1)
+    (rejected,) = read_members(tmp_path).table.query("reason != ''").to_dict("records")
+    assert (rejected["global_row"], rejected["row"], rejected["width"], rejected["cure"]) == (-1, -1, -1, "remove it")
+
+
+def test_labels_of_all_shards_come_together_with_their_layout(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a", first=10, num_composites=1)
+    write_shard(tmp_path / "b", first=20, num_composites=1)
+    members = read_members(tmp_path)
+    assert members.labels["composite"].tolist() == ["c10", "c20"]
+    assert members.layout == read_layouts()["mshilpaa"]
+
+
+def test_later_stages_read_the_arrays_without_the_members(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a", first=10, num_composites=1)
+    (tmp_path / "a" / MEMBERS_FILE).unlink()
+    assert len(read_arrays(tmp_path).composite) == 1
+    with pytest.raises(FileNotFoundError, match=r"members\.csv is missing"):
+        read_members(tmp_path)
+
+
+def test_members_of_two_runs_do_not_mix(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a", first=10, num_composites=1)
+    write_shard(tmp_path / "b", first=20, num_composites=1, depth_near="bright")
+    with pytest.raises(ValueError, match=r"b and .*a were made with different settings"):
+        read_members(tmp_path)
+    (tmp_path / "b" / CARD_FILE).unlink()
+    assert len(read_members(tmp_path).table) == 2
+
+
+def test_a_number_that_is_none_is_an_error_that_names_file_and_column(tmp_path: Path) -> None:
+    write_shard(tmp_path / "a", first=10, num_composites=1)
+    path = tmp_path / "a" / MEMBERS_FILE
+    path.write_text(path.read_text().replace(",9,9,", ",9,nine,"))
+    with pytest.raises(ValueError, match=r"a/members\.csv: height: not a number \(.*nine.*\); run `dvc repro`"):
+        read_members(tmp_path)

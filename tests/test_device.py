@@ -1,0 +1,169 @@
+"""Proves that the process-wide switches obey the environment, signals are noted, and the repository is found."""
+
+import os
+import platform
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from maskdepth.device import choose_device, has_bf16, seed_everything, set_deterministic, set_threads
+from maskdepth.process.signals import StopSignals
+from maskdepth.process.workspace import repository_root, state_dir
+
+SOURCE = Path(__file__).parent.parent / "src"
+
+
+def test_device_is_what_the_environment_says(monkeypatch):
+    monkeypatch.setenv("MASKDEPTH_DEVICE", "cpu")
+    assert choose_device() == torch.device("cpu")
+
+
+def test_device_is_chosen_where_the_environment_is_silent(monkeypatch):
+    monkeypatch.delenv("MASKDEPTH_DEVICE", raising=False)
+    assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta"])
+def test_unknown_devices_are_refused(monkeypatch, name):
+    monkeypatch.setenv("MASKDEPTH_DEVICE", name)
+    with pytest.raises(ValueError, match=f"MASKDEPTH_DEVICE={name}: expected cpu, cuda or cuda:<number>"):
+        choose_device()
+
+
+def test_a_cuda_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setenv("MASKDEPTH_DEVICE", "cuda:99")
+    with pytest.raises(ValueError, match=r"MASKDEPTH_DEVICE=cuda:99: this machine has \d+ CUDA devices; use cpu"):
+        choose_device()
+
+
+def test_threads_are_what_the_environment_says(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("MASKDEPTH_THREADS", "1")
+    try:
+        assert set_threads() == torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
+def test_a_wrong_number_of_threads_is_refused(monkeypatch, text):
+    monkeypatch.setenv("MASKDEPTH_THREADS", text)
+    with pytest.raises(ValueError, match=f"MASKDEPTH_THREADS={text}: expected a whole number of threads"):
+        set_threads()
+
+
+FAULTS = """
+import resource, sys
+from maskdepth.device import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    b"1" * 40_000_000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_serves_what_comes_next():
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    bare["PYTHONPATH"] = str(SOURCE)
+    freed, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, word], env=bare, stdout=-1, check=True).stdout)
+        for word in ("", "keep")
+    )
+    assert kept < 2 * 40_000_000 / resource.getpagesize() < freed / 2
+
+
+def test_seed_decides_every_global_generator():
+    import random
+
+    import numpy as np
+
+    def draw():
+        return random.random(), float(np.random.rand()), torch.rand(()).item()
+
+    seed_everything(3)
+    first = draw()
+    seed_everything(3)
+    assert draw() == first
+    assert len(set(first)) == 3
+
+
+def test_the_cpu_computes_deterministically():
+    set_deterministic(torch.device("cpu"))
+    try:
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_bfloat16_is_told_by_the_instructions_of_the_cpu():
+    names = ("avx512_bf16", "amx_bf16", "bf16")
+    assert has_bf16(torch.device("cpu")) == any(torch.cpu.get_capabilities().get(name) for name in names)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_is_noted_and_nothing_else_happens(number, code):
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert not stop.received
+        signal.raise_signal(number)
+        assert (stop.received, stop.exit_code) == (number, code)
+    assert signal.getsignal(number) is before
+
+
+def run_with_signals(*names):
+    code = "import signal\nfrom maskdepth.process.signals import StopSignals\nwith StopSignals():\n"
+    code += "".join(f"    signal.raise_signal(signal.{name})\n" for name in names) + "print('alive')"
+    env = os.environ | {"PYTHONPATH": str(SOURCE)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    assert run_with_signals("SIGTERM").stdout == "alive\n"
+    done = run_with_signals("SIGTERM", "SIGINT")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.fixture
+def outside(monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+
+def test_the_repository_is_the_nearest_folder_with_dvc(outside, monkeypatch, tmp_path):
+    (tmp_path / ".dvc").mkdir()
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert repository_root() == tmp_path
+    assert state_dir() == tmp_path / ".dvc" / "tmp" / "maskdepth"
+
+
+def test_a_temporary_workspace_belongs_to_the_main_repository(outside, monkeypatch, tmp_path):
+    workspace = tmp_path / ".dvc" / "tmp" / "exps" / "one"
+    (workspace / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(workspace)
+    assert repository_root() == tmp_path
+
+
+def test_dvc_root_wins_where_it_is_a_repository(monkeypatch, tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name / ".dvc").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "there"))
+    assert repository_root() == tmp_path / "there"
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "nowhere"))
+    assert repository_root() == tmp_path / "here"
+
+
+def test_no_repository_is_an_error_with_its_cure(outside, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no \.dvc folder in .* or above; .*`dvc init`"):
+        repository_root()

@@ -1,0 +1,356 @@
+"""Proves that training learns, repeats bit for bit, resumes as if nothing had happened, and stops at NaN."""
+
+import math
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from support.toy import draw_background, draw_sample
+from torch import nn
+
+from maskdepth.data.arrays.arrays import Arrays, ShardedArray
+from maskdepth.data.batches.batches import Batches
+from maskdepth.losses.catalogue import build_criterion
+from maskdepth.models.catalogue import build_network
+from maskdepth.models.network import Network, NetworkSpec, Normalisation
+from maskdepth.params import LossParams, TrainParams
+from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit, score, validate
+from maskdepth.training.optimisation import build_optimizer, build_scheduler
+from maskdepth.training.states import load_state, save_state
+
+CPU = torch.device("cpu")
+HALF = (0.5, 0.5, 0.5)
+SPEC = NetworkSpec("tiny", "background+composite+difference", Normalisation(HALF, HALF, HALF, HALF), 32)
+LOSS = LossParams(mask="bce", depth="l1", mask_weight=1.0, depth_weight=1.0)
+SETTINGS = TrainParams(
+    epochs=2,
+    batch_size=3,
+    optimizer="adamw",
+    learning_rate=0.01,
+    momentum=0.9,
+    weight_decay=0.01,
+    schedule="one_cycle",
+    step_epochs=1,
+    gamma=0.5,
+    clip_norm=1.0,
+    precision="fp32",
+    augment=["flip", "cutout", "background_jitter"],
+    keep="best",
+    checkpoint_seconds=1.0,
+    seed=0,
+)
+
+
+def change(**values):
+    return SETTINGS.model_copy(update=values)
+
+
+class Tiny(nn.Module):
+    """Two convolutions with normalisation: enough to learn a little and to be quick."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(9, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.heads = nn.Conv2d(4, 2, 1)
+
+    def forward(self, pictures):
+        both = self.heads(self.body(pictures))
+        return both[:, :1], both[:, 1:]
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    samples = [draw_sample(number % 2 + 1, number % 3 + 1, 0, number) for number in range(8)]
+    return Arrays(
+        image_size=32,
+        background=ShardedArray([np.stack([draw_background(number) for number in (1, 2, 3)])]),
+        composite=ShardedArray([np.stack([sample.composite for sample in samples])]),
+        mask=ShardedArray([np.stack([sample.mask for sample in samples])]),
+        depth=ShardedArray([np.stack([sample.depth for sample in samples])]),
+    )
+
+
+def make_batches(arrays, batch_size=3, numbers=range(8)):
+    numbers = np.array(numbers)
+    columns = {f"{kind}_row": numbers for kind in ("composite", "mask", "depth")}
+    rows = pd.DataFrame({"sample_id": [f"s{number}" for number in numbers], "background_row": numbers % 3, **columns})
+    return Batches(arrays, rows, batch_size, CPU)
+
+
+@pytest.fixture(scope="module")
+def train(arrays):
+    return make_batches(arrays)
+
+
+@pytest.fixture(scope="module")
+def val(arrays):
+    return make_batches(arrays, numbers=range(4))
+
+
+def start(settings, train, seed=0):
+    torch.manual_seed(seed)
+    return TrainState(Network(Tiny(), SPEC), settings, len(train))
+
+
+def train_to_end(settings, train, val, seed=0):
+    state = start(settings, train, seed)
+    return state, list(fit(state, train, val, build_criterion(LOSS), settings))
+
+
+def validated(state, batches, loss=LOSS):
+    """Validate without a break; give the means."""
+    validation = validate(state, batches, build_criterion(loss))
+    while True:
+        try:
+            next(validation)
+        except StopIteration as end:
+            return end.value
+
+
+def are_equal(one, other):
+    weights, others = one.network.state_dict(), other.network.state_dict()
+    return all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_fit_yields_each_update_and_each_epoch(train, val):
+    state, events = train_to_end(SETTINGS, train, val)
+    steps = [(event.epoch, event.step) for event in events if isinstance(event, Step)]
+    assert steps == [(epoch, step) for epoch in (0, 1) for step in (1, 2, 3)]
+    assert [event.index for event in events if isinstance(event, Epoch)] == [0, 1]
+    assert [isinstance(event, Epoch) for event in events] == [False, False, False, True] * 2
+    assert state.progress == len(events)
+    assert list(fit(state, train, val, build_criterion(LOSS), SETTINGS)) == []
+
+
+def test_the_events_that_are_left_are_known_before_each(train, arrays):
+    val = make_batches(arrays, 2, range(6))  # three batches, hence two pauses
+    state = start(SETTINGS, train)
+    left = [state.count_events(SETTINGS.epochs, len(val))]
+    for event in fit(state, train, val, build_criterion(LOSS), SETTINGS):
+        if not isinstance(event, Pause):  # a pause is not in the state
+            left.append(state.count_events(SETTINGS.epochs, len(val)))
+    assert left == [12, 11, 10, 9, 6, 5, 4, 3, 0]
+
+
+def test_an_epoch_tells_every_term_metric_and_time(train, val):
+    epoch = train_to_end(SETTINGS, train, val)[0].epochs[-1]
+    assert set(epoch.train) == {"loss", "loss_mask_bce", "loss_depth_l1", "gradient_norm"}
+    assert {"loss", "loss_mask_bce", "loss_depth_l1", "mask_iou", "depth_ssim", "depth_rmse"} <= set(epoch.val)
+    assert epoch.train["loss"] == pytest.approx(epoch.train["loss_mask_bce"] + epoch.train["loss_depth_l1"])
+    assert set(epoch.seconds) == {"load", "forward", "backward", "other", "validation"}
+    assert all(seconds > 0 for seconds in epoch.seconds.values())
+
+
+def test_what_is_done_between_two_steps_is_told_apart(train, val):
+    state = start(SETTINGS, train)
+    for event in fit(state, train, val, build_criterion(LOSS), SETTINGS):
+        if isinstance(event, Step):
+            time.sleep(0.2)
+    steps = len(train)
+    for epoch in state.epochs:
+        assert 0.2 * steps <= epoch.seconds["other"] < sum(epoch.seconds.values())
+        assert epoch.seconds["backward"] < 0.2 * steps
+
+
+def test_a_loss_and_a_metric_of_one_name_are_told_apart(train, val):
+    state = start(SETTINGS, train)
+    values = validated(state, val, LossParams(mask="dice", depth="ssim", mask_weight=1.0, depth_weight=1.0))
+    dice, ssim = values["mask_dice"], values["depth_ssim"]
+    assert values["loss"] == pytest.approx(values["loss_mask_dice"] + values["loss_depth_ssim"])
+    assert values["loss_depth_ssim"] == pytest.approx((1 - ssim) / 2, abs=1e-6)
+    assert values["loss_mask_dice"] != pytest.approx(dice)
+
+
+@pytest.mark.parametrize("name", ["dsunet", "unet"])
+def test_a_network_learns_eight_samples_by_heart(arrays, name):
+    settings = change(epochs=20, batch_size=8, schedule="constant", augment=[], clip_norm=0.0)
+    batches = make_batches(arrays, 8)
+    torch.manual_seed(0)
+    network = build_network(NetworkSpec(name, SPEC.inputs, SPEC.normalisation, 32))
+    state = TrainState(network, settings, len(batches))
+    for _ in fit(state, batches, batches, build_criterion(LOSS), settings):
+        pass
+    first, last = state.epochs[0].train, state.epochs[-1].train
+    assert last["loss_mask_bce"] < first["loss_mask_bce"] / 4
+    assert last["loss_depth_l1"] < first["loss_depth_l1"] / 4
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train, val):
+    state, _ = train_to_end(SETTINGS, train, val)
+    torch.manual_seed(77)
+    assert are_equal(train_to_end(SETTINGS, train, val)[0], state)
+    assert not are_equal(train_to_end(change(seed=1), train, val)[0], state)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "plateau"])
+@pytest.mark.parametrize("events_before", [1, 3, 4, 6, 8])
+def test_resumed_equals_uninterrupted_bit_for_bit(train, val, tmp_path, schedule, events_before):
+    settings = change(schedule=schedule, optimizer="sgd" if schedule == "step" else "adamw")
+    whole, _ = train_to_end(settings, train, val)
+    broken = start(settings, train)
+    events = fit(broken, train, val, build_criterion(LOSS), settings)
+    for _ in range(events_before):
+        next(events)
+    save_state(tmp_path, broken.state_dict(), broken.progress)
+
+    resumed = start(settings, train, seed=5)
+    resumed.load_state_dict(load_state(tmp_path).state)
+    assert resumed.progress == events_before
+    rest = list(fit(resumed, train, val, build_criterion(LOSS), settings))
+    assert len(rest) == 8 - events_before
+    assert are_equal(resumed, whole)
+    for epoch, expected in zip(resumed.epochs, whole.epochs, strict=True):
+        assert (epoch.train, epoch.val, epoch.learning_rate) == (expected.train, expected.val, expected.learning_rate)
+    assert all(torch.equal(whole.best_weights[name], resumed.best_weights[name]) for name in whole.best_weights)
+
+
+def test_a_training_left_within_a_validation_goes_on_as_if_nothing_had_happened(arrays, train, tmp_path):
+    val = make_batches(arrays)
+    whole, events = train_to_end(SETTINGS, train, val)
+    assert [type(event) for event in events[:6]] == [Step, Step, Step, Pause, Pause, Epoch]
+    broken = start(SETTINGS, train)
+    for event in fit(broken, train, val, build_criterion(LOSS), SETTINGS):
+        if isinstance(event, Pause):
+            break
+    save_state(tmp_path, broken.state_dict(), broken.progress)
+    resumed = start(SETTINGS, train, seed=5)
+    resumed.load_state_dict(load_state(tmp_path).state)
+    rest = list(fit(resumed, train, val, build_criterion(LOSS), SETTINGS))
+    assert [type(event) for event in rest[:3]] == [Pause, Pause, Epoch]
+    assert are_equal(resumed, whole)
+    assert [epoch.val for epoch in resumed.epochs] == [epoch.val for epoch in whole.epochs]
+
+
+def test_best_weights_are_those_of_the_best_epoch(train, val):
+    state, _ = train_to_end(change(epochs=4), train, val)
+    assert score(state.best.val) == max(score(epoch.val) for epoch in state.epochs)
+    state.network.load_state_dict(state.best_weights)
+    assert validated(state, val) == state.best.val
+
+
+class Blind(Tiny):
+    """Predicts NaN outside of training."""
+
+    def forward(self, pictures):
+        mask_logits, depth_logits = super().forward(pictures)
+        return mask_logits, depth_logits if self.training else depth_logits * math.nan
+
+
+def test_a_validation_of_nan_is_never_best(train, val):
+    state = TrainState(Network(Blind(), SPEC), SETTINGS, len(train))
+    events = list(fit(state, train, val, build_criterion(LOSS), SETTINGS))
+    assert [event.is_best for event in events if isinstance(event, Epoch)] == [False, False]
+    assert state.best is None
+    assert state.best_weights == {}
+
+
+def test_metrics_of_validation_do_not_depend_on_the_batch_size(arrays, train):
+    state = start(SETTINGS, train)
+    one, other = (validated(state, make_batches(arrays, size)) for size in (2, 8))
+    assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_validation_changes_nothing(train, val):
+    state = start(SETTINGS, train)
+    before = {name: value.clone() for name, value in state.network.state_dict().items()}
+    validated(state, val)
+    assert all(torch.equal(value, before[name]) for name, value in state.network.state_dict().items())
+
+
+def nan_at_third_update():
+    criterion, calls = build_criterion(LOSS), []
+
+    def poisoned(prediction, mask, depth):
+        calls.append(1)
+        terms = criterion(prediction, mask, depth)
+        return {
+            name: term * math.nan if len(calls) == 3 and name != "loss_mask_bce" else term
+            for name, term in terms.items()
+        }
+
+    return poisoned
+
+
+def test_a_loss_that_is_not_finite_names_step_terms_and_samples_and_spares_the_weights(train, val):
+    state = start(SETTINGS, train)
+    message = (
+        r"loss, loss_depth_l1.* not finite by step 2 of epoch 0 \(loss nan, loss_mask_bce .*loss_depth_l1 nan.*; "
+        r"samples of this step: s\d"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        list(fit(state, train, val, nan_at_third_update(), SETTINGS))
+    assert all(parameter.isfinite().all() for parameter in state.network.parameters())
+
+
+def test_weights_that_are_not_finite_are_not_given_away(train):
+    state = start(SETTINGS, train)
+    nn.init.constant_(state.network.model.heads.bias, math.nan)
+    with pytest.raises(FloatingPointError, match=r"model\.heads\.bias is not finite after step 0 of epoch 0; lower"):
+        state.state_dict()
+
+
+def learning_rates(settings, steps_per_epoch, scores=()):
+    optimizer = build_optimizer(Network(Tiny(), SPEC), settings)
+    scheduler = build_scheduler(optimizer, settings, steps_per_epoch)
+    rates = []
+    for value in scores or range(settings.epochs * steps_per_epoch):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step(*([value] if scores else []))
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.8, 0.8, 0.8, 0.8]),
+        ("step", [0.8, 0.8, 0.4, 0.4]),
+        ("cosine", [0.8, 0.4 * (1 + math.sqrt(0.5)), 0.4, 0.4 * (1 - math.sqrt(0.5))]),
+    ],
+)
+def test_schedules_follow_their_formula(schedule, expected):
+    assert learning_rates(change(schedule=schedule, learning_rate=0.8), 2) == pytest.approx(expected)
+
+
+def test_one_cycle_rises_to_the_learning_rate_and_falls_to_almost_nothing():
+    rates = learning_rates(change(schedule="one_cycle", learning_rate=0.8, epochs=10), 10)
+    assert rates[0] == pytest.approx(0.8 / 25)
+    assert max(rates) == pytest.approx(0.8)
+    assert rates.index(max(rates)) == pytest.approx(29, abs=1)
+    assert rates[-1] < 0.001
+
+
+def test_plateau_waits_for_its_patience_then_lowers():
+    rates = learning_rates(change(schedule="plateau", learning_rate=0.8), 2, scores=(0.5, 0.6, 0.6, 0.6, 0.6))
+    assert rates == pytest.approx([0.8, 0.8, 0.8, 0.8, 0.4])
+
+
+def test_weight_decay_spares_scales_and_biases():
+    groups = build_optimizer(Network(Tiny(), SPEC), SETTINGS).param_groups
+    assert [(group["weight_decay"], {p.ndim for p in group["params"]}) for group in groups] == [(0.01, {4}), (0.0, {1})]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])
+def test_optimizers_go_by_their_names(name, kind):
+    assert type(build_optimizer(Network(Tiny(), SPEC), change(optimizer=name))).__name__ == kind
+
+
+def test_clipping_bounds_the_gradient_that_is_applied(train, val):
+    # Plain descent with rate 1: no weight can move farther than the clipped gradient is long.
+    settings = change(
+        optimizer="sgd", learning_rate=1.0, momentum=0.0, weight_decay=0.0, schedule="constant", clip_norm=1e-3
+    )
+    state = start(settings, train)
+    before = torch.nn.utils.parameters_to_vector(state.network.parameters()).clone()
+    next(fit(state, train, val, build_criterion(LOSS), settings))
+    moved = torch.nn.utils.parameters_to_vector(state.network.parameters()) - before
+    assert 0 < moved.norm() <= 1.001e-3
+
+
+def test_bfloat16_trains_to_about_the_same_loss(train, val):
+    plain, _ = train_to_end(change(augment=[]), train, val)
+    half, _ = train_to_end(change(augment=[], precision="bf16"), train, val)
+    assert not are_equal(plain, half)
+    assert half.epochs[-1].val["loss"] == pytest.approx(plain.epochs[-1].val["loss"], rel=0.05)

@@ -1,0 +1,318 @@
+"""Proves that a saved network comes back whole or not at all, and that a training state survives kills and damage."""
+
+import copy
+import hashlib
+import io
+import json
+import os
+import pickle
+import random
+import re
+import resource
+import socket
+
+import numpy as np
+import pytest
+import torch
+from filelock import Timeout
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from maskdepth.models import saved
+from maskdepth.models.catalogue import build_network
+from maskdepth.models.network import NetworkSpec, Normalisation
+from maskdepth.models.saved import load_network, save_network
+from maskdepth.params import ModelParams
+from maskdepth.training.states import (
+    describe_environment,
+    describe_origin,
+    keep_origin,
+    load_state,
+    lock_folder,
+    name_training,
+    save_state,
+    tell_apart,
+)
+
+SPEC = NetworkSpec(
+    "dsunet",
+    "background+composite+difference",
+    Normalisation((0.1, 0.2, 0.3), (0.25, 0.25, 0.25), (0.4, 0.5, 0.6), (0.3, 0.3, 0.3)),
+    32,
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return build_network(SPEC).eval()
+
+
+@pytest.fixture
+def path(network, tmp_path):
+    save_network(network, tmp_path / "models" / "model.safetensors")
+    return tmp_path / "models" / "model.safetensors"
+
+
+def edit_card(path, change):
+    """Change the card of a network, and give it the checksum that belongs to it now."""
+    with safe_open(path, "pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        card = json.loads(file.metadata()["maskdepth"])
+    card = change({name: value for name, value in card.items() if name != "sha256"})
+    if isinstance(card, dict):
+        card["sha256"] = saved._digest_network(dict(card), weights)
+    save_file(weights, path, {"maskdepth": json.dumps(card)})
+
+
+def test_a_loaded_network_predicts_the_same(network, path):
+    loaded = load_network(path)
+    assert loaded.spec == SPEC
+    assert not loaded.training
+    pictures = torch.rand(2, 1, 3, 32, 32)
+    for before, after in zip(network(*pictures), loaded(*pictures), strict=True):
+        assert torch.equal(before, after)
+
+
+def test_saving_leaves_nothing_but_the_file(path):
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_no_network_says_how_to_make_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors is missing; `dvc repro train` makes it"):
+        load_network(tmp_path / "model.safetensors")
+
+
+def test_a_flipped_byte_or_a_missing_end_is_never_a_network(path):
+    whole = path.read_bytes()
+    chance = random.Random(0)
+    for _ in range(20):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="`dvc checkout --force`"):
+            load_network(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="is no readable safetensors file"):
+        load_network(path)
+
+
+def test_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="found format None, expected 'maskdepth-network-2'"):
+        load_network(path)
+    path.write_bytes(pickle.dumps({"weight": 1}))
+    with pytest.raises(ValueError, match="is no readable safetensors file"):
+        load_network(path)
+
+
+def test_an_architecture_that_is_not_known_is_named(path):
+    edit_card(path, lambda card: card | {"architecture": "resnet"})
+    with pytest.raises(ValueError, match=r"does not fit this version of maskdepth: .*unknown network 'resnet'.*dsunet"):
+        load_network(path)
+
+
+def test_weights_of_another_architecture_are_refused(path):
+    edit_card(path, lambda card: card | {"architecture": "unet"})
+    with pytest.raises(ValueError, match="does not fit this version of maskdepth"):
+        load_network(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda card: None,
+        lambda card: [card],
+        lambda card: {},
+        lambda card: {name: card[name] for name in card if name != "normalisation"},
+        lambda card: card | {"normalisation": None},
+        lambda card: card | {"normalisation": {"mean": 1}},
+        lambda card: card | {"image_size": None, "inputs": 3},
+    ],
+)
+def test_a_card_that_is_none_is_one_clear_error(path, change):
+    edit_card(path, change)
+    with pytest.raises(ValueError, match=r"model\.safetensors.*`dvc repro --force train`"):
+        load_network(path)
+
+
+def test_a_flipped_bit_anywhere_in_the_card_is_found(path):
+    whole = path.read_bytes()
+    start = whole.index(b"maskdepth-network")
+    for place in range(start, whole.index(b"sha256", start) + 80):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"model\.safetensors"):
+            load_network(path)
+
+
+def test_weights_of_any_type_have_a_checksum(network, tmp_path):
+    save_network(copy.deepcopy(network).bfloat16(), tmp_path / "half.safetensors")
+    load_network(tmp_path / "half.safetensors")
+
+
+def make_state(step):
+    return {"weights": torch.full((3,), float(step)), "step": step, "name": "a", "scores": [0.5, float("nan")]}
+
+
+def saved_steps(folder):
+    return sorted(int(path.name.split("-")[1]) for path in folder.glob("state-*"))
+
+
+def test_the_newest_state_comes_back_and_the_one_before_is_kept(tmp_path):
+    assert load_state(tmp_path) is None
+    for step in (9, 10, 11):
+        save_state(tmp_path, make_state(step), step)
+    resumed = load_state(tmp_path)
+    assert resumed.notices == []
+    assert torch.equal(resumed.state.pop("weights"), torch.full((3,), 11.0))
+    assert resumed.state["step"] == 11
+    assert saved_steps(tmp_path) == [10, 11]
+
+
+def damage(path, place):
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.99])
+def test_a_damaged_state_gives_way_to_the_one_before_and_says_so(tmp_path, place):
+    for step in (1, 2):
+        save_state(tmp_path, make_state(step), step)
+    damage(next(tmp_path.glob("state-00000002-*")), place)
+    resumed = load_state(tmp_path)
+    assert resumed.state["step"] == 1
+    assert resumed.notices == ["state-00000002 is damaged (SHA-256 differs); going on from the one before"]
+
+
+def test_only_damaged_states_are_an_error_and_never_a_fresh_start(tmp_path):
+    for step in (1, 2):
+        save_state(tmp_path, make_state(step), step)
+    for path in tmp_path.glob("state-*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"every saved training state in .* is damaged; delete that folder"):
+        load_state(tmp_path)
+
+
+class Payload:
+    """Would make a file if it were unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_state_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    buffer = io.BytesIO()
+    torch.save({"evil": Payload(tmp_path / "ran")}, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    (tmp_path / f"state-00000001-{digest}.pt").write_bytes(buffer.getvalue())
+    with pytest.raises(ValueError, match="holds unsafe content and was not loaded"):
+        load_state(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_state_holds_plain_values_only(tmp_path):
+    save_state(tmp_path, {"score": np.float64(0.5)}, 1)
+    with pytest.raises(ValueError, match="holds unsafe content"):
+        load_state(tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_state_before_and_no_rest(tmp_path):
+    save_state(tmp_path, make_state(1), 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_state(tmp_path, make_state(2) | {"large": torch.zeros(10_000)}, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert load_state(tmp_path).state["step"] == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_another_environment_is_told_in_one_line(tmp_path):
+    threads = torch.get_num_threads()
+    save_state(tmp_path, make_state(1), 1)
+    torch.set_num_threads(threads + 1)
+    try:
+        (notice,) = load_state(tmp_path).notices
+    finally:
+        torch.set_num_threads(threads)
+    assert notice.endswith(f"not equal bit for bit to a run without a break: threads {threads} -> {threads + 1}")
+    assert describe_environment()["torch"] == torch.__version__
+
+
+def test_a_folder_is_held_by_one_process_which_is_named(tmp_path):
+    folder = tmp_path / "state"
+    with lock_folder(folder):
+        holder = re.escape(f"{folder} (process {os.getpid()} on {socket.gethostname()})")
+        with pytest.raises(Timeout, match=holder), lock_folder(folder):
+            pass
+    with lock_folder(folder):
+        pass
+
+
+def test_taking_a_folder_clears_what_a_kill_left(tmp_path):
+    (tmp_path / ".partial-state-00000003-abc.pt").write_bytes(b"half")
+    with lock_folder(tmp_path):
+        assert not list(tmp_path.glob(".partial-*"))
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name in ("index.csv", "mask.npy", "training.py"):
+        (tmp_path / name).write_text("one")
+    return tmp_path
+
+
+def key_of(files, model="unet"):
+    params = ModelParams(name=model, inputs="auto")
+    return name_training(origin_of(files, params))
+
+
+def origin_of(files, params):
+    return describe_origin({"model": params}, [files / "index.csv", files / "mask.npy"], [files / "training.py"])
+
+
+def test_a_key_stays_while_nothing_changes(files):
+    assert key_of(files) == key_of(files)
+    assert len(key_of(files)) == 16
+
+
+@pytest.mark.parametrize("name", ["index.csv", "training.py"])
+def test_a_key_changes_with_tables_and_code(files, name):
+    before = key_of(files)
+    (files / name).write_text("two")
+    assert key_of(files) != before
+
+
+def test_a_key_changes_with_params_and_the_size_of_arrays(files):
+    before = key_of(files)
+    assert key_of(files, model="dsunet") != before
+    (files / "mask.npy").write_text("three")
+    assert key_of(files) != before
+
+
+def test_a_training_that_was_left_says_what_it_does_not_go_on_with(files):
+    states = files / "train"
+    assert tell_apart(states, {}) == []
+    left, here = (origin_of(files, ModelParams(name=name, inputs="auto")) for name in ("unet", "dsunet"))
+    for number, origin in enumerate((here | {"data": "x"}, left)):
+        folder = states / str(number)
+        with lock_folder(folder):
+            keep_origin(folder, origin)
+            save_state(folder, {"step": 1}, 1)
+        os.utime(folder, (number, number))
+    (line,) = tell_apart(states, here)
+    assert line == f"not going on from the training left in {states / '1'}: model.name unet there, dsunet here"
+    os.utime(states / "0", (9, 9))
+    assert tell_apart(states, here) == [f"not going on from the training left in {states / '0'}: other data"]
+    with lock_folder(states / "0"), lock_folder(states / "1"):  # both go on now
+        assert tell_apart(states, here) == []
