@@ -37,8 +37,8 @@ test-slow: setup  ## the tests that take minutes: real pipelines, kills, and the
 
 test-all: test test-slow  ## every test that this machine can run
 
-lint: setup  ## ruff and mypy
-	ruff check . && ruff format --check . && mypy
+lint: setup  ## ruff, mypy, and which room imports which
+	ruff check . && ruff format --check . && mypy && lint-imports
 
 format: setup  ## format, and mend what is safe to mend
 	ruff format . && ruff check --fix .

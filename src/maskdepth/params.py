@@ -142,6 +142,21 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     return params
 
 
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn nested settings into dotted keys and texts.
+
+    >>> flatten({"loss": {"mask": "bce", "mask_weight": 1.0}, "train": {"augment": ["flip", "cutout"]}})
+    {'loss.mask': 'bce', 'loss.mask_weight': '1.0', 'train.augment': 'flip,cutout'}
+    """
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return flat
+
+
 def update_params(path: Path, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Change values of a params.yaml; all else, its comments too, stays as it is.
 

@@ -5,9 +5,8 @@ import json
 import os
 from pathlib import Path
 
-from maskdepth.params import LossParams, Params
+from maskdepth.params import LossParams, Params, flatten
 from maskdepth.process.git import ask_git
-from maskdepth.tracking.journal import flatten
 from maskdepth.tracking.outbox import DataVersion
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskdepth.params import flatten
+
 RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 
 # After so long [h] without a record a process of another host counts as gone. An epoch may take hours.
@@ -219,21 +221,6 @@ def describe_process(pid: int) -> str:
     if fields[0] == "Z":
         return f"{pid} gone"  # ended, and its parent has not looked yet
     return f"{pid} {fields[19]} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into dotted keys and texts.
-
-    >>> flatten({"loss": {"mask": "bce", "mask_weight": 1.0}, "train": {"augment": ["flip", "cutout"]}})
-    {'loss.mask': 'bce', 'loss.mask_weight': '1.0', 'train.augment': 'flip,cutout'}
-    """
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return flat
 
 
 def _points(records: list[dict[str, Any]]) -> tuple[Point, ...]:

@@ -23,9 +23,9 @@ import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
+from maskdepth.params import flatten
 from maskdepth.process.alone import ConflictError
 from maskdepth.process.files import PARTIAL, replace_text, replacing
-from maskdepth.tracking.journal import flatten
 
 # What a training depends on, by name.
 Origin = dict[str, str]
