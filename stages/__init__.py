@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+# The folder of dvc.yaml, `src` and `stages`: of the code that runs.
+ROOT = Path(__file__).resolve().parent.parent
+
+sys.path.insert(0, str(ROOT / "src"))
 
 
 def _stop_loading(number: int, frame: FrameType | None) -> None:

@@ -20,6 +20,7 @@ from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import count_parameters, resolve_inputs
 from maskdepth.models.saved import save_network
 from maskdepth.params import TrainParams, load_params
+from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
 from maskdepth.process.console import say, track, warn
 from maskdepth.process.files import replace_text
@@ -34,13 +35,13 @@ from maskdepth.training.states import (
     describe_origin,
     discard_states,
     keep_origin,
-    list_code,
     load_state,
     lock_folder,
     name_training,
     save_state,
     tell_apart,
 )
+from stages import ROOT
 
 # How long the end of a training may wait for the tracking store, as a share of the training.
 _TRACKING_SHARE = 0.02
@@ -74,7 +75,9 @@ def main(
     state = TrainState(network.to(device), settings, len(train))
 
     data = [index, stats, split, *sorted(path for path in arrays.rglob("*") if path.is_file())]
-    origin = describe_origin({"model": params.model, "loss": params.loss, "train": settings}, data, list_code())
+    origin = describe_origin(
+        {"model": params.model, "loss": params.loss, "train": settings}, data, digest_code(ROOT, "train")
+    )
     folder = state_dir() / "train" / name_training(origin)
     with lock_folder(folder), StopSignals() as stop:
         resume(state, folder, origin)

@@ -13,10 +13,12 @@ from maskdepth.data.arrays.arrays import read_card
 from maskdepth.data.layouts.layout import choose_layout
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.params import load_params
+from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
 from maskdepth.process.console import say, track, warn
 from maskdepth.process.workers import usable_cores
 from maskdepth.tracking.journal import open_journal
+from stages import ROOT
 
 
 def main(
@@ -33,8 +35,9 @@ def main(
         members, refused = list_members(archives)
         paths = (archive.path_of(member) for archive in members for member in members[archive])
         layout = choose_layout(data.layout, paths)
-        plans = [plan_shard(archive, members[archive], layout, data) for archive in members]
-        plans += [plan_refused(archive, error, layout, data) for archive, error in refused.items()]
+        code = digest_code(ROOT, "unzip")
+        plans = [plan_shard(archive, members[archive], layout, data, code) for archive in members]
+        plans += [plan_refused(archive, error, layout, data, code) for archive, error in refused.items()]
 
         arrays.mkdir(parents=True, exist_ok=True)
         remove_stale(arrays, plans)

@@ -148,7 +148,7 @@ def unzip(raw: Path, arrays_dir: Path, workers: int, **settings: object) -> Arra
     arrays_dir.mkdir(exist_ok=True)
     layout = read_layouts()[_LAYOUT]
     params = _DATA.model_copy(update=settings)
-    plans = [plan_shard(archive, archive.members(), layout, params) for archive in find_archives(raw)]
+    plans = [plan_shard(archive, archive.members(), layout, params, "code") for archive in find_archives(raw)]
     for _ in write_shards(arrays_dir, plans, workers):
         pass
     return read_arrays(arrays_dir)

@@ -69,7 +69,8 @@ def test_what_names_tell_to_be_amiss_is_rejected_as_the_index_would(tmp_path: Pa
     write_names(raw / "more.zip", "fg_bg_jpg/fg_bg_9_1_0_1.jpg", "mask_black_jpg/bg_mask_8_1_0_1.jpg", "notes.txt")
     params = load_params(Path(__file__).parents[2] / "params.yaml").data
     plans = [
-        plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params) for archive in find_archives(raw)
+        plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params, "code")
+        for archive in find_archives(raw)
     ]
     arrays.mkdir()
     list(write_shards(arrays, plans, workers=1))

@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.trained import assert_same_training, make_repository, run_stage, start_stage, wait_for_state, write_params
+from support.copied import copy_code
+from support.trained import (
+    assert_same_training,
+    kill_training,
+    make_repository,
+    run_stage,
+    start_stage,
+    wait_for_state,
+    write_params,
+)
 
 from maskdepth.tracking.journal import FINISHED, KILLED, read_journal
 from maskdepth.training.fit import Epoch, flatten_epoch
-from maskdepth.training.states import list_code
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +77,17 @@ def test_killed_twice_and_resumed_equals_uninterrupted_bit_for_bit(repository, u
 
 
 @pytest.mark.slow
+def test_no_state_of_other_code_is_gone_on_from(repository, tmp_path):
+    kill_training(repository, 3)
+    code = copy_code(tmp_path / "code")
+    arrays = code / "src" / "maskdepth" / "data" / "arrays" / "arrays.py"
+    arrays.write_text(arrays.read_text() + "# another line\n")
+    output = run_stage(repository, "train", code=code)
+    assert "train: not going on from the training left in" in output
+    assert "other code" in output
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_with_a_saved_state_and_the_next_call_goes_on(repository, uninterrupted, number, code):
     process = start_stage(repository, "train")
@@ -109,17 +128,3 @@ def test_names_of_an_epoch_say_what_they_are_of():
         "train/seconds_load": 4.0,
         "train/learning_rate": 0.1,
     }
-
-
-def test_the_code_that_decides_the_weights_is_found():
-    names = {path.name for path in list_code()}
-    assert {
-        "fit.py",
-        "dsunet.py",
-        "maps.py",
-        "images.py",
-        "ssim.py",
-        "batches.py",
-        "augmentation.py",
-        "stats.py",
-    } <= names

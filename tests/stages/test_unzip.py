@@ -4,13 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.copied import copy_code
 from support.toy import write_toy_archive
 
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.params import update_params
 from maskdepth.tracking.journal import read_journal
-from stages.unzip import main
+from stages import unzip as stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +26,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def unzip() -> None:
-    main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
+    stage.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
 
 
 def stamps() -> dict[str, int]:
@@ -99,3 +100,17 @@ def test_a_missing_archive_of_a_numbered_set_is_told(capsys: pytest.CaptureFixtu
     write_toy_archive(Path("raw"), name="batch2_images.zip", foregrounds=(9,))
     unzip()
     assert capsys.readouterr().err == ""
+
+
+def test_a_change_of_any_code_that_decodes_makes_every_shard_anew(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = copy_code(workspace / "code")
+    monkeypatch.setattr(stage, "ROOT", code)
+    unzip()
+    unzip()
+    assert "from 1 archives (0 new)" in capsys.readouterr().out
+    tables = code / "src" / "maskdepth" / "data" / "tables.py"
+    tables.write_text(tables.read_text() + "# another line\n")
+    unzip()
+    assert "from 1 archives (1 new)" in capsys.readouterr().out

@@ -18,19 +18,7 @@ from maskdepth.models.saved import load_network
 from maskdepth.tracking.journal import read_journal
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = {
-    "unzip": "--raw data/raw --arrays data/arrays --journal journals/unzip.jsonl",
-    "index": "--arrays data/arrays --index data/index.csv --rejected data/rejected.csv --journal journals/index.jsonl",
-    "stats": "--arrays data/arrays --index data/index.csv --moments data/stats.csv --summary data/stats.json "
-    "--gallery data/gallery.png --journal journals/stats.jsonl",
-    "split": "--index data/index.csv --split data/split.csv --journal journals/split.jsonl",
-    "train": "--arrays data/arrays --index data/index.csv --stats data/stats.csv --split data/split.csv "
-    "--models models --metrics metrics/train.json --plots plots --journal journals/train.jsonl",
-    "evaluate": "--arrays data/arrays --index data/index.csv --split data/split.csv --models models "
-    "--metrics metrics/test.json --reports reports --journal journals/evaluate.jsonl",
-    "report": "--journals journals --models models --train metrics/train.json --test metrics/test.json "
-    "--row metrics/mlflow.json",
-}
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 STATES = Path(".dvc/tmp/maskdepth/train")
 
 
@@ -59,7 +47,7 @@ def make_repository(folder):
     return folder
 
 
-def start_stage(repository, stage, options=(), before=":", **environment):
+def start_stage(repository, stage, options=(), before=":", code=ROOT, **environment):
     """Start a stage as DVC does; nothing of the tests' own surroundings reaches it.
 
     Args:
@@ -67,11 +55,12 @@ def start_stage(repository, stage, options=(), before=":", **environment):
         stage: Its name.
         options: These win over the usual ones.
         before: What the shell does first, such as setting a limit.
+        code: The folder of dvc.yaml, `src` and `stages`.
         environment: Further variables.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_"))}
-    needed = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "MASKDEPTH_THREADS": "1", "MASKDEPTH_DEVICE": "cpu"}
-    program = [sys.executable, "-m", f"stages.{stage}", *OPTIONS[stage].split(), *options]
+    needed = {"PYTHONPATH": f"{code / 'src'}:{code}", "MASKDEPTH_THREADS": "1", "MASKDEPTH_DEVICE": "cpu"}
+    program = [sys.executable, *PIPELINE[stage]["cmd"].split()[1:], *options]
     return subprocess.Popen(
         ["sh", "-c", f'{before}; exec "$@"', "sh", *program],
         cwd=repository,
@@ -82,8 +71,8 @@ def start_stage(repository, stage, options=(), before=":", **environment):
     )
 
 
-def run_stage(repository, stage, **environment):
-    process = start_stage(repository, stage, **environment)
+def run_stage(repository, stage, **how):
+    process = start_stage(repository, stage, **how)
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     return stdout

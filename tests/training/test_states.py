@@ -267,7 +267,7 @@ def test_taking_a_folder_clears_what_a_kill_left(tmp_path):
 
 @pytest.fixture
 def files(tmp_path):
-    for name in ("index.csv", "mask.npy", "training.py"):
+    for name in ("index.csv", "mask.npy", "code"):
         (tmp_path / name).write_text("one")
     return tmp_path
 
@@ -278,7 +278,7 @@ def key_of(files, model="unet"):
 
 
 def origin_of(files, params):
-    return describe_origin({"model": params}, [files / "index.csv", files / "mask.npy"], [files / "training.py"])
+    return describe_origin({"model": params}, [files / "index.csv", files / "mask.npy"], (files / "code").read_text())
 
 
 def test_a_key_stays_while_nothing_changes(files):
@@ -286,7 +286,7 @@ def test_a_key_stays_while_nothing_changes(files):
     assert len(key_of(files)) == 16
 
 
-@pytest.mark.parametrize("name", ["index.csv", "training.py"])
+@pytest.mark.parametrize("name", ["index.csv", "code"])
 def test_a_key_changes_with_tables_and_code(files, name):
     before = key_of(files)
     (files / name).write_text("two")

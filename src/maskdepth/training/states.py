@@ -33,19 +33,6 @@ Origin = dict[str, str]
 # A state file's name says how far it is and carries the SHA-256 of its content: one rename commits both.
 _STATE_NAME = re.compile(r"state-(\d{8,})-([0-9a-f]{64})\.pt")
 
-# The sources that decide the weights, below the package.
-_CODE = (
-    "data/batches/*.py",
-    "data/arrays/encoded.py",
-    "data/pictures/plotted_pages.py",
-    "data/pictures/decoding.py",
-    "data/stats.py",
-    "models/**/*.py",
-    "losses/*.py",
-    "metrics/*.py",
-    "training/*.py",
-)
-
 # What a training depends on, beside its states.
 _ORIGIN_FILE = "origin.json"
 
@@ -180,25 +167,19 @@ def _is_locked(folder: Path) -> bool:
         return True
 
 
-def list_code() -> list[Path]:
-    """List the sources that decide the weights: after a change of one of them no older state is gone on from."""
-    package = Path(__file__).parents[1]
-    return sorted(path for pattern in _CODE for path in package.glob(pattern))
-
-
-def describe_origin(sections: Mapping[str, BaseModel], data: Iterable[Path], code: Iterable[Path]) -> Origin:
+def describe_origin(sections: Mapping[str, BaseModel], data: Iterable[Path], code: str) -> Origin:
     """Say everything that the weights of a training depend on.
 
     Args:
         sections: The sections of params.yaml that matter, by name.
         data: Files that it reads. Arrays count by name and size: the small files beside them tell their content.
-        code: Source files that it runs.
+        code: Digest of the code that it runs.
 
     Returns:
-        Settings by dotted key, and a SHA-256 each of `data` and `code`.
+        Settings by dotted key, a SHA-256 of `data`, and `code`.
     """
     settings = flatten({name: section.model_dump() for name, section in sections.items()})
-    return settings | {"data": _digest_files(data), "code": _digest_files(code)}
+    return settings | {"data": _digest_files(data), "code": code}
 
 
 def name_training(origin: Origin) -> str:

@@ -43,7 +43,7 @@ PARAMS = load_params(PARAMS_FILE).data.model_copy(update={"image_size": TOY_SIZE
 
 
 def plan_all(raw: Path, layout: Layout = SUDHAKARMLAL, params: DataParams = PARAMS) -> list[ShardPlan]:
-    return [plan_shard(archive, archive.members(), layout, params) for archive in find_archives(raw)]
+    return [plan_shard(archive, archive.members(), layout, params, "code") for archive in find_archives(raw)]
 
 
 def write_all(raw: Path, arrays_dir: Path, layout: Layout = SUDHAKARMLAL, workers: int = 1) -> Arrays:
@@ -148,7 +148,7 @@ def test_pages_are_rejected_members_or_cropped_as_params_say(tmp_path: Path) -> 
 def test_a_refused_archive_is_a_row_without_a_member(tmp_path: Path) -> None:
     write_toy_archive(tmp_path / "raw")
     (archive,) = find_archives(tmp_path / "raw")
-    plan = plan_refused(archive, RefusedError("the file is empty", "download it again"), SUDHAKARMLAL, PARAMS)
+    plan = plan_refused(archive, RefusedError("the file is empty", "download it again"), SUDHAKARMLAL, PARAMS, "code")
     list(write_shards(tmp_path, [plan], 1))
     (row,) = read_members(tmp_path).table.to_dict("records")
     assert [row[name] for name in ("kind", "member", "archive")] == ["unknown", "", "batch1_images.zip"]
@@ -340,7 +340,7 @@ def test_an_archive_without_pictures_leaves_nothing_unfinished(tmp_path: Path) -
 KILLED = """
 import sys
 from pathlib import Path
-from maskdepth.data import shards
+from maskdepth.data.archives import shards
 from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.layouts.layout import read_layouts
 from maskdepth.data.archives.shards import plan_shard, write_shards
@@ -350,7 +350,7 @@ shards._LITTLE_BYTES = 0  # else one process does it all
 if __name__ == "__main__":
     params = load_params(Path(sys.argv[3])).data
     (archive,) = find_archives(Path(sys.argv[1]))
-    plan = plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params)
+    plan = plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params, "code")
     for done, _ in enumerate(write_shards(Path(sys.argv[2]), [plan], 2)):
         print(done, flush=True)
 """

@@ -127,7 +127,9 @@ def unzip(raw: Path, arrays_dir: Path) -> tuple[Members, Arrays]:
     listed = {archive: archive.members() for archive in find_archives(raw)}
     layout = choose_layout("auto", (archive.path_of(member) for archive in listed for member in listed[archive]))
     arrays_dir.mkdir()
-    for _ in write_shards(arrays_dir, [plan_shard(each, listed[each], layout, params) for each in listed], workers=1):
+    for _ in write_shards(
+        arrays_dir, [plan_shard(each, listed[each], layout, params, "code") for each in listed], workers=1
+    ):
         pass
     return read_members(arrays_dir), read_arrays(arrays_dir)
 

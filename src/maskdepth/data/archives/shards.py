@@ -33,7 +33,6 @@ from maskdepth.data.arrays.arrays import CARD_FILE, CHANNELS, ENCODED, encoded_f
 from maskdepth.data.arrays.encoded import Spans, lay_out
 from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout
 from maskdepth.data.pictures.decoding import decode_picture
-from maskdepth.data.pictures.plotted_pages import COLOUR_MAPS_FILE
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.data.tables import write_table
 from maskdepth.params import DataParams
@@ -42,19 +41,6 @@ from maskdepth.process.workers import map_in_order, open_pool
 
 UNKNOWN = "unknown"
 
-# A change in one of these may change the arrays.
-_CODE = (
-    "archives/archive.py",
-    "arrays/arrays.py",
-    f"pictures/{COLOUR_MAPS_FILE}",
-    "arrays/encoded.py",
-    "pictures/plotted_pages.py",
-    "layouts/layout.py",
-    "archives/members.py",
-    "pictures/decoding.py",
-    "archives/shards.py",
-    "archives/zips.py",
-)
 # What the pictures of a shard depend on; `data.max_rejected`, for one, is for the index.
 _SETTINGS = {"store", "image_size", "depth_near", "depth_frame", "max_pixels"}
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -128,9 +114,17 @@ class _Chunk(NamedTuple):
     pictures: list[tuple[Member, str, int]]
 
 
-def plan_shard(archive: Archive, members: list[Member], layout: Layout, params: DataParams) -> ShardPlan:
-    """Read the names of an archive and number the pictures of each kind."""
-    key = _digest(archive.name, content_digest(members), layout, params)
+def plan_shard(archive: Archive, members: list[Member], layout: Layout, params: DataParams, code: str) -> ShardPlan:
+    """Read the names of an archive and number the pictures of each kind.
+
+    Args:
+        archive: Where they are.
+        members: Its files.
+        layout: By which the names are read.
+        params: How pictures are decoded and kept.
+        code: Digest of the code that decodes them.
+    """
+    key = _digest(archive.name, content_digest(members), layout, params, code)
     return ShardPlan(archive, members, read_names(archive, members, layout), layout, params, key)
 
 
@@ -183,9 +177,9 @@ def read_labels(archive: Archive, members: Sequence[Member], layout: Layout, tab
     return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
-def plan_refused(archive: Archive, error: RefusedError, layout: Layout, params: DataParams) -> ShardPlan:
+def plan_refused(archive: Archive, error: RefusedError, layout: Layout, params: DataParams, code: str) -> ShardPlan:
     """Make a shard without pictures, in which a refused archive says why."""
-    key = _digest(archive.name, f"{error.reason}; {error.cure}", layout, params)
+    key = _digest(archive.name, f"{error.reason}; {error.cure}", layout, params, code)
     return ShardPlan(archive, [], name_refused(error), layout, params, key)
 
 
@@ -442,9 +436,8 @@ def _why_unknown(name: str, layout: Layout) -> tuple[str, str]:
     return f"its name fits no pattern of layout {layout.name}", "remove it, or describe it in data.layout"
 
 
-def _digest(name: str, content: str, layout: Layout, params: DataParams) -> str:
+def _digest(name: str, content: str, layout: Layout, params: DataParams, code: str) -> str:
     """Hash all that a shard depends on; encoded pictures are the same for any size that they are decoded to."""
-    code = [(Path(__file__).parents[1] / file).read_text(encoding="utf-8") for file in _CODE]
     settings = params.model_dump(include=_SETTINGS - ({"image_size"} if params.store == ENCODED else set()))
     parts = [name, content, layout.name, layout.definition, settings, code]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
