@@ -14,6 +14,7 @@ from maskdepth.losses.catalogue import (
     MASK_LOSSES,
     MASK_PRESETS,
     PRESETS,
+    Term,
     build_criterion,
     describe_losses,
     normal_form,
@@ -71,7 +72,7 @@ def test_gradient_is_that_of_the_value(head, name):
     pinned = pred.clone()
 
     def value(estimate):
-        return LOSSES[head][name](torch.where(corner, pinned, estimate), target)
+        return LOSSES[head][name].loss(torch.where(corner, pinned, estimate), target)
 
     assert torch.autograd.gradcheck(value, pred.requires_grad_(), fast_mode=True)
 
@@ -79,7 +80,7 @@ def test_gradient_is_that_of_the_value(head, name):
 @pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
 def test_value_and_gradient_are_finite_everywhere(head, name):
     for pred, target in extreme_cases(head):
-        loss = LOSSES[head][name](pred.requires_grad_(), target)
+        loss = LOSSES[head][name].loss(pred.requires_grad_(), target)
         loss.backward()
         assert loss.shape == ()
         assert loss.isfinite() and pred.grad.isfinite().all()
@@ -87,12 +88,12 @@ def test_value_and_gradient_are_finite_everywhere(head, name):
 
 @pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
 def test_an_estimate_that_is_no_number_makes_a_loss_that_is_none(head, name):
-    assert LOSSES[head][name](torch.full(SHAPE, torch.nan), torch.ones(SHAPE)).isnan()
+    assert LOSSES[head][name].loss(torch.full(SHAPE, torch.nan), torch.ones(SHAPE)).isnan()
 
 
 @pytest.mark.parametrize(("head", "name"), [case for case in EVERY_LOSS if case not in NOT_LEAST_AT_TRUTH])
 def test_truth_costs_least(head, name):
-    loss, (pred, target) = LOSSES[head][name], random_case(head)
+    loss, (pred, target) = LOSSES[head][name].loss, random_case(head)
     truth = 200 * target - 100 if head == "mask" else target
     assert loss(truth, target) < loss(pred, target)
     if name != "bce":
@@ -101,14 +102,14 @@ def test_truth_costs_least(head, name):
 
 @pytest.mark.parametrize(("head", "name"), [case for case in EVERY_LOSS if case[1] != "rmse"])
 def test_loss_of_a_batch_is_the_mean_of_its_images(head, name):
-    loss, (pred, target) = LOSSES[head][name], random_case(head)
+    loss, (pred, target) = LOSSES[head][name].loss, random_case(head)
     single = torch.stack([loss(pred[i : i + 1], target[i : i + 1]) for i in range(len(pred))])
     torch.testing.assert_close(loss(pred, target), single.mean())
 
 
 @pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
 def test_precision_is_kept_and_inputs_are_not_changed(head, name):
-    loss, (pred, target) = LOSSES[head][name], random_case(head)
+    loss, (pred, target) = LOSSES[head][name].loss, random_case(head)
     before = copy.deepcopy((pred, target))
     in_float64 = loss(pred, target)
     torch.testing.assert_close((pred, target), before, atol=0, rtol=0)
@@ -119,7 +120,7 @@ def test_precision_is_kept_and_inputs_are_not_changed(head, name):
 
 @pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
 def test_a_few_steps_downhill_lower_the_loss(head, name):
-    loss, (pred, target) = LOSSES[head][name], random_case(head)
+    loss, (pred, target) = LOSSES[head][name].loss, random_case(head)
     scores = (pred if head == "mask" else pred.clamp(max=0.9).logit()).requires_grad_()
     optimizer = torch.optim.Adam([scores], lr=0.05)
     values = []
@@ -137,7 +138,7 @@ def test_every_loss_runs_under_deterministic_algorithms():
     try:
         for head, name in EVERY_LOSS:
             pred, target = random_case(head)
-            LOSSES[head][name](pred.requires_grad_(), target).backward()
+            LOSSES[head][name].loss(pred.requires_grad_(), target).backward()
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -255,8 +256,8 @@ def test_criterion_names_plain_terms_and_weighs_the_total():
     prediction, mask, depth = random_batch()
     terms = build_criterion(params)(prediction, mask, depth)
     assert set(terms) == {"loss_mask_bce", "loss_mask_dice", "loss_depth_l1", "loss_depth_ssim", "loss"}
-    assert terms["loss_mask_dice"] == MASK_LOSSES["dice"](prediction.mask_logits, mask)
-    assert terms["loss_depth_l1"] == DEPTH_LOSSES["l1"](prediction.depth, depth)
+    assert terms["loss_mask_dice"] == MASK_LOSSES["dice"].loss(prediction.mask_logits, mask)
+    assert terms["loss_depth_l1"] == DEPTH_LOSSES["l1"].loss(prediction.depth, depth)
     by_hand = 3 * (0.5 * terms["loss_mask_bce"] + 2 * terms["loss_mask_dice"])
     by_hand += 0.25 * (terms["loss_depth_ssim"] + 0.1 * terms["loss_depth_l1"])
     torch.testing.assert_close(terms["loss"], by_hand)
@@ -323,4 +324,19 @@ def test_every_loss_and_preset_is_described_by_a_formula():
     for row in rows:
         head, name, formula, summary = row.values()
         assert summary.endswith(".")
-        assert " = " in formula or formula == PRESETS[head][name].expression
+        assert (
+            formula == (PRESETS[head][name].expression if name in PRESETS[head] else LOSSES[head][name].formula) != ""
+        )
+
+
+def test_a_new_loss_is_one_function_and_one_line_of_a_table(monkeypatch):
+    def cubed_loss(pred, target):
+        """Mean cubed error."""
+        return (pred - target).abs().pow(3).mean()
+
+    monkeypatch.setitem(DEPTH_LOSSES, "cubed", Term(cubed_loss, "mean |p - t|^3"))
+    prediction, mask, depth = random_batch()
+    terms = build_criterion(loss_params(depth="l1+2*cubed"))(prediction, mask, depth)
+    assert terms["loss_depth_cubed"] == cubed_loss(prediction.depth, depth)
+    (row,) = (row for row in describe_losses() if row["name"] == "cubed")
+    assert row == {"head": "depth", "name": "cubed", "formula": "mean |p - t|^3", "summary": "Mean cubed error."}

@@ -68,6 +68,18 @@ SUM = rf"\s*{TERM}\s*(?:\+\s*{TERM}\s*)*"
 _DIGITS = 12
 
 
+class Term(NamedTuple):
+    """A loss that can be named.
+
+    Attributes:
+        loss: The function.
+        formula: What it computes, with p the estimate, t the truth and z the raw score.
+    """
+
+    loss: Loss
+    formula: str
+
+
 class Preset(NamedTuple):
     """A name for a sum of losses.
 
@@ -80,55 +92,79 @@ class Preset(NamedTuple):
     summary: str
 
 
-def _of_probability(loss: Loss) -> Loss:
+def _of_probability(term: Term) -> Term:
     """Let a loss of two maps take the raw scores of the mask head."""
 
-    @functools.wraps(loss)
+    @functools.wraps(term.loss)
     def loss_of_logits(logits: Tensor, target: Tensor) -> Tensor:
-        return loss(logits.sigmoid(), target)
+        return term.loss(logits.sigmoid(), target)
 
-    return loss_of_logits
+    return Term(loss_of_logits, term.formula)
 
 
-MAP_LOSSES: dict[str, Loss] = {
-    "charbonnier": charbonnier_loss,
-    "grad": gradient_loss,
-    "huber": huber_loss,
-    "l1": l1_loss,
-    "laplacian": laplacian_loss,
-    "ms_ssim_l1": ms_ssim_l1_loss,
-    "mse": mse_loss,
-    "rmse": rmse_loss,
-    "smooth_l1": smooth_l1_loss,
-    "ssim": ssim_loss,
-    "ssim_w3_kornia03": ssim_w3_kornia03_loss,
-    "ssim_w5_kornia03": ssim_w5_kornia03_loss,
-    "ssim_w11_kornia03": ssim_w11_kornia03_loss,
+MAP_LOSSES: dict[str, Term] = {
+    "charbonnier": Term(charbonnier_loss, "mean of sqrt((p - t)^2 + 0.05^2) - 0.05"),
+    "grad": Term(gradient_loss, "mean (|dx(p - t)| + |dy(p - t)|), forward differences, 0 in the last column and row"),
+    "huber": Term(huber_loss, "mean of r^2 / 2 where r = |p - t| < 0.1, else 0.1 * (r - 0.1 / 2)"),
+    "l1": Term(l1_loss, "mean |p - t|"),
+    "laplacian": Term(
+        laplacian_loss, "1/4 * sum over levels k = 0..3 of 2^k * mean |L_k(p - t)|, level 3 holding what is left"
+    ),
+    "ms_ssim_l1": Term(
+        ms_ssim_l1_loss,
+        "mean of 0.025 * (1 - MS-SSIM(p, t)) + 0.975 * G_8 * |p - t|, Gaussians of 0.5, 1, 2, 4 and 8 px",
+    ),
+    "mse": Term(mse_loss, "mean (p - t)^2"),
+    "rmse": Term(rmse_loss, "sqrt(mean (p - t)^2)"),
+    "smooth_l1": Term(smooth_l1_loss, "mean of r^2 / (2 * 0.1) where r = |p - t| < 0.1, else r - 0.1 / 2"),
+    "ssim": Term(ssim_loss, "mean (1 - SSIM(p, t)) / 2, Gaussian window of 11 px inside the map"),
+    "ssim_w3_kornia03": Term(
+        ssim_w3_kornia03_loss, "mean of clamp(1 - SSIM(p, t), 0, 1) / 2, window of 3 px, zeros outside the map"
+    ),
+    "ssim_w5_kornia03": Term(
+        ssim_w5_kornia03_loss, "mean of clamp(1 - SSIM(p, t), 0, 1) / 2, window of 5 px, zeros outside the map"
+    ),
+    "ssim_w11_kornia03": Term(
+        ssim_w11_kornia03_loss, "mean of clamp(1 - SSIM(p, t), 0, 1) / 2, window of 11 px, zeros outside the map"
+    ),
 }
 
-MASK_LOSSES: dict[str, Loss] = {
-    "bce": bce_loss,
-    "bce_zscored": bce_zscored_mask_loss,
-    "boundary": boundary_loss,
-    "dice": dice_loss,
-    "focal": focal_loss,
-    "hausdorff": hausdorff_loss,
-    "iou": iou_loss,
-    "lovasz": lovasz_loss,
-    "tversky": tversky_loss,
-    **{name: _of_probability(loss) for name, loss in MAP_LOSSES.items()},
+MASK_LOSSES: dict[str, Term] = {
+    "bce": Term(bce_loss, "mean of -t * ln(p) - (1 - t) * ln(1 - p)"),
+    "bce_zscored": Term(bce_zscored_mask_loss, "mean of ln(1 + e^p) - p * (t - 0.0579) / 0.2207"),
+    "boundary": Term(boundary_loss, "mean of |p - t| * d, d the distance to the edge of t as a share of the diagonal"),
+    "dice": Term(dice_loss, "mean of 1 - (2 * sum(p * t) + 1) / (sum(p) + sum(t) + 1)"),
+    "focal": Term(focal_loss, "mean of -0.25 * t * (1 - p)^2 * ln(p) - 0.75 * (1 - t) * p^2 * ln(1 - p)"),
+    "hausdorff": Term(
+        hausdorff_loss,
+        "mean over classes c of sum over k = 0..9 of (k + 1)^2 * erosion k of (p_c - t_c)^2, cross of 3 px",
+    ),
+    "iou": Term(iou_loss, "mean of 1 - (sum(p * t) + 1) / (sum(p) + sum(t) - sum(p * t) + 1)"),
+    "lovasz": Term(lovasz_loss, "mean of the Lovasz extension of 1 - IoU at the hinge errors max(0, 1 - z * (2t - 1))"),
+    "tversky": Term(
+        tversky_loss,
+        "mean of 1 - (TP + 1) / (TP + 0.3 * FP + 0.7 * FN + 1), with soft counts: TP = sum(p * t) and so on",
+    ),
+    **{name: _of_probability(term) for name, term in MAP_LOSSES.items()},
 }
 
-DEPTH_LOSSES: dict[str, Loss] = {
-    "bce": bce_depth_loss,
-    "bce_zscored": bce_zscored_depth_loss,
-    "berhu": berhu_loss,
-    "dice": dice_depth_loss,
-    "grad_ms": multiscale_gradient_loss,
-    "silog": silog_loss,
-    "ssi": ssi_loss,
-    "ssi_mae": ssi_mae_loss,
-    "tv": total_variation_loss,
+DEPTH_LOSSES: dict[str, Term] = {
+    "bce": Term(bce_depth_loss, "mean of -t * ln(p) - (1 - t) * ln(1 - p)"),
+    "bce_zscored": Term(bce_zscored_depth_loss, "mean of ln(1 + e^p) - p * (t - 0.4036) / 0.1992"),
+    "berhu": Term(
+        berhu_loss, "mean of r where r = |p - t| <= c, else (r^2 + c^2) / (2c), with c = 0.2 * max r of the image"
+    ),
+    "dice": Term(dice_depth_loss, "mean of 1 - (2 * sum(p * t) + 1) / (sum(p) + sum(t) + 1)"),
+    "grad_ms": Term(
+        multiscale_gradient_loss,
+        "mean over images of sum over k = 0..3 of mean (|dx r| + |dy r|), r = s * p + b - t, every 2^k-th pixel",
+    ),
+    "silog": Term(
+        silog_loss, "mean over images of sqrt(mean g^2 - 0.85 * (mean g)^2), g = ln(p) - ln(t), both floored at 0.01"
+    ),
+    "ssi": Term(ssi_loss, "mean over images of min over s, b of mean (s * p + b - t)^2 / 2"),
+    "ssi_mae": Term(ssi_mae_loss, "mean |n(p) - n(t)|, n(x) = (x - median x) / mean |x - median x| of the image"),
+    "tv": Term(total_variation_loss, "mean (|dx p| + |dy p|), forward differences; the truth plays no part"),
     **MAP_LOSSES,
 }
 
@@ -158,7 +194,7 @@ DEPTH_PRESETS: dict[str, Preset] = {
     "sajnanshetty": Preset("bce_zscored", "What sajnanshetty trained with."),
 }
 
-LOSSES: dict[Head, dict[str, Loss]] = {"mask": MASK_LOSSES, "depth": DEPTH_LOSSES}
+LOSSES: dict[Head, dict[str, Term]] = {"mask": MASK_LOSSES, "depth": DEPTH_LOSSES}
 PRESETS: dict[Head, dict[str, Preset]] = {"mask": MASK_PRESETS, "depth": DEPTH_PRESETS}
 
 
@@ -241,8 +277,8 @@ def build_criterion(params: LossParams) -> Criterion:
         with torch.autocast(prediction.depth.device.type, enabled=False):
             logits, mask = _at_least_float32(prediction.mask_logits, mask)
             depth_pred, depth = _at_least_float32(prediction.depth, depth)
-            terms = {f"loss_mask_{name}": MASK_LOSSES[name](logits, mask) for name in mask_weights}
-            terms |= {f"loss_depth_{name}": DEPTH_LOSSES[name](depth_pred, depth) for name in depth_weights}
+            terms = {f"loss_mask_{name}": MASK_LOSSES[name].loss(logits, mask) for name in mask_weights}
+            terms |= {f"loss_depth_{name}": DEPTH_LOSSES[name].loss(depth_pred, depth) for name in depth_weights}
             loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return {"loss": loss} | terms
 
@@ -257,12 +293,12 @@ def describe_losses() -> list[dict[str, str]]:
         preset the sum it stands for) and `summary`, one sentence.
 
     >>> next(row["formula"] for row in describe_losses() if (row["head"], row["name"]) == ("depth", "l1"))
-    'L1 = mean |p - t|'
+    'mean |p - t|'
     """
     rows = []
     for head, losses in LOSSES.items():
-        for name, loss in sorted(losses.items()):
-            summary, _, formula = (inspect.getdoc(loss) or "").splitlines()[:3]
+        for name, (loss, formula) in sorted(losses.items()):
+            summary = (inspect.getdoc(loss) or "").partition("\n")[0]
             rows.append({"head": head, "name": name, "formula": formula, "summary": summary})
         for name, preset in PRESETS[head].items():
             rows.append({"head": head, "name": name, "formula": preset.expression, "summary": preset.summary})

@@ -1,9 +1,12 @@
 """Losses of the depth head alone: relative depth in [0, 1], 0 near and 1 far.
 
-Every loss takes float32 or float64 maps and returns the mean over the batch; its formula stands on the third line of
-its docstring, with p the estimate and t the truth. Losses with a logarithm floor both maps at 0.01, and the relative
-ones leave maps flatter than 0.001 as they are: an 8-bit label knows nothing finer.
+Every loss takes the estimated and the true depth, (B, 1, H, W) each, float32 or float64, and returns the mean over the
+batch, (). Its formula stands in the table of `catalogue`, with p the estimate and t the truth. Losses with a logarithm
+floor both maps at 0.01, and the relative ones, which take an estimate of any scale, leave maps flatter than 0.001 as
+they are: an 8-bit label knows nothing finer.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -19,14 +22,7 @@ GRADIENT_SCALES = 4
 def berhu_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Absolute error that turns squared for the large errors: the reverse of Huber.
 
-    BerHu = mean of r where r = |p - t| <= c, else (r^2 + c^2) / (2c), with c = 0.2 * max r of the image
-
-    Args:
-        pred: (B, 1, H, W) estimated depth, [0, 1].
-        target: (B, 1, H, W) true depth, [0, 1].
-
-    Returns:
-        () mean loss, at least 0; 0 for equal maps.
+    At least 0; 0 for equal maps.
 
     Reference:
         Laina et al. 2016, https://arxiv.org/abs/1606.00373, equation 1. Their c is of the batch; ours is of the image,
@@ -45,11 +41,7 @@ def berhu_loss(pred: Tensor, target: Tensor) -> Tensor:
 def bce_depth_loss(pred: Tensor, target: Tensor, margin: float = 1e-4) -> Tensor:
     """Cross-entropy, the depth read as the probability of being far.
 
-    BCE = mean of -t * ln(p) - (1 - t) * ln(1 - p)
-
     Args:
-        pred: (B, 1, H, W) estimated depth, [0, 1].
-        target: (B, 1, H, W) true depth, [0, 1].
         margin: The estimate is squeezed into [margin, 1 - margin]: a logarithm stays finite and keeps its gradient.
 
     Returns:
@@ -67,17 +59,12 @@ def bce_depth_loss(pred: Tensor, target: Tensor, margin: float = 1e-4) -> Tensor
 def dice_depth_loss(pred: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     """One minus the soft Dice overlap of each image, the depth read as the probability of being far.
 
-    Dice = mean of 1 - (2 * sum(p * t) + 1) / (sum(p) + sum(t) + 1)
-
     Not made for grey values: it is least where p is 1 wherever t is above half of the Dice, and 0 elsewhere.
 
     Args:
-        pred: (B, 1, H, W) estimated depth, [0, 1].
-        target: (B, 1, H, W) true depth, [0, 1].
         smooth: Pixels added to both sides [px].
 
-    Returns:
-        () mean loss, [0, 1]; the truth itself costs about 1 - sum(t^2) / sum(t).
+    In [0, 1]; the truth itself costs about 1 - sum(t^2) / sum(t).
 
     Reference:
         Milletari et al. 2016, V-Net, https://arxiv.org/abs/1606.04797; mshilpaa tried it for depth,
@@ -95,15 +82,10 @@ def dice_depth_loss(pred: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor
 def silog_loss(pred: Tensor, target: Tensor, share: float = 0.85) -> Tensor:
     """Error of the logarithms, most of a common factor forgiven.
 
-    SILog = mean over images of sqrt(mean g^2 - 0.85 * (mean g)^2), g = ln(p) - ln(t), both floored at 0.01
-
     Args:
-        pred: (B, 1, H, W) estimated depth, [0, 1].
-        target: (B, 1, H, W) true depth, [0, 1].
         share: How much of a wrong overall scale is forgiven; 0 is RMSE of logarithms, 1 forgives all.
 
-    Returns:
-        () mean loss, [0, 4.61]; 1e-6 for equal maps, where a plain root has no gradient.
+    In [0, 4.61]; 1e-6 for equal maps, where a plain root has no gradient.
 
     Reference:
         Eigen et al. 2014, https://arxiv.org/abs/1406.2283, equation 4, with the root and the share of
@@ -121,14 +103,7 @@ def silog_loss(pred: Tensor, target: Tensor, share: float = 0.85) -> Tensor:
 def ssi_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Squared error after the best scale and shift of each image.
 
-    SSI = mean over images of min over s, b of mean (s * p + b - t)^2 / 2
-
-    Args:
-        pred: (B, 1, H, W) estimated depth, any scale.
-        target: (B, 1, H, W) true depth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 0.125]; 0 where the estimate is the truth up to scale and shift, also a negative one.
+    In [0, 0.125]; 0 where the estimate is the truth up to scale and shift, also a negative one.
 
     Reference:
         Ranftl et al. 2020, MiDaS, https://arxiv.org/abs/1907.01341, equations 2 to 4.
@@ -143,14 +118,7 @@ def ssi_loss(pred: Tensor, target: Tensor) -> Tensor:
 def ssi_mae_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Absolute error after each map is centred on its median and divided by its mean deviation.
 
-    SSIMAE = mean |n(p) - n(t)|, n(x) = (x - median x) / mean |x - median x| of the image
-
-    Args:
-        pred: (B, 1, H, W) estimated depth, any scale.
-        target: (B, 1, H, W) true depth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 2]; 0 where the estimate is the truth up to a positive scale and a shift.
+    In [0, 2]; 0 where the estimate is the truth up to a positive scale and a shift.
 
     Reference:
         Ranftl et al. 2020, MiDaS, https://arxiv.org/abs/1907.01341, equations 5 and 6, untrimmed.
@@ -165,14 +133,7 @@ def ssi_mae_loss(pred: Tensor, target: Tensor) -> Tensor:
 def multiscale_gradient_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Difference of the slopes at four scales, after the best scale and shift of each image.
 
-    GradientMS = mean over images of sum over k = 0..3 of mean (|dx r| + |dy r|), r = s * p + b - t, every 2^k-th pixel
-
-    Args:
-        pred: (B, 1, H, W) estimated depth, any scale.
-        target: (B, 1, H, W) true depth, [0, 1].
-
-    Returns:
-        () mean loss, at least 0; 0 where the estimate is the truth up to scale and shift.
+    At least 0; 0 where the estimate is the truth up to scale and shift.
 
     Reference:
         Ranftl et al. 2020, MiDaS, https://arxiv.org/abs/1907.01341, equation 11; scales by taking every 2^k-th pixel.
@@ -189,14 +150,7 @@ def multiscale_gradient_loss(pred: Tensor, target: Tensor) -> Tensor:
 def total_variation_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Slopes of the estimate itself: a smoother to add to other losses; alone it makes the map flat.
 
-    TV = mean (|dx p| + |dy p|), forward differences; the truth plays no part
-
-    Args:
-        pred: (B, 1, H, W) estimated depth, [0, 1].
-        target: (B, 1, H, W) true depth, not looked at.
-
-    Returns:
-        () mean loss, [0, 2]; 0 for a flat map.
+    In [0, 2]; 0 for a flat map.
 
     Reference:
         Rudin et al. 1992, https://doi.org/10.1016/0167-2789(92)90242-F, the anisotropic form.
@@ -208,12 +162,14 @@ def total_variation_loss(pred: Tensor, target: Tensor) -> Tensor:
     return total_slope(pred).mean() / target[0].numel()
 
 
-def align(pred: Tensor, target: Tensor) -> Tensor:
+def align(pred: Tensor, target: Tensor, least_scale: float = -math.inf) -> Tensor:
     """Give each map the scale and shift that fit its truth best, by least squares.
 
     Args:
         pred: (B, 1, H, W) estimated depth, any scale.
         target: (B, 1, H, W) true depth, [0, 1].
+        least_scale: Bound of the scale. At 0 an estimate that takes near for far becomes flat; a loss sets none, as
+            from there no gradient leads away.
 
     Returns:
         (B, 1, H, W) aligned depth; a flat estimate becomes the mean of its truth.
@@ -226,7 +182,8 @@ def align(pred: Tensor, target: Tensor) -> Tensor:
     centred = pred - pred.mean(dims, keepdim=True)
     covariance = (centred * (target - mean)).mean(dims, keepdim=True)
     variance = centred.square().mean(dims, keepdim=True)
-    return mean + centred * covariance / variance.clamp(min=FLAT**2)
+    scale = (covariance / variance.clamp(min=FLAT**2)).clamp(min=least_scale)
+    return mean + centred * scale
 
 
 def _centred_by_median(depth: Tensor) -> Tensor:

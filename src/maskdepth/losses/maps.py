@@ -1,7 +1,8 @@
 """Losses between two maps in [0, 1]: they serve depth maps and mask probabilities alike.
 
-Every loss takes float32 or float64 maps of one shape and returns the mean over the batch; its formula stands on the
-third line of its docstring, with p the estimate and t the truth. It is finite, with finite gradients, at p = t.
+Every loss takes the estimate and the truth, (B, 1, H, W) each, float32 or float64, and returns the mean over the batch,
+(). Its formula stands in the table of `catalogue`, with p the estimate and t the truth. It is finite, with finite
+gradients, at p = t.
 """
 
 from functools import lru_cache
@@ -20,14 +21,7 @@ LAPLACIAN_LEVELS = 4
 def l1_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error.
 
-    L1 = mean |p - t|
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 1]; 0 for equal maps.
+    In [0, 1]; 0 for equal maps.
 
     >>> l1_loss(torch.tensor([0.0, 0.5]), torch.tensor([0.0, 1.0])).item()
     0.25
@@ -38,14 +32,7 @@ def l1_loss(pred: Tensor, target: Tensor) -> Tensor:
 def mse_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Mean squared error.
 
-    MSE = mean (p - t)^2
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 1]; 0 for equal maps.
+    In [0, 1]; 0 for equal maps.
 
     >>> mse_loss(torch.tensor([0.0, 0.5]), torch.tensor([0.0, 1.0])).item()
     0.125
@@ -56,14 +43,7 @@ def mse_loss(pred: Tensor, target: Tensor) -> Tensor:
 def rmse_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Root of the mean squared error over the whole batch.
 
-    RMSE = sqrt(mean (p - t)^2)
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () loss, [0, 1]; 1e-6 for equal maps, where a plain root has no gradient.
+    In [0, 1]; 1e-6 for equal maps, where a plain root has no gradient.
 
     >>> round(rmse_loss(torch.tensor([0.0, 0.5]), torch.tensor([0.5, 1.0])).item(), 4)
     0.5
@@ -74,15 +54,10 @@ def rmse_loss(pred: Tensor, target: Tensor) -> Tensor:
 def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.1) -> Tensor:
     """Squared below an error of beta, absolute above.
 
-    SmoothL1 = mean of r^2 / (2 * 0.1) where r = |p - t| < 0.1, else r - 0.1 / 2
-
     Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
         beta: Where the two halves meet. The usual 1.0 would make this MSE / 2 on maps in [0, 1].
 
-    Returns:
-        () mean loss, [0, 0.95]; 0 for equal maps.
+    In [0, 0.95]; 0 for equal maps.
 
     Reference:
         Girshick 2015, Fast R-CNN, https://arxiv.org/abs/1504.08083, equation 3, with beta.
@@ -96,15 +71,10 @@ def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.1) -> Tensor:
 def huber_loss(pred: Tensor, target: Tensor, delta: float = 0.1) -> Tensor:
     """Squared below an error of delta, absolute above: SmoothL1 in the units of the squared error.
 
-    Huber = mean of r^2 / 2 where r = |p - t| < 0.1, else 0.1 * (r - 0.1 / 2)
-
     Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
         delta: Where the two halves meet.
 
-    Returns:
-        () mean loss, [0, 0.095]; 0 for equal maps; delta times SmoothL1 with the same bound.
+    In [0, 0.095]; 0 for equal maps; delta times SmoothL1 with the same bound.
 
     Reference:
         Huber 1964, https://doi.org/10.1214/aoms/1177703732.
@@ -118,15 +88,10 @@ def huber_loss(pred: Tensor, target: Tensor, delta: float = 0.1) -> Tensor:
 def charbonnier_loss(pred: Tensor, target: Tensor, scale: float = 0.05) -> Tensor:
     """Absolute error with a smooth foot.
 
-    Charbonnier = mean of sqrt((p - t)^2 + 0.05^2) - 0.05
-
     Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
         scale: Error below which the loss is nearly squared. At 1.0 it would be MSE / 2 on maps in [0, 1].
 
-    Returns:
-        () mean loss, [0, 0.951]; 0 for equal maps.
+    In [0, 0.951]; 0 for equal maps.
 
     Reference:
         Charbonnier et al. 1994, https://doi.org/10.1109/ICIP.1994.413553; made 0 at no error.
@@ -140,14 +105,7 @@ def charbonnier_loss(pred: Tensor, target: Tensor, scale: float = 0.05) -> Tenso
 def gradient_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Difference of the slopes: edges must lie in the same places.
 
-    Gradient = mean (|dx(p - t)| + |dy(p - t)|), forward differences, 0 in the last column and row
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 4]; 0 for equal maps and for maps that differ by a constant.
+    In [0, 4]; 0 for equal maps and for maps that differ by a constant.
 
     Reference:
         Alhashim and Wonka 2018, DenseDepth, https://arxiv.org/abs/1812.11941, equation 3.
@@ -162,14 +120,7 @@ def gradient_loss(pred: Tensor, target: Tensor) -> Tensor:
 def laplacian_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Absolute error of each level of a Laplacian pyramid, the coarse levels weighing more.
 
-    Laplacian = 1/4 * sum over levels k = 0..3 of 2^k * mean |L_k(p - t)|, level 3 holding what is left
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, at least 0; 0 for equal maps.
+    At least 0; 0 for equal maps.
 
     Reference:
         Niklaus and Liu 2018, https://arxiv.org/abs/1803.10967, equation 3. Theirs blurs with a Gaussian and drops the
@@ -192,14 +143,7 @@ def laplacian_loss(pred: Tensor, target: Tensor) -> Tensor:
 def ssim_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Structural dissimilarity, the standard one.
 
-    DSSIM = mean (1 - SSIM(p, t)) / 2, Gaussian window of 11 px inside the map
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1]; at least 11 px a side.
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 1]; 0 for equal maps.
+    In [0, 1]; 0 for equal maps.
 
     Raises:
         ValueError: The maps are smaller than the window.
@@ -217,17 +161,10 @@ def ssim_loss(pred: Tensor, target: Tensor) -> Tensor:
 def ms_ssim_l1_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Structural dissimilarity at five scales, with the absolute error under the widest of them.
 
-    MSSSIML1 = mean of 0.025 * (1 - MS-SSIM(p, t)) + 0.975 * G_8 * |p - t|, Gaussians of 0.5, 1, 2, 4 and 8 px
-
     The scales are Gaussians at full resolution, windows of 33 px with zeros outside the map; a hundred times the cost
     of the plain SSIM.
 
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 1]; 0 for equal maps.
+    In [0, 1]; 0 for equal maps.
 
     Reference:
         Zhao et al. 2017, https://arxiv.org/abs/1511.08861, section III.D, as kornia has it, without its factor 200.

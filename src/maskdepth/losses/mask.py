@@ -1,8 +1,9 @@
 """Losses of the mask head: raw scores against a mask of zeros and ones.
 
-Every loss takes float32 or float64 and returns the mean over the batch; its formula stands on the third line of its
-docstring, with z the score, p = sigmoid(z) and t the truth. The overlap losses weigh each image alike and cost nothing
-for an empty mask predicted empty.
+Every loss takes the scores and the true mask, (B, 1, H, W) each, float32 or float64, and returns the mean over the
+batch, (). Its formula stands in the table of `catalogue`, with z the score, p = sigmoid(z) and t the truth. Where a
+loss has to know what is object, a target above 0.5 is. The overlap losses weigh each image alike and cost nothing for
+an empty mask predicted empty.
 """
 
 import math
@@ -16,14 +17,7 @@ from torch.nn import functional
 def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of each pixel.
 
-    BCE = mean of -t * ln(p) - (1 - t) * ln(1 - p)
-
-    Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask, [0, 1].
-
-    Returns:
-        () mean loss, at least 0; ln 2 where the score is 0.
+    At least 0; ln 2 where the score is 0.
 
     >>> round(bce_loss(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)).item(), 4)
     0.6931
@@ -34,17 +28,12 @@ def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     """One minus the soft Dice overlap of each image.
 
-    Dice = mean of 1 - (2 * sum(p * t) + 1) / (sum(p) + sum(t) + 1)
-
     Unlike pixel-wise cross-entropy it weighs a small object as much as a large one.
 
     Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask, {0, 1}.
         smooth: Pixels added to both sides [px]; an empty mask predicted empty then costs 0, not 0/0.
 
-    Returns:
-        () mean loss, [0, 1]; 0 is a perfect overlap.
+    In [0, 1]; 0 is a perfect overlap.
 
     Reference:
         Milletari et al. 2016, V-Net, https://arxiv.org/abs/1606.04797. Theirs squares p and t; ours does not.
@@ -61,15 +50,10 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
 def iou_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
     """One minus the soft intersection over union of each image.
 
-    IoU = mean of 1 - (sum(p * t) + 1) / (sum(p) + sum(t) - sum(p * t) + 1)
-
     Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask, {0, 1}.
         smooth: Pixels added to both sides [px]; an empty mask predicted empty then costs 0, not 0/0.
 
-    Returns:
-        () mean loss, [0, 1]; 0 is a perfect overlap.
+    In [0, 1]; 0 is a perfect overlap.
 
     Reference:
         Rahman and Wang 2016, https://doi.org/10.1007/978-3-319-50835-1_22, with `smooth` added.
@@ -85,17 +69,12 @@ def iou_loss(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
 def tversky_loss(logits: Tensor, target: Tensor, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0) -> Tensor:
     """Dice that punishes missed pixels more than false ones.
 
-    Tversky = mean of 1 - (TP + 1) / (TP + 0.3 * FP + 0.7 * FN + 1), with soft counts: TP = sum(p * t) and so on
-
     Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask, {0, 1}.
         alpha: Weight of false positives.
         beta: Weight of false negatives; alpha = beta = 0.5 is Dice with half of `smooth`.
         smooth: Pixels added to both sides [px].
 
-    Returns:
-        () mean loss, [0, 1]; 0 is a perfect overlap.
+    In [0, 1]; 0 is a perfect overlap.
 
     Reference:
         Salehi et al. 2017, https://arxiv.org/abs/1706.05721, equation 2, with `smooth` added.
@@ -113,14 +92,7 @@ def tversky_loss(logits: Tensor, target: Tensor, alpha: float = 0.3, beta: float
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy that fades where the estimate is already good.
 
-    Focal = mean of -0.25 * t * (1 - p)^2 * ln(p) - 0.75 * (1 - t) * p^2 * ln(1 - p)
-
-    Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask, [0, 1].
-
-    Returns:
-        () mean loss, at least 0; several times smaller than cross-entropy.
+    At least 0; several times smaller than cross-entropy.
 
     Reference:
         Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5 with their alpha 0.25 and gamma 2.
@@ -137,14 +109,7 @@ def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
 def lovasz_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Convex stand-in for the intersection over union of each image.
 
-    Lovasz = mean of the Lovasz extension of 1 - IoU at the hinge errors max(0, 1 - z * (2t - 1))
-
-    Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask; above 0.5 is object.
-
-    Returns:
-        () mean loss, at least 0; 0 where every score is right by 1 or more.
+    At least 0; 0 where every score is right by 1 or more.
 
     Reference:
         Berman et al. 2018, https://arxiv.org/abs/1705.08790, section 3.1.
@@ -162,17 +127,10 @@ def lovasz_loss(logits: Tensor, target: Tensor) -> Tensor:
 def boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Absolute error weighed by the distance to the true edge: false pixels far from the object cost most.
 
-    Boundary = mean of |p - t| * d, d the distance to the edge of t as a share of the diagonal
-
     Its gradient at the edge itself is small: add it to a loss of regions, as in bce+boundary. Distances are computed on
     the CPU.
 
-    Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask; above 0.5 is object.
-
-    Returns:
-        () mean loss, [0, 1]; 0 is a perfect overlap. A mask without an edge counts as one diagonal away from it.
+    In [0, 1]; 0 is a perfect overlap. A mask without an edge counts as one diagonal away from it.
 
     Reference:
         Kervadec et al. 2019, https://arxiv.org/abs/1812.07032, equation 5: the same gradient; theirs is shifted by a
@@ -189,16 +147,9 @@ def boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
 def hausdorff_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Squared error that is eroded again and again: what is left after many erosions was far off, and weighs most.
 
-    HausdorffER = mean over classes c of sum over k = 0..9 of (k + 1)^2 * erosion k of (p_c - t_c)^2, cross of 3 px
-
     A stand-in for the Hausdorff distance without a unit; a hundred times the cost of cross-entropy.
 
-    Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask; above 0.5 is object.
-
-    Returns:
-        () mean loss, at least 0; 0 where no error outlives the first erosion.
+    At least 0; 0 where no error outlives the first erosion.
 
     Reference:
         Karimi and Salcudean 2019, https://arxiv.org/abs/1904.10030, section II.B.2, as kornia has it.

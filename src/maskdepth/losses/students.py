@@ -1,6 +1,6 @@
 """Losses of the student projects, to reproduce their runs only; the core does not use them.
 
-Their formulae stand on the third line of each docstring, with p the estimate and t the truth.
+They take and return what those of `maps` and `mask` do.
 """
 
 import torch
@@ -13,14 +13,7 @@ from maskdepth.losses.ssim import ssim_map
 def ssim_w3_kornia03_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Structural dissimilarity as kornia 0.3 had it, window 3: to reproduce old results only.
 
-    DSSIM3 = mean of clamp(1 - SSIM(p, t), 0, 1) / 2, window of 3 px, zeros outside the map
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 0.5]; 0 for equal maps. Its values do not compare with those of any other SSIM.
+    In [0, 0.5]; 0 for equal maps. Its values do not compare with those of any other SSIM.
     """
     return _kornia03_loss(pred, target, 3)
 
@@ -28,14 +21,7 @@ def ssim_w3_kornia03_loss(pred: Tensor, target: Tensor) -> Tensor:
 def ssim_w5_kornia03_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Structural dissimilarity as kornia 0.3 had it, window 5: to reproduce old results only.
 
-    DSSIM5 = mean of clamp(1 - SSIM(p, t), 0, 1) / 2, window of 5 px, zeros outside the map
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 0.5]; 0 for equal maps. Its values do not compare with those of any other SSIM.
+    In [0, 0.5]; 0 for equal maps. Its values do not compare with those of any other SSIM.
     """
     return _kornia03_loss(pred, target, 5)
 
@@ -43,14 +29,7 @@ def ssim_w5_kornia03_loss(pred: Tensor, target: Tensor) -> Tensor:
 def ssim_w11_kornia03_loss(pred: Tensor, target: Tensor) -> Tensor:
     """Structural dissimilarity as kornia 0.3 had it, window 11: to reproduce old results only.
 
-    DSSIM11 = mean of clamp(1 - SSIM(p, t), 0, 1) / 2, window of 11 px, zeros outside the map
-
-    Args:
-        pred: (B, 1, H, W) estimate, [0, 1].
-        target: (B, 1, H, W) truth, [0, 1].
-
-    Returns:
-        () mean loss, [0, 0.5]; 0 for equal maps. Its values do not compare with those of any other SSIM.
+    In [0, 0.5]; 0 for equal maps. Its values do not compare with those of any other SSIM.
     """
     return _kornia03_loss(pred, target, 11)
 
@@ -84,14 +63,7 @@ SAJNANSHETTY_MASK_MEAN, SAJNANSHETTY_MASK_STD = 0.05790501832962036, 0.220685273
 def bce_zscored_mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     """The published loss of sajnanshetty: sigmoid taken twice, target z-scored; to reproduce it only.
 
-    BCEz = mean of ln(1 + e^p) - p * (t - 0.0579) / 0.2207
-
-    Args:
-        logits: (B, 1, H, W) raw scores of the mask head.
-        target: (B, 1, H, W) true mask, {0, 1}.
-
-    Returns:
-        () mean loss, unbounded below: with targets outside [0, 1] this is no cross-entropy. It pulls p to 0 or 1.
+    Unbounded below: with targets outside [0, 1] this is no cross-entropy. It pulls p to 0 or 1.
 
     Reference:
         https://github.com/sajnanshetty/deep-learning; the constants are the mean and deviation of that data set.
@@ -110,14 +82,7 @@ SAJNANSHETTY_DEPTH_MEAN, SAJNANSHETTY_DEPTH_STD = 0.40361160039901733, 0.1992266
 def bce_zscored_depth_loss(pred: Tensor, target: Tensor) -> Tensor:
     """The published loss of sajnanshetty: sigmoid taken twice, target z-scored; to reproduce it only.
 
-    BCEz = mean of ln(1 + e^p) - p * (t - 0.4036) / 0.1992
-
-    Args:
-        pred: (B, 1, H, W) estimated depth, [0, 1].
-        target: (B, 1, H, W) true depth, [0, 1].
-
-    Returns:
-        () mean loss, unbounded below: with targets outside [0, 1] this is no cross-entropy. It pulls p to 0 or 1.
+    Unbounded below: with targets outside [0, 1] this is no cross-entropy. It pulls p to 0 or 1.
 
     Reference:
         https://github.com/sajnanshetty/deep-learning; the constants are the mean and deviation of that data set.
