@@ -27,7 +27,7 @@ from maskdepth.evaluation.baseline import baseline, mean_depth_map
 from maskdepth.evaluation.samples import MeanLoss, evaluate_samples, predictions
 from maskdepth.evaluation.summary import assign_cells, assign_sizes, headline_numbers, pooled_iou, summarise
 from maskdepth.losses.catalogue import build_criterion
-from maskdepth.metrics.catalogue import headline_metrics
+from maskdepth.metrics.catalogue import HEADLINE
 from maskdepth.models.network import Network
 from maskdepth.models.saved import save_network
 from maskdepth.params import load_params
@@ -103,7 +103,7 @@ def evaluate_like_the_stage(network: Network, batches: Batches, held_out: pd.Dat
     measured = evaluate_samples(loss.watch(predictions(network, batches.in_order())), *thresholds)
     trained = pd.concat([held_out, measured], axis=1).assign(size=assign_sizes(measured["mask_area"]))
     guesses = predictions(baseline(mean_depth_map(batches.in_order())), batches.in_order())
-    untrained = pd.concat([held_out, evaluate_samples(guesses, *thresholds, headline_metrics)], axis=1)
+    untrained = pd.concat([held_out, evaluate_samples(guesses, *thresholds, HEADLINE)], axis=1)
     headline_numbers(summarise(trained, untrained, settings.resamples, settings.seed))
     pooled_iou(trained)
 

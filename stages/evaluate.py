@@ -26,7 +26,7 @@ from maskdepth.evaluation.summary import (
 )
 from maskdepth.figures import DrawnSample, draw_samples
 from maskdepth.losses.catalogue import build_criterion
-from maskdepth.metrics.catalogue import headline_metrics
+from maskdepth.metrics.catalogue import HEADLINE
 from maskdepth.models.saved import load_network
 from maskdepth.params import load_params
 from maskdepth.process.command import run
@@ -100,7 +100,7 @@ def measure(
 def measure_baseline(batches: dict[str, Batches], thresholds: tuple[float, float]) -> pd.DataFrame:
     """Measure on the test samples what has learned nothing but the mean depth of the training samples."""
     untrained = baseline(mean_depth_map(show(batches[TRAIN], "mean depth")))
-    return evaluate_samples(predictions(untrained, show(batches[TEST], "baseline")), *thresholds, headline_metrics)
+    return evaluate_samples(predictions(untrained, show(batches[TEST], "baseline")), *thresholds, HEADLINE)
 
 
 def show(batches: Batches, name: str) -> Iterator[Batch]:

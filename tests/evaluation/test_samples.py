@@ -13,7 +13,7 @@ from maskdepth.data.batches.batches import Batch
 from maskdepth.evaluation.baseline import baseline, clean_masks, mean_depth_map
 from maskdepth.evaluation.samples import MeanLoss, Predicted, choose_threshold, evaluate_samples, predictions
 from maskdepth.losses.catalogue import build_criterion
-from maskdepth.metrics.catalogue import HEADLINE, headline_metrics
+from maskdepth.metrics.catalogue import HEADLINE
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import LossParams
 
@@ -92,7 +92,7 @@ def test_neither_metrics_nor_their_choice_depend_on_the_batches():
     whole = evaluate_samples(predictions(guess, [batch]), 0.5, 0.3)
     parts = evaluate_samples(predictions(guess, cut(batch, 1)), 0.5, 0.3)
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-12)
-    few = evaluate_samples(predictions(guess, [batch]), 0.5, 0.3, headline_metrics)
+    few = evaluate_samples(predictions(guess, [batch]), 0.5, 0.3, HEADLINE)
     assert set(few) == {*HEADLINE, "mask_area", "mask_iou_tuned"}
     pd.testing.assert_frame_equal(few, whole[list(few)], check_exact=True)
 

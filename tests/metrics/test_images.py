@@ -6,49 +6,14 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from support.cases import random_case, scores, worked_case
 from torchmetrics.functional.classification import binary_f1_score, binary_jaccard_index
 
 from maskdepth.losses.ssim import ssim
 from maskdepth.metrics import images
-from maskdepth.metrics.catalogue import QUICK_METRICS, image_metrics, quick_metrics
+from maskdepth.metrics.catalogue import METRICS, image_metrics
 from maskdepth.metrics.images import boundary_metrics, region_metrics
 from maskdepth.models.prediction import Prediction
-
-HIGH_IS_BETTER = {
-    "mask_iou", "mask_dice", "mask_precision", "mask_recall", "mask_boundary_iou", "mask_boundary_f",
-    "depth_ssim", "depth_psnr", "depth_delta1", "depth_delta2", "depth_delta3",
-}  # fmt: skip
-LOW_IS_BETTER = {
-    "mask_mae", "mask_sad", "depth_mae", "depth_rmse", "depth_abs_rel", "depth_sq_rel", "depth_rmse_log",
-    "depth_log10", "depth_silog", "depth_ssi_mae", "depth_ssi_abs_rel", "depth_mae_foreground", "depth_mae_background",
-}  # fmt: skip
-STUDENT = {
-    "sajnanshetty_mask_iou", "sajnanshetty_depth_iou", "deepjyotisaha85_mask_dice", "deepjyotisaha85_depth_dice",
-    "mshilpaa_dice", "mshilpaa_iou", "mshilpaa_ssim",
-}  # fmt: skip
-COUNTS = {"mask_intersection", "mask_union"}
-
-
-def worked_case():
-    """A box on a ramp of depth; its estimate a pixel to the right, and too near: prediction, mask, depth."""
-    mask = torch.zeros(1, 1, 64, 64, dtype=torch.float64)
-    mask[..., 20:44, 16:40] = 1
-    depth = (torch.linspace(0, 1, 64, dtype=torch.float64) * 0.8 + 0.1)[:, None].expand(1, 1, 64, 64)
-    return Prediction(scores(mask.roll(1, -1)), torch.where(mask > 0, 0.2, depth)), mask, depth
-
-
-def random_case(count=6, height=24, width=30):
-    """Blobs, some of them empty, and smooth depth maps: prediction, mask, depth."""
-    rng = np.random.default_rng(0)
-    maps = ndimage.gaussian_filter(rng.standard_normal((4, count, height, width)), (0, 0, 2, 2))
-    maps = torch.from_numpy((maps - maps.min()) / (maps.max() - maps.min())).unsqueeze(2)
-    logits, mask = 30 * (maps[0] - 0.6), (maps[1] > 0.6).double()
-    logits[0], mask[0], mask[1] = -20, 0, 0
-    return Prediction(logits, maps[2]), mask, maps[3]
-
-
-def scores(mask):
-    return 80 * mask - 40
 
 
 @pytest.mark.parametrize(
@@ -95,46 +60,6 @@ def test_boundaries_of_the_worked_case_at_their_narrowest(monkeypatch):
     assert found["mask_boundary_f"].item() == pytest.approx(0.5)
 
 
-def test_the_groups_hold_the_metrics_promised():
-    assert image_metrics(*worked_case(), threshold=0.5).keys() == HIGH_IS_BETTER | LOW_IS_BETTER | STUDENT | COUNTS
-
-
-def test_metrics_are_one_float64_per_image_of_any_precision():
-    prediction, mask, depth = random_case()
-    for dtype in (torch.float64, torch.float32, torch.bfloat16):
-        given = Prediction(prediction.mask_logits.to(dtype), prediction.depth.to(dtype))
-        for values in image_metrics(given, mask.float(), depth.float(), threshold=0.5).values():
-            assert values.shape == (6,) and values.dtype == torch.float64 and values.isfinite().all()
-
-
-def test_batches_leave_no_trace():
-    prediction, mask, depth = random_case()
-    together = image_metrics(prediction, mask, depth, threshold=0.4)
-    for index in range(6):
-        one = slice(index, index + 1)
-        alone = image_metrics(Prediction(*(part[one] for part in prediction)), mask[one], depth[one], threshold=0.4)
-        for name, values in together.items():
-            torch.testing.assert_close(values[one], alone[name], atol=1e-12, rtol=1e-12)
-
-
-def test_quick_metrics_equal_those_of_the_full_set():
-    prediction, mask, depth = random_case()
-    quick = quick_metrics(prediction, mask, depth, threshold=0.4)
-    full = image_metrics(prediction, mask, depth, threshold=0.4)
-    assert tuple(quick) == QUICK_METRICS
-    torch.testing.assert_close(quick, {name: full[name] for name in QUICK_METRICS}, atol=0, rtol=0)
-
-
-def test_the_truth_scores_best_in_everything():
-    _, mask, depth = random_case()
-    best = image_metrics(Prediction(scores(mask), depth), mask, depth, threshold=0.5)
-    for name in HIGH_IS_BETTER - {"depth_psnr"} | {"mshilpaa_dice", "deepjyotisaha85_mask_dice", "mshilpaa_ssim"}:
-        torch.testing.assert_close(best[name], torch.ones(6).double())
-    for name in LOW_IS_BETTER:
-        torch.testing.assert_close(best[name], torch.zeros(6).double(), atol=1e-10, rtol=0)
-    assert (best["depth_psnr"] == 100).all()
-
-
 @pytest.mark.parametrize("threshold", [0.3, 0.5])
 def test_overlap_equals_torchmetrics(threshold):
     prediction, mask, depth = random_case()
@@ -163,7 +88,7 @@ def test_empty_masks_follow_the_convention(pred_is_empty, truth_is_empty, score)
     _, box, depth = worked_case()
     pred, truth = box * (not pred_is_empty), box * (not truth_is_empty)
     found = image_metrics(Prediction(scores(pred), depth), truth, depth, threshold=0.5)
-    for name in HIGH_IS_BETTER:
+    for name in (name for name, better in METRICS.items() if better == "high"):
         if name.startswith("mask"):
             assert found[name].item() == score, name
 
@@ -295,7 +220,7 @@ def test_student_ssim_is_flattering():
 def test_targets_of_another_shape_are_refused():
     prediction, mask, depth = random_case()
     with pytest.raises(ValueError, match=r"depth: the prediction has shape \(6, 1, 24, 30\), the target \(6, 24, 30\)"):
-        quick_metrics(prediction, mask, depth[:, 0], threshold=0.5)
+        image_metrics(prediction, mask, depth[:, 0], threshold=0.5)
     with pytest.raises(ValueError, match=r"both must be \(B, 1, H, W\)"):
         image_metrics(prediction, mask.expand(-1, 3, -1, -1), depth, threshold=0.5)
 
@@ -303,4 +228,4 @@ def test_targets_of_another_shape_are_refused():
 def test_images_smaller_than_the_window_are_refused():
     small = torch.zeros(1, 1, 8, 8)
     with pytest.raises(ValueError, match="at least 11 px a side, found 8 x 8"):
-        quick_metrics(Prediction(small, small), small, small, threshold=0.5)
+        image_metrics(Prediction(small, small), small, small, threshold=0.5)

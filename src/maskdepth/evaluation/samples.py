@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskdepth.data.batches.batches import Batch
-from maskdepth.metrics.catalogue import image_metrics
+from maskdepth.metrics.catalogue import METRICS, image_metrics
 from maskdepth.models.prediction import Prediction
 
 Predictor = Callable[[Tensor, Tensor], Prediction]
 Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
-Measure = Callable[[Prediction, Tensor, Tensor, float], dict[str, Tensor]]
 
 # Mask probabilities among which the threshold that suits a model is chosen on the validation split.
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
@@ -76,7 +75,7 @@ class MeanLoss:
 
 
 def evaluate_samples(
-    predicted: Iterable[Predicted], threshold: float, tuned_threshold: float, measure: Measure = image_metrics
+    predicted: Iterable[Predicted], threshold: float, tuned_threshold: float, names: Iterable[str] = METRICS
 ) -> pd.DataFrame:
     """Measure every sample.
 
@@ -84,7 +83,7 @@ def evaluate_samples(
         predicted: The samples, in the order of the rows wanted.
         threshold: Mask probability above which a pixel belongs to the object, (0, 1).
         tuned_threshold: The same, as `choose_threshold` found it; for `mask_iou_tuned` alone.
-        measure: The metrics wanted.
+        names: The metrics wanted, keys of METRICS.
 
     Returns:
         One row per sample, one column per metric.
@@ -92,17 +91,17 @@ def evaluate_samples(
     Raises:
         FloatingPointError: A metric is not finite; names it and the position of the first such sample.
     """
-    names: list[str] = []
+    columns: list[str] = []
     parts: list[NDArray[np.float64]] = []
     for prediction, mask, depth in predicted:
-        measured = measure(prediction, mask, depth, threshold)
+        measured = image_metrics(prediction, mask, depth, threshold, names)
         measured["mask_area"] = mask.double().flatten(1).mean(1)
         measured["mask_iou_tuned"] = _overlap(_probability(prediction) > tuned_threshold, mask > 0.5)
-        names = list(measured)
+        columns = list(measured)
         # Copied: small tensors that stay between large ones that go leave memory in pieces too small for the next.
         parts.append(torch.stack(list(measured.values())).cpu().numpy().copy())
     assert parts, "there is nothing to evaluate"
-    table = pd.DataFrame(np.concatenate(parts, axis=1).T, columns=names)
+    table = pd.DataFrame(np.concatenate(parts, axis=1).T, columns=columns)
     values = table.to_numpy(float)
     wrong = ~np.isfinite(values)
     if wrong.any():

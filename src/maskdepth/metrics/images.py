@@ -134,7 +134,7 @@ def depth_metrics(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
 def aligned_depth_metrics(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Compare the depth maps after the best scale and shift of each image: the shape alone counts.
 
-    With a = s * p + b, s and b by least squares: depth_ssi_mae = mean |a - t|;
+    With a = s * p + b, s >= 0 and b by least squares: depth_ssi_mae = mean |a - t|;
     depth_ssi_abs_rel = mean |a - t| / t, both floored at 0.01; at least 0.
 
     Args:
@@ -145,9 +145,10 @@ def aligned_depth_metrics(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         (B,) per metric.
 
     Reference:
-        Ranftl et al. 2020, MiDaS, https://arxiv.org/abs/1907.01341, equation 4.
+        Ranftl et al. 2020, MiDaS, https://arxiv.org/abs/1907.01341, equation 4, with s bounded:
+        by theirs the inverted truth is perfect.
     """
-    aligned = align(pred, target)
+    aligned = align(pred, target, least_scale=0.0)
     floored, target_floored = aligned.clamp(min=MIN_DEPTH), target.clamp(min=MIN_DEPTH)
     return {
         "depth_ssi_mae": (aligned - target).abs().flatten(1).mean(1),

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from maskdepth.data.batches.augmentation import augment
 from maskdepth.data.batches.batches import Batch, Batches, mix_seed
 from maskdepth.device import is_out_of_memory
-from maskdepth.metrics.catalogue import quick_metrics
+from maskdepth.metrics.catalogue import QUICK_METRICS, image_metrics
 from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import TrainParams
@@ -260,7 +260,7 @@ def _measure(state: TrainState, batch: Batch, criterion: Criterion) -> dict[str,
     targets = batch.targets()
     terms = criterion(prediction, *targets)
     values = {name: term.double() * len(batch.mask) for name, term in terms.items()}
-    measured = quick_metrics(prediction, *targets, _THRESHOLD)
+    measured = image_metrics(prediction, *targets, _THRESHOLD, QUICK_METRICS)
     return values | {name: each.sum() for name, each in measured.items()}
 
 
