@@ -9,12 +9,15 @@ import zipfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from maskdepth.data.layouts.layout import read_definitions
 
 # What each digit of a running number counts up to; readers of these layouts know no other counts.
 DIGITS = {"background": 100, "foreground": 100, "flip": 2, "placement": 20}
@@ -45,18 +48,21 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class WrittenLayout:
-    """How to name the files of a data set; what comes before `.zip/` is the archive.
+    """How to name the files of a data set: the table `write` of a layout's TOML file.
 
     Attributes:
-        paths: Template of the path of each kind of picture, with the fields of `Sample`, and `batch`.
+        paths: Template of the path of each kind of picture, with the fields of `Sample`, and `batch`; what comes before
+            `.zip/` is the archive.
         order: Digits, outermost first, of the number in the names; empty for the running number.
         batches: Into how many archives the composites are dealt.
         batch_by: By what they are dealt.
         mirrors: Whether every other composite shows its object mirrored.
         labels: Columns, each a kind, of a table `labels.txt` of paths.
+        largest: Composites in an archive, at most, as far as its ids can be parted; about as many as its makers had.
     """
 
     paths: dict[str, str]
+    largest: int
     order: tuple[str, ...] = ()
     batches: int = 1
     batch_by: Literal["foreground", "background", "number"] = "number"
@@ -64,70 +70,37 @@ class WrittenLayout:
     labels: tuple[str, ...] = ()
 
 
-WRITTEN_LAYOUTS = {
-    "sudhakarmlal": WrittenLayout(
-        paths={
-            "background": "batch{batch}_images.zip/bg_jpg/bg_img_{background}.jpg",
-            "foreground": "batch{batch}_images.zip/fg_jpg/fg_img_{foreground}.jpg",
-            "foreground_mask": "batch{batch}_images.zip/mask_jpg/mask_img_{foreground}.jpg",
-            "composite": "batch{batch}_images.zip/fg_bg_jpg/fg_bg_{foreground}_{background}_{flip}_{placement}.jpg",
-            "mask": "batch{batch}_images.zip/mask_black_jpg/bg_mask_{foreground}_{background}_{flip}_{placement}.jpg",
-            "depth": "batch{batch}_images.zip/depth_fg_bg_jpg/"
-            "depth_fg_bg_{foreground}_{background}_{flip}_{placement}.jpg",
-        },
-        batches=4,
-        batch_by="foreground",
-    ),
-    "mshilpaa": WrittenLayout(
-        paths={
-            "background": "Background/bg{background}.jpg",
-            "foreground": "Foreground/fg{foreground}.png",
-            "foreground_mask": "Mask/mask{foreground}.jpg",
-            "composite": "Dataset/data_part{batch}.zip/data_{batch}/Fg-Bg/fg-bg{number}.jpg",
-            "mask": "Dataset/data_part{batch}.zip/data_{batch}/Fg-Bg-Mask/fg-bg-mask{number}.jpg",
-            "depth": "Dataset/data_part{batch}.zip/data_{batch}/Depth/depth{number}.jpg",
-        },
-        batches=2,
-        labels=("background", "foreground", "composite", "mask", "depth"),
-    ),
-    "deepjyotisaha85": WrittenLayout(
-        paths={
-            "background": "bg/bg_{background}.jpg",
-            "foreground": "fg/fg_{foreground}.png",
-            "foreground_mask": "fg_mask/fg_{foreground}.jpg",
-            "composite": "fg_bg.zip/image/fg_bg_{number}.jpg",
-            "mask": "fg_bg.zip/mask/fg_bg_mask_{number}.jpg",
-            "depth": "depth_{batch}.zip/depthmap/depth_{number}.jpg",
-        },
-        order=("background", "foreground", "placement", "flip"),
-        batches=2,
-    ),
-    "sajnanshetty": WrittenLayout(
-        paths={
-            "background": "background/{background}.jpg",
-            "foreground": "foreground/{foreground}.png",
-            "foreground_mask": "fg_mask/{foreground}.jpg",
-            "composite": "fg_bg/fg_bg_{background:03d}.zip/bg_{background:03d}/{number}.jpg",
-            "mask": "fg_bg_mask/fg_bg_mask_{background:03d}.zip/bg_{background:03d}/{number}.jpg",
-            "depth": "dense_depth/fg_bg_depth_{background:03d}.zip/bg_{background:03d}/{number}.jpg",
-        },
-        order=("background", "foreground", "flip", "placement"),
-    ),
-    "sumankanukollu": WrittenLayout(
-        paths={
-            "background": "bg/{background}_bg.jpg",
-            "foreground": "fg/{foreground}_fg.jpg",
-            "foreground_mask": "mask/{foreground}_fg_mask.jpg",
-            "composite": "zipFiles/batch_{batch}.zip/bg_fg_1/{background}_bg_{number}_fg.jpg",
-            "mask": "zipFiles/batch_{batch}.zip/bg_fg_mask_1/{background}_bg_{number}_fg.jpg",
-            "depth": "zipFiles/batch_{batch}.zip/depthMap/{background}_bg_{number}_fg.jpg",
-        },
-        order=("foreground", "placement"),
-        batches=4,
-        batch_by="background",
-        mirrors=False,
-    ),
-}
+@cache
+def written_layouts(*, composed: bool = False) -> dict[str, WrittenLayout]:
+    """Give every layout that can be written, by name.
+
+    Args:
+        composed: For a composed data set. There a placement is called the same however many others there are, so that a
+            running number follows from the ids, and archives end where a background or a foreground does.
+    """
+    tables = {name: definition["write"] for name, definition in read_definitions().items() if "write" in definition}
+    return {name: _written_layout(table, composed) for name, table in tables.items()}
+
+
+def find_written(name: str, *, composed: bool = False) -> WrittenLayout:
+    """Give the layout of a name.
+
+    Raises:
+        ValueError: There is none that can be written; says which there are.
+    """
+    known = written_layouts(composed=composed)
+    if name not in known:
+        raise ValueError(f"unknown layout {name!r}; known: {', '.join(known)}")
+    return known[name]
+
+
+def _written_layout(table: dict[str, Any], composed: bool) -> WrittenLayout:
+    own = dict(table["compose"])
+    chosen = table | (own if composed else {"largest": own["largest"]}) | {"paths": table["paths"]}
+    if composed:
+        chosen["paths"] = table["paths"] | own.get("paths", {})
+    tuples = {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
+    return WrittenLayout(**{name: value for name, value in (chosen | tuples).items() if name != "compose"})
 
 
 def path_of(layout: WrittenLayout, totals: Totals, kind: str, sample: Sample) -> str:
@@ -140,7 +113,7 @@ def path_of(layout: WrittenLayout, totals: Totals, kind: str, sample: Sample) ->
 def batch_of(layout: WrittenLayout, totals: Totals, sample: Sample) -> int:
     """Say into which archive, from 1, a sample is dealt: neighbours stay together.
 
-    >>> layout = WrittenLayout({}, batches=4, batch_by="foreground")
+    >>> layout = WrittenLayout({}, largest=8, batches=4, batch_by="foreground")
     >>> samples = [Sample(0, foreground, 1, 0, 1) for foreground in (1, 2, 3, 8)]
     >>> [batch_of(layout, Totals(background=1, foreground=8, number=8), sample) for sample in samples]
     [1, 1, 2, 4]
@@ -152,7 +125,7 @@ def batch_of(layout: WrittenLayout, totals: Totals, sample: Sample) -> int:
 def number_of(layout: WrittenLayout, sample: Sample) -> int:
     """The number in the names: the digits of the layout's order, or the running number.
 
-    >>> number_of(WRITTEN_LAYOUTS["deepjyotisaha85"], Sample(7, foreground=16, background=1, flip=1, placement=19))
+    >>> number_of(find_written("deepjyotisaha85"), Sample(7, foreground=16, background=1, flip=1, placement=19))
     638
     """
     if not layout.order:

@@ -207,7 +207,7 @@ def test_many_composites_are_dealt_into_more_archives() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layout": "nobody"}, "layout is 'nobody'; known: sudhakarmlal, mshilpaa"),
+        ({"layout": "nobody"}, "layout is 'nobody'; known: deepjyotisaha85, mshilpaa"),
         ({"mirror": "yes"}, "mirror is 'yes'; known: none, same, independent"),
         ({"rule": "floating"}, "rule is 'floating'; known: uniform, ground"),
         ({"size": 31}, "size is 31; expected 32 or more"),

@@ -36,13 +36,13 @@ from maskdepth.making.labelling.labels import label_depth
 from maskdepth.making.labelling.sources import decode, read_sources
 from maskdepth.making.labelling.teacher import check_licence, load_teacher, predict_distances
 from maskdepth.making.layout_writer import (
-    WRITTEN_LAYOUTS,
     Sample,
     Totals,
     encode_picture,
     label_line,
     path_of,
     write_files,
+    written_layouts,
 )
 from stages import index, unzip
 
@@ -330,7 +330,7 @@ def test_what_no_archive_holds_is_missing(table):
 
 def write_unlabelled(raw, name, unpacked=False):
     """Write a small data set of a layout, all but its depth."""
-    layout, totals = WRITTEN_LAYOUTS[name], Totals(background=2, foreground=1, number=2)
+    layout, totals = written_layouts()[name], Totals(background=2, foreground=1, number=2)
     files = {}
     for number in (1, 2):
         sample = Sample(number, foreground=1, background=number, flip=0, placement=1)
@@ -343,7 +343,7 @@ def write_unlabelled(raw, name, unpacked=False):
 
 
 @pytest.mark.parametrize("unpacked", [False, True])
-@pytest.mark.parametrize("name", WRITTEN_LAYOUTS)
+@pytest.mark.parametrize("name", written_layouts())
 def test_labels_in_the_names_of_a_layout_make_a_folder_a_data_set(name, unpacked, teacher, tmp_path, capsys):
     raw = tmp_path / "raw"
     write_unlabelled(raw, name, unpacked)

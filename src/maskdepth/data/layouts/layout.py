@@ -165,13 +165,20 @@ class Layout:
         return np.array(ids, object)[codes] if ids else np.array([], object)
 
 
-def read_layouts() -> dict[str, Layout]:
-    """Read every layout that comes with the package, by name."""
+def read_definitions() -> dict[str, dict[str, Any]]:
+    """Read the TOML file of every layout that comes with the package, by name."""
     folder = files("maskdepth.data.layouts") / "known"
     found = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
-    names = [file.name.removesuffix(".toml") for file in found]
-    texts = [file.read_text(encoding="utf-8") for file in found]
-    return {name: layout_from_definition(name, tomllib.loads(text)) for name, text in zip(names, texts, strict=True)}
+    return {file.name.removesuffix(".toml"): tomllib.loads(file.read_text(encoding="utf-8")) for file in found}
+
+
+def read_layouts() -> dict[str, Layout]:
+    """Read every layout that comes with the package, by name, without what only writing needs."""
+    reading = {
+        name: {key: value for key, value in definition.items() if key != "write"}
+        for name, definition in read_definitions().items()
+    }
+    return {name: layout_from_definition(name, definition) for name, definition in reading.items()}
 
 
 def layout_from_definition(name: str, definition: dict[str, Any]) -> Layout:

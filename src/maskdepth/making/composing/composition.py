@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskdepth.making.composing.placing import RULES
-from maskdepth.making.layout_writer import DIGITS, WRITTEN_LAYOUTS, Sample, Totals, WrittenLayout, batch_of, path_of
+from maskdepth.making.layout_writer import (
+    DIGITS,
+    Sample,
+    Totals,
+    WrittenLayout,
+    batch_of,
+    find_written,
+    path_of,
+    written_layouts,
+)
 
 # How mirrored objects are placed: there are none, where their plain ones are, or anywhere.
 MIRRORS = ("none", "same", "independent")
@@ -16,35 +25,6 @@ MIRRORS = ("none", "same", "independent")
 _SMALLEST_SIZE = 32  # [px]
 _SMALLEST_OBJECT = 4  # [px]
 _HIGHEST_QUALITY = 100
-
-# A running number follows from the ids here, and archives end where a background or foreground does: so a placement is
-# called the same however many others there are.
-_LAYOUTS = WRITTEN_LAYOUTS | {
-    "mshilpaa": replace(
-        WRITTEN_LAYOUTS["mshilpaa"],
-        order=("foreground", "background", "placement", "flip"),
-        batch_by="foreground",
-    ),
-    "deepjyotisaha85": replace(
-        WRITTEN_LAYOUTS["deepjyotisaha85"],
-        paths=WRITTEN_LAYOUTS["deepjyotisaha85"].paths
-        | {
-            "composite": "fg_bg_{batch}.zip/image/fg_bg_{number}.jpg",
-            "mask": "fg_bg_{batch}.zip/mask/fg_bg_mask_{number}.jpg",
-        },
-        batch_by="background",
-    ),
-    "sajnanshetty": replace(WRITTEN_LAYOUTS["sajnanshetty"], batches=DIGITS["background"], batch_by="background"),
-}
-
-# Composites in an archive, at most, as far as its ids can be parted: about as many as the makers of each layout had.
-_LARGEST = {
-    "sudhakarmlal": 40_000,
-    "mshilpaa": 80_000,
-    "deepjyotisaha85": 40_000,
-    "sajnanshetty": 4_000,
-    "sumankanukollu": 10_000,
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +36,7 @@ class Composition:
         backgrounds: Folder of pictures of any size.
         depths: Folder of depth maps, named as their backgrounds, grey, dark is near; None composes no depth.
         out: Folder for the archives.
-        layout: One of `WRITTEN_LAYOUTS`.
+        layout: One of `written_layouts`.
         size: Height and width of the composites [px].
         object_size: Height of the objects: a share of the picture's height up to 1, [px] above.
         placements: How often each object stands on each background.
@@ -112,7 +92,7 @@ def check_composition(composition: Composition) -> None:
         ValueError: One cannot; says what it may be.
     """
     for name, value, known in (
-        ("layout", composition.layout, tuple(_LAYOUTS)),
+        ("layout", composition.layout, tuple(written_layouts())),
         ("mirror", composition.mirror, MIRRORS),
         ("rule", composition.rule, tuple(RULES)),
     ):
@@ -194,7 +174,7 @@ def plan_composition(composition: Composition, backgrounds: int, foregrounds: in
     Raises:
         ValueError: The layout cannot tell so many apart, or has no names for mirrored ones.
     """
-    layout = _LAYOUTS[composition.layout]
+    layout = find_written(composition.layout, composed=True)
     counts = {"background": backgrounds, "foreground": foregrounds, "placement": composition.placements}
     for name, count in counts.items():
         if name in layout.order and count > DIGITS[name]:
@@ -209,5 +189,5 @@ def plan_composition(composition: Composition, backgrounds: int, foregrounds: in
         )
     number = backgrounds * foregrounds * composition.placements * composition.flips
     totals = Totals(backgrounds, foregrounds, number)
-    batches = max(layout.batches, -(-number // _LARGEST[composition.layout]))
+    batches = max(layout.batches, -(-number // layout.largest))
     return Plan(composition, replace(layout, batches=min(batches, getattr(totals, layout.batch_by))), totals)

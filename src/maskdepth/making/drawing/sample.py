@@ -21,12 +21,12 @@ from maskdepth.making.drawing.placing import Composite, mirror_cutout, stand_obj
 from maskdepth.making.drawing.scenes import SCENE_KINDS, draw_scene
 from maskdepth.making.layout_writer import (
     DIGITS,
-    WRITTEN_LAYOUTS,
     File,
     Sample,
     Totals,
     WrittenLayout,
     encode_picture,
+    find_written,
     label_line,
     path_of,
     put_on_white,
@@ -57,7 +57,7 @@ def write_sample(
 
     Args:
         out_dir: Folder to make; it must not exist, or be empty.
-        layout: One of `WRITTEN_LAYOUTS`.
+        layout: One of `written_layouts`.
         seed: Everything random follows from it.
         num_backgrounds: How many scenes.
         num_foregrounds: How many objects, at most 100.
@@ -69,9 +69,8 @@ def write_sample(
             written to.
     """
     totals = Totals(num_backgrounds, num_foregrounds, num_composites)
-    if layout not in WRITTEN_LAYOUTS:
-        raise ValueError(f"layout {layout!r} cannot be written; known: {', '.join(WRITTEN_LAYOUTS)}")
-    _check_totals(totals, WRITTEN_LAYOUTS[layout], size)
+    written = find_written(layout)
+    _check_totals(totals, written, size)
     out_dir = out_dir.resolve()
     require_writable([out_dir if out_dir.exists() else out_dir.parent])
     if out_dir.exists() and any(out_dir.iterdir()):
@@ -80,7 +79,7 @@ def write_sample(
     part_dir = out_dir.with_name(f".{out_dir.name}.part")
     shutil.rmtree(part_dir, ignore_errors=True)
     try:
-        write_files(part_dir, _draw_files(WRITTEN_LAYOUTS[layout], seed, totals, size))
+        write_files(part_dir, _draw_files(written, seed, totals, size))
         part_dir.replace(out_dir)
     finally:
         shutil.rmtree(part_dir, ignore_errors=True)

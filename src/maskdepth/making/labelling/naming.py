@@ -7,21 +7,19 @@ found there. The suffix is then the layout's, `.jpg`, and the content PNG all th
 from pathlib import PurePosixPath
 
 from maskdepth.data.layouts.layout import Layout, read_layouts
-from maskdepth.making.layout_writer import WRITTEN_LAYOUTS
+from maskdepth.making.layout_writer import find_written
 
-# How much of the end of a composite's path its depth names anew, in folders and the file; wrapper folders stay.
-_RENAMED = {"sajnanshetty": 3}
-_USUALLY_RENAMED = 2
+# How much of the end of a composite's path its depth may name anew, in folders and the file; wrapper folders stay.
+_RENAMED = (2, 3)
 
 
 def find_layout(name: str) -> Layout:
     """Give the layout of a name.
 
     Raises:
-        ValueError: There is none; says which there are.
+        ValueError: There is none that can be written; says which there are.
     """
-    if name not in WRITTEN_LAYOUTS:
-        raise ValueError(f"unknown layout {name!r}; known: {', '.join(sorted(WRITTEN_LAYOUTS))}")
+    find_written(name)
     return read_layouts()[name]
 
 
@@ -50,12 +48,15 @@ def name_as_depth(layout: Layout, path: str) -> str | None:
     recognised = layout.recognise(path)
     if recognised is None or recognised.kind != "composite":
         return None
-    renamed = _RENAMED.get(layout.name, _USUALLY_RENAMED)
-    template = "/".join(WRITTEN_LAYOUTS[layout.name].paths["depth"].replace(".zip/", "/").split("/")[-renamed:])
     ids = {name: int(text) for name, text in recognised.ids.items()}
-    depth = PurePosixPath(*PurePosixPath(path).parts[:-renamed], template.format(**ids)).as_posix()
-    found = layout.recognise(depth)
-    if found is None or found.kind != "depth":
-        return None
-    # Numbers may be written with zeros before them; they are read as the same ones.
-    return depth if {name: int(text) for name, text in found.ids.items()} == ids else None
+    template = find_written(layout.name).paths["depth"].replace(".zip/", "/").split("/")
+    for renamed in _RENAMED:
+        named = "/".join(template[-renamed:])
+        if "{batch}" in named:  # a folder that nothing in the name of the composite tells
+            return None
+        depth = PurePosixPath(*PurePosixPath(path).parts[:-renamed], named.format(**ids)).as_posix()
+        found = layout.recognise(depth)
+        # Numbers may be written with zeros before them; they are read as the same ones.
+        if found and found.kind == "depth" and {name: int(text) for name, text in found.ids.items()} == ids:
+            return depth
+    return None
