@@ -8,12 +8,12 @@ is counted as what it is: a few of many.
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from maskdepth.evaluation.intervals import (
     CONFIDENCE,
@@ -34,6 +34,8 @@ from maskdepth.evaluation.intervals import (
 FEWEST_SEEDS = 3
 # Of the smallest difference that would have been seen: how often it would have been.
 POWER = 0.8
+# How often a combination that is no better may be called better: all primary endpoints together.
+FALSE_CLAIMS = 0.05
 
 Target = Literal["mask", "depth"]
 
@@ -72,6 +74,8 @@ ENDPOINTS = (
     Endpoint("depth_mae", "depth MAE", "depth", False, 0.005, False, False),
     Endpoint("depth_mae_foreground", "depth MAE on the object", "depth", False, 0.005, False, False),
 )
+# Two-sided, for each of them: on the better side each has half of it, and all halves add up to what is allowed at most.
+LEVEL = 2 * FALSE_CLAIMS / sum(endpoint.is_primary for endpoint in ENDPOINTS)
 # What stands in for a metric that rows of an older version lack.
 _FALLBACKS = {"mask_iou_tuned": "mask_iou"}
 
@@ -80,7 +84,7 @@ class Verdict(StrEnum):
     """What can be said of a combination against the control, in the order in which a reader wants them."""
 
     BETTER = "better"
-    TRADE_OFF = "trade-off"
+    MIXED = "mixed"
     CANNOT_TELL = "cannot tell"
     WORSE = "worse"
     TOO_FEW_SEEDS = "too few seeds"
@@ -113,17 +117,12 @@ class Effect(NamedTuple):
     @property
     def is_better(self) -> bool:
         """Whether the combination is shown to be better by this endpoint."""
-        return self.holm < 1 - CONFIDENCE and self.endpoint.gain(self.difference) > 0
+        return self.holm < LEVEL and self.endpoint.gain(self.difference) > 0
 
     @property
     def is_worse(self) -> bool:
         """Whether the combination is shown to be worse by this endpoint."""
-        return self.holm < 1 - CONFIDENCE and self.endpoint.gain(self.difference) < 0
-
-    @property
-    def worst(self) -> float:
-        """The end of the interval that is the worse one for the combination, turned so that more is better."""
-        return min(self.endpoint.gain(self.low), self.endpoint.gain(self.high))
+        return self.holm < LEVEL and self.endpoint.gain(self.difference) < 0
 
 
 class Answer(NamedTuple):
@@ -167,7 +166,8 @@ class Comparison(NamedTuple):
     means: pd.DataFrame
 
 
-class _Measured(NamedTuple):
+@dataclass(frozen=True)
+class _Measured:
     """All samples of a table or of a part of it, numbered: one entry per combination, seed and sample.
 
     Attributes:
@@ -184,17 +184,19 @@ class _Measured(NamedTuple):
     objects: Codes
     values: Values
 
-    def take(self, rows: Codes | NDArray[np.bool_]) -> "_Measured":
-        return _Measured(*(column[rows] for column in self))
+    def take(self, rows: Codes) -> "_Measured":
+        """Keep some entries, by their positions."""
+        numbers = (codes[rows] for codes in (self.seeds, self.samples, self.places, self.objects))
+        return _Measured(*numbers, self.values[rows])
 
 
 def compare(samples: pd.DataFrame, control: str) -> Comparison:
     """Compare every combination with the control, on the seeds and samples that both have.
 
-    "Better" is one primary endpoint better, by Holm's p below 0.05, and none of all endpoints worse by more than its
-    margin; "worse" is its mirror image; where one endpoint speaks for a combination and another against it, it is a
-    trade-off. What the intervals leave open is said in the sentence. Nothing is claimed from fewer than three shared
-    seeds, five places or five objects.
+    "Better" is one primary endpoint shown to be better, by Holm's p over the combinations below `LEVEL`, and none of
+    all endpoints worse by more than its margin; "worse" is its mirror image; where one endpoint is shown to differ and
+    another speaks against it, the verdict is "mixed". Nothing is claimed from fewer than three shared seeds, five
+    places or five objects.
 
     Args:
         samples: One row per combination, seed and test sample: `combination`, `seed`, `sample_id`, `place` (where it is
@@ -272,7 +274,9 @@ def headline(comparison: Comparison) -> str:
     of_all = f"of {total} combination{'s' if total > 1 else ''}"
     if better:
         verb = "is" if len(better) == 1 else "are"
-        return f"{len(better)} {of_all} {verb} better than {control}: {', '.join(better)}." + (f" {_upper(rest)}." if rest else "")
+        return f"{len(better)} {of_all} {verb} better than {control}: {', '.join(better)}." + (
+            f" {_upper(rest)}." if rest else ""
+        )
     return f"None {of_all} is shown to be better than {control}. {_upper(rest)}."
 
 
@@ -326,9 +330,9 @@ def _number(samples: pd.DataFrame, endpoints: tuple[Endpoint, ...]) -> dict[str,
     columns = ("seed", "sample_id", place_column(samples), "foreground")
     codes = [pd.factorize(samples[column], use_na_sentinel=False)[0] for column in columns]
     values = samples[[endpoint.metric for endpoint in endpoints]].to_numpy(float)
-    measured = _Measured(*codes, values)
+    measured = _Measured(codes[0], codes[1], codes[2], codes[3], values)
     groups = samples.groupby("combination", sort=True).indices
-    return {str(name): measured.take(rows) for name, rows in groups.items()}
+    return {str(name): measured.take(np.asarray(rows)) for name, rows in groups.items()}
 
 
 class _Counts(NamedTuple):
@@ -361,8 +365,8 @@ class _Differences(NamedTuple):
 def _measure(part: _Measured, control: _Measured, endpoints: tuple[Endpoint, ...]) -> _Differences:
     """Pair by seed and sample, and estimate the mean difference by each endpoint."""
     width = max(part.samples.max(), control.samples.max()) + 1
-    keys = [each.seeds * width + each.samples for each in (part, control)]
-    _, rows, control_rows = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    keys, control_keys = (each.seeds * width + each.samples for each in (part, control))
+    _, rows, control_rows = np.intersect1d(keys, control_keys, assume_unique=True, return_indices=True)
     if not len(rows):
         nothing = Estimate(np.nan, np.nan, np.nan)
         return _Differences(_Counts(0, 0, 0, 0), [nothing] * len(endpoints), [np.nan] * len(endpoints))
@@ -372,7 +376,9 @@ def _measure(part: _Measured, control: _Measured, endpoints: tuple[Endpoint, ...
     cell = cross(place, thing)
     counts = _Counts(seed.count, len(np.unique(paired.samples)), place.count, thing.count)
     estimates = [paired_estimate(values, seed, place, thing, cell) for values in differences]
-    won = [_share_won(endpoint.gain(1.0) * values, place) for endpoint, values in zip(endpoints, differences, strict=True)]
+    won = [
+        _share_won(endpoint.gain(1.0) * values, place) for endpoint, values in zip(endpoints, differences, strict=True)
+    ]
     return _Differences(counts, estimates, won)
 
 
@@ -387,7 +393,9 @@ def _judge(measured: dict[str, _Differences], endpoints: tuple[Endpoint, ...]) -
     for position, endpoint in enumerate(endpoints):
         estimates = [each.estimates[position] for each in measured.values()]
         tested = [each.counts.bear_a_claim for each in measured.values()]
-        p_values = [_p_value(estimate) if is_tested else np.nan for estimate, is_tested in zip(estimates, tested, strict=True)]
+        p_values = [
+            _p_value(estimate) if is_tested else np.nan for estimate, is_tested in zip(estimates, tested, strict=True)
+        ]
         corrected = holm(p_values)
         num_tests = int(np.isfinite(corrected).sum())
         column = []
@@ -408,8 +416,8 @@ def _p_value(estimate: Estimate) -> float:
 
 
 def _visible(estimate: Estimate, num_tests: int) -> float:
-    """Give the smallest difference that the first, strictest step of Holm's correction sees with the power asked for."""
-    level = 1 - (1 - CONFIDENCE) / (2 * num_tests)
+    """Give the smallest difference that the strictest step of Holm's correction sees with the power asked for."""
+    level = 1 - LEVEL / (2 * num_tests)
     degrees = estimate.degrees_of_freedom
     return (t_quantile(level, degrees) + t_quantile(POWER, degrees)) * estimate.error
 
@@ -417,7 +425,7 @@ def _visible(estimate: Estimate, num_tests: int) -> float:
 def _answer(name: str, control: str, counts: _Counts, effects: tuple[Effect, ...]) -> Answer:
     verdict = _decide(counts, effects)
     if counts.bear_a_claim:
-        sentence = _tell(name, control, effects)
+        sentence = "; ".join([*_tell(name, control, effects), *_tell_against(verdict, effects)])
     else:
         sentence = f"{name} cannot be compared with {control}: {_tell_lack(counts)}"
     return Answer(name, verdict, sentence, *counts, effects)
@@ -439,7 +447,7 @@ def _decide(counts: _Counts, effects: tuple[Effect, ...]) -> Verdict:
         return Verdict.BETTER
     if is_worse and not (is_better or speaks_for):
         return Verdict.WORSE
-    return Verdict.TRADE_OFF
+    return Verdict.MIXED
 
 
 def _tell_lack(counts: _Counts) -> str:
@@ -451,9 +459,9 @@ def _tell_lack(counts: _Counts) -> str:
     return f"they share {' and '.join(lacking)} that a claim takes"
 
 
-def _tell(name: str, control: str, effects: tuple[Effect, ...]) -> str:
+def _tell(name: str, control: str, effects: tuple[Effect, ...]) -> list[str]:
     """Say by which endpoints of the mask and of the depth a combination differs, and what would have been seen."""
-    parts = []
+    parts: list[str] = []
     for target in ("mask", "depth"):
         primary = [effect for effect in effects if effect.endpoint.target == target and effect.endpoint.is_primary]
         better, worse = [e for e in primary if e.is_better], [e for e in primary if e.is_worse]
@@ -466,7 +474,22 @@ def _tell(name: str, control: str, effects: tuple[Effect, ...]) -> str:
         elif primary:
             pair = f"{name} and {control}" if not parts else "they"
             parts.append(f"in {target} {pair} cannot be told apart; {_tell_power(primary[0])}")
-    return "; ".join(parts)
+    return parts
+
+
+def _tell_against(verdict: Verdict, effects: tuple[Effect, ...]) -> list[str]:
+    """Say what kept a clear difference from deciding, as far as it is not shown and thus not told of already."""
+    if verdict is not Verdict.MIXED:
+        return []
+    is_better = any(effect.is_better for effect in effects if effect.endpoint.is_primary)
+    sign, word = (-1, "worse") if is_better else (1, "better")
+    doubts = [
+        f"{effect.endpoint.title} {_tell_amount(effect.endpoint, effect.difference)} {word}"
+        for effect in effects
+        if sign * effect.endpoint.gain(effect.difference) > effect.endpoint.margin
+        and not (effect.is_better or effect.is_worse)
+    ]
+    return [f"against that speaks, without being shown, {' and '.join(doubts)}"] if doubts else []
 
 
 def _list(effects: list[Effect]) -> str:
@@ -480,9 +503,12 @@ def _tell_range(effect: Effect) -> str:
     return f"{low:.4f} to {high:.4f}"
 
 
+def _tell_amount(endpoint: Endpoint, difference: float) -> str:
+    return f"{100 * abs(difference):.1f} points" if endpoint.is_share else f"{abs(difference):.4f}"
+
+
 def _tell_power(effect: Effect) -> str:
-    """Say how large a difference would have been seen, and whether one that matters may have been overlooked."""
-    visible = f"{100 * effect.visible:.1f} points" if effect.endpoint.is_share else f"{effect.visible:.4f}"
+    visible = _tell_amount(effect.endpoint, effect.visible)
     return f"a difference of {visible} in {effect.endpoint.title} would have been seen"
 
 

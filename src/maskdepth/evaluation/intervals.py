@@ -5,6 +5,7 @@ memory grow with samples and groups, never with places times objects. Nothing is
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,8 @@ Values = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 
-class Grouping(NamedTuple):
+@dataclass(frozen=True)
+class Grouping:
     """Which group each sample is of, and what their sizes mean for a variance between them.
 
     Attributes:
@@ -116,10 +118,11 @@ def group(labels: pd.Series | Codes) -> Grouping:
     sum(R_g^2) follow from the sums of powers of w: the correction makes its mean right, and the degrees of freedom are
     those of the chi-squared with the same two moments.
 
-    >>> group(pd.Series(["a", "a", "b", "b", "c", "c"]))[1:]
+    >>> equal, skewed = group(pd.Series(list("aabbcc"))), group(pd.Series(list("aaaaaaaabc")))
+    >>> (equal.count, round(equal.correction, 3), round(equal.degrees_of_freedom, 3))
     (3, 1.5, 2.0)
-    >>> [round(number, 1) for number in group(pd.Series(list("aaaaaaab")))[2:]]  # in effect one group, and little more
-    [18.3, 1.0]
+    >>> (skewed.count, round(skewed.degrees_of_freedom, 1))  # one group has eight of ten samples
+    (3, 1.3)
 
     Reference:
         Bell and McCaffrey 2002, Bias reduction in standard errors for linear regression with multi-stage samples.
