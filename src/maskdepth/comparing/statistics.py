@@ -186,8 +186,7 @@ class _Measured:
 
     def take(self, rows: Codes) -> "_Measured":
         """Keep some entries, by their positions."""
-        numbers = (codes[rows] for codes in (self.seeds, self.samples, self.places, self.objects))
-        return _Measured(*numbers, self.values[rows])
+        return _Measured(self.seeds[rows], self.samples[rows], self.places[rows], self.objects[rows], self.values[rows])
 
 
 def compare(samples: pd.DataFrame, control: str) -> Comparison:
