@@ -15,12 +15,12 @@ from maskdepth.comparing.statistics import Comparison, Effect, Endpoint
 from maskdepth.comparing.tables import format_difference, format_interval, format_p
 
 # [px] of all drawings; the browser scales them to the room there is.
-_NAME_WIDTH = 190
+_NAME_WIDTH = 200
 _PLOT_WIDTH = 330
 _ROW_HEIGHT = 22
 _TOP = 30
 # [characters] that fit in _NAME_WIDTH; the whole name is in the title.
-_LONGEST_NAME = 29
+_LONGEST_NAME = 26
 # Above so many combinations only the control and the better ones are named in a scatter.
 _MOST_NAMED = 14
 
@@ -94,9 +94,10 @@ def _span(endpoint: Endpoint, effects: Sequence[Effect]) -> tuple[float, float]:
 def _tick_line(endpoint: Endpoint, tick: float, x: float, bottom: float) -> str:
     value = endpoint.gain(tick)
     label = f"{100 * value:+.3g}" if endpoint.is_share else f"{value:+.3g}"
+    told = "0" if tick == 0 else label
     return (
         f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 6}" y2="{bottom}"/>'
-        f'<text class="tick" x="{x:.1f}" y="{bottom + 16:.0f}" text-anchor="middle">{"0" if tick == 0 else label}</text>'
+        f'<text class="tick" x="{x:.1f}" y="{bottom + 16:.0f}" text-anchor="middle">{told}</text>'
     )
 
 
@@ -106,18 +107,20 @@ def _forest_row(name: str, effect: Effect, middle: float, where: tuple[float, fl
     low, center, high = where
     line = f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{middle:.0f}" y2="{middle:.0f}"/>' if np.isfinite(low) else ""
     dot = f'<circle cx="{center:.1f}" cy="{middle:.0f}" r="4.5"/>' if np.isfinite(center) else ""
+    start = f'x="{_NAME_WIDTH - 12}" y="{middle + 4:.0f}"'
     return (
-        f'<g class="{kind}" data-name="{escape(name)}"><title>{escape(told)}, Holm p {format_p(effect.holm)}</title>'
-        f'<text class="name" x="{_NAME_WIDTH - 12}" y="{middle + 4:.0f}" text-anchor="end">{escape(_shorten(name))}</text>'
-        f"{line}{dot}</g>"
+        f'<g class="{kind}"><title>{escape(told)}, Holm p {format_p(effect.holm)}</title>'
+        f'<text class="name" {start} text-anchor="end">{escape(_shorten(name))}</text>{line}{dot}</g>'
     )
 
 
 def scatter(marks: Sequence[Mark], mask_title: str, depth_title: str) -> str:
     """Draw mask against depth, a cross of intervals each: what is gained in one may be lost in the other."""
     width, height, left, bottom = 760, 440, 70, 380
-    across, across_ticks = _axis([number for mark in marks for number in mark.mask], left, width - 30)
-    up, up_ticks = _axis([number for mark in marks for number in mark.depth], bottom, 20)
+    names_all = len(marks) <= _MOST_NAMED
+    drawn = 3 if names_all else 1  # mean, low and high, or the mean alone
+    across, across_ticks = _axis([number for mark in marks for number in mark.mask[:drawn]], left, width - 30)
+    up, up_ticks = _axis([number for mark in marks for number in mark.depth[:drawn]], bottom, 20)
     parts = [
         f'<line class="grid" x1="{across(t):.1f}" x2="{across(t):.1f}" y1="20" y2="{bottom}"/>'
         f'<text class="tick" x="{across(t):.1f}" y="{bottom + 18}" text-anchor="middle">{t:.4g}</text>'
@@ -133,11 +136,12 @@ def scatter(marks: Sequence[Mark], mask_title: str, depth_title: str) -> str:
         parts.append(f'<text class="axis" {place} text-anchor="middle">{title} &#8594;</text>')
     # The later drawn lie on top: the control and what is better shall not be hidden.
     order = ("open", "worse", "better", "control")
-    names_all = len(marks) <= _MOST_NAMED
     taken = [(across(mark.mask[0]) - 6, up(mark.depth[0]) - 6, 12.0, 12.0) for mark in marks]
     for mark in sorted(marks, key=lambda mark: order.index(mark.kind)):
         x, y = across(mark.mask[0]), up(mark.depth[0])
-        parts.append(_cross(mark, [across(v) for v in mark.mask[1:]], [up(v) for v in mark.depth[1:]], x, y))
+        # The crosses of a hundred combinations would hide their means.
+        ends = ([across(end) for end in mark.mask[1:]], [up(end) for end in mark.depth[1:]]) if names_all else ([], [])
+        parts.append(_cross(mark, *ends, x, y))
         if names_all or mark.kind in ("better", "control"):
             parts.append(_label(mark, x, y, taken, width))
     return _svg(width, height, f"{mask_title} against {depth_title} of every combination", parts)
@@ -153,7 +157,7 @@ def _axis(numbers: list[float], start: float, end: float) -> tuple[Callable[[flo
 
 def _cross(mark: Mark, across: list[float], up: list[float], x: float, y: float) -> str:
     told = f"{mark.name}: {mark.mask[0]:.3f}, {mark.depth[0]:.3f}"
-    has_interval = np.isfinite([*across, *up]).all()
+    has_interval = across and np.isfinite([*across, *up]).all()
     lines = (
         f'<line x1="{across[0]:.1f}" x2="{across[1]:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{up[0]:.1f}" y2="{up[1]:.1f}"/>'
@@ -214,9 +218,8 @@ def curves(points: pd.DataFrame, metric: str, kinds: dict[str, str]) -> str:
     ]
     parts.append(f'<text class="axis" x="{(left + width) / 2:.0f}" y="{bottom + 38}" text-anchor="middle">epoch</text>')
     for name in sorted(mean.index, key=lambda name: ("open", "worse", "better", "control").index(kinds[name])):
-        seen = [
-            (across(epoch), up(value)) for epoch, value in zip(epochs, mean.loc[name], strict=True) if value == value
-        ]
+        numbers = mean.loc[name].dropna()
+        seen = zip(map(across, numbers.index), map(up, numbers), strict=True)
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in seen)
         parts.append(f'<g class="{kinds[name]} curve"><title>{escape(name)}</title><polyline points="{line}"/></g>')
     return _svg(width, bottom + 46, f"{metric} over the epochs", parts)

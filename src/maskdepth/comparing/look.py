@@ -34,7 +34,7 @@ table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:ta
 caption{text-align:left;color:var(--soft);padding-bottom:8px}
 th,td{padding:7px 10px;border-bottom:1px solid var(--line);text-align:right;vertical-align:top;white-space:nowrap}
 th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}
-tbody th{font-weight:600;white-space:normal;overflow-wrap:anywhere;min-width:150px}
+tbody th{font-weight:600;white-space:normal;overflow-wrap:break-word;min-width:150px;max-width:260px}
 thead th{vertical-align:bottom;border-bottom:2px solid var(--ink);padding:0 4px}
 thead button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:7px 6px;cursor:pointer;
 text-align:inherit;white-space:normal}
@@ -42,7 +42,7 @@ thead button::after{content:"\\2195";color:var(--soft);padding-left:5px;font-wei
 th[aria-sort=ascending] button::after{content:"\\2191";color:var(--ink)}
 th[aria-sort=descending] button::after{content:"\\2193";color:var(--ink)}
 button:focus-visible,input:focus-visible,select:focus-visible,summary:focus-visible{outline:3px solid var(--open)}
-td small{display:block;color:var(--soft);font-size:12.5px}
+td small,th small{display:block;color:var(--soft);font-size:12.5px;font-weight:400}
 td.better small,td.worse small{font-weight:600}
 td.better{background:var(--better-wash)}td.worse{background:var(--worse-wash)}
 td.better small{color:var(--better)}td.worse small{color:var(--worse)}
@@ -59,7 +59,7 @@ g line{stroke-width:2}g circle,g path{stroke-width:2;fill:var(--paper)}
 .better line,.better circle{stroke:var(--better)}.better circle{fill:var(--better)}
 .worse line,.worse circle{stroke:var(--worse)}.worse circle{fill:var(--worse)}
 .control line,.control path{stroke:var(--control)}.control path{fill:var(--control)}
-.cross line{stroke-width:1;opacity:.45}
+.cross line{stroke-width:1;opacity:.35}
 .curve polyline{fill:none;stroke-width:1.4;stroke:var(--open);opacity:.55}
 .curve.better polyline{stroke:var(--better);stroke-width:2;opacity:1}
 .curve.worse polyline{stroke:var(--worse);stroke-dasharray:5 3}

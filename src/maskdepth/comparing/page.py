@@ -5,6 +5,7 @@ is escaped, so that what somebody called a run can do nothing.
 """
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -24,8 +25,10 @@ from maskdepth.comparing.statistics import (
     Verdict,
     headline,
 )
-from maskdepth.comparing.tables import format_difference, format_interval, format_p
+from maskdepth.comparing.tables import control_seeds, format_difference, format_interval, format_p, means_by_name
 from maskdepth.evaluation.intervals import FEWEST_GROUPS
+
+_Means = dict[tuple[str, str], tuple[float, float, float]]
 
 # Above so many sentences those that claim nothing are folded away.
 _MOST_SENTENCES = 12
@@ -125,13 +128,13 @@ def _kind(verdict: Verdict) -> str:
 
 def _table(comparison: Comparison, baselines: Mapping[str, Mapping[str, float]]) -> str:
     endpoints = [endpoint for endpoint in comparison.endpoints if endpoint.is_primary]
-    means = comparison.means.set_index(["combination", "metric"])
+    means = means_by_name(comparison)
     heads = [_head("combination", ""), _head("verdict", ""), _head("seeds", "descending")]
     for endpoint in endpoints:
         unit = "points" if endpoint.is_share else "MAE"
         first = "descending" if endpoint.is_higher_better else "ascending"
         arrow = "higher" if endpoint.is_higher_better else "lower"
-        heads.append(_head(f"{endpoint.title}, {arrow} is better", first, f"minus control [95 %], {unit}"))
+        heads.append(_head(endpoint.title, first, f"{arrow} is better; below: minus control, {unit}"))
     rows = [_control_row(comparison, endpoints, means)]
     rows += [_row(answer, position, means) for position, answer in enumerate(comparison.answers, 1)]
     rows += [_baseline_row(name, found, endpoints) for name, found in baselines.items()]
@@ -142,7 +145,7 @@ def _table(comparison: Comparison, baselines: Mapping[str, Mapping[str, float]])
         '<div class="filters" role="search"><label>Name has all of these words<input id="name" type="search"></label>'
         f'<label>Verdict<select id="verdict"><option value="">all</option>{options}</select></label>'
         f'<output aria-live="polite">{len(rows)} rows shown</output></div>'
-        '<div class="wide"><table class="sortable" id="combinations"><caption>Means over paired seeds and test samples; '
+        '<div class="wide"><table class="sortable" id="combinations"><caption>Means over seeds and test samples; '
         "below each the difference to the control with its 95 % interval. Shaded: shown to be better or worse. "
         "A button in a heading sorts.</caption>"
         f"<thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></section>"
@@ -157,24 +160,24 @@ def _head(title: str, first: str, note: str = "") -> str:
 
 def _opening(name: str, kind: str, verdict: str) -> str:
     named = escape(name)
-    return f'<tr class="{kind}" data-name="{named}" data-verdict="{verdict}"><th scope="row">{named}</th>'
+    # A long sum of losses may be broken behind each of its signs, and nowhere else.
+    breakable = re.sub(r"([|+*,_])", r"\1<wbr>", named)
+    return f'<tr class="{kind}" data-name="{named}" data-verdict="{verdict}"><th scope="row">{breakable}</th>'
 
 
-def _control_row(comparison: Comparison, endpoints: Sequence[Endpoint], means: pd.DataFrame) -> str:
-    own = means.loc[comparison.control]
-    cells = [
-        f'<td data-value="{own.loc[e.metric, "mean"]:.6g}">{own.loc[e.metric, "mean"]:.3f}</td>' for e in endpoints
-    ]
+def _control_row(comparison: Comparison, endpoints: Sequence[Endpoint], means: _Means) -> str:
+    own = [means[comparison.control, endpoint.metric][0] for endpoint in endpoints]
+    cells = [f'<td data-value="{mean:.6g}">{mean:.3f}</td>' for mean in own]
     return (
         f'{_opening(comparison.control, "control", "control")}<td data-value="0"><span class="tag">control</span></td>'
-        f"<td>{int(own['seeds'].iloc[0])}</td>{''.join(cells)}</tr>"
+        f"<td>{control_seeds(comparison)}</td>{''.join(cells)}</tr>"
     )
 
 
-def _row(answer: Answer, position: int, means: pd.DataFrame) -> str:
+def _row(answer: Answer, position: int, means: _Means) -> str:
     kind = _kind(answer.verdict)
     cells = [
-        _cell(effect, float(means.loc[(answer.combination, effect.endpoint.metric), "mean"]))
+        _cell(effect, means[answer.combination, effect.endpoint.metric][0])
         for effect in answer.effects
         if effect.endpoint.is_primary
     ]
@@ -232,12 +235,9 @@ def _trade_off(comparison: Comparison) -> str:
     if mask is None or depth is None:
         return ""
     kinds = _kinds(comparison)
-    means = comparison.means.set_index(["combination", "metric"])[["mean", "low", "high"]]
-    marks = []
-    for name, kind in kinds.items():
-        found = [tuple(float(number) for number in means.loc[(name, e.metric)]) for e in (mask, depth)]
-        if np.isfinite([found[0][0], found[1][0]]).all():
-            marks.append(Mark(name, kind, (*found[0],), (*found[1],)))
+    means = means_by_name(comparison)
+    all_marks = [Mark(name, kind, means[name, mask.metric], means[name, depth.metric]) for name, kind in kinds.items()]
+    marks = [mark for mark in all_marks if np.isfinite([mark.mask[0], mark.depth[0]]).all()]
     return (
         "<section><h2>Mask against depth</h2>"
         '<p class="note">Up and to the right is better. The crosses are the intervals of each mean over other seeds, '
@@ -307,8 +307,8 @@ def _details(comparison: Comparison) -> str:
     return (
         "<section><h2>Every number</h2><details><summary>"
         f'{len(rows)} differences with p and power</summary><div class="wide"><table class="sortable"><caption>'
-        "Differences of shares are in points, hundredths. Places won: the share of places on whose mean the combination "
-        "is better. Would have been seen: the smallest difference that is found four times of five."
+        "Differences of shares are in points, hundredths. Places won: the share of places on whose mean the "
+        "combination is better. Would have been seen: the smallest difference that is found four times of five."
         f"</caption><thead><tr>{''.join(_head(title, '') for title in titles)}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div></details></section>"
     )
@@ -337,7 +337,8 @@ def _left_out(lines: Sequence[str]) -> str:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     count = f"{len(lines)} run{'s' if len(lines) > 1 else ''}"
-    return f"<section><h2>Left out</h2><details><summary>{count} not compared, and why</summary><ul>{items}</ul></details></section>"
+    folded = f"<details><summary>{count} not compared, and why</summary><ul>{items}</ul></details>"
+    return f"<section><h2>Left out</h2>{folded}</section>"
 
 
 def _reading(comparison: Comparison) -> str:
@@ -348,12 +349,13 @@ def _reading(comparison: Comparison) -> str:
     )
     primary = " or ".join(endpoint.title for endpoint in comparison.endpoints if endpoint.is_primary)
     terms = {
-        "better": f"Shown to be better in {primary}, and none of all endpoints worse by more than its margin: {margins}.",
+        "better": f"Shown to be better in {primary}, and none of all endpoints worse by more than its margin: "
+        f"{margins}.",
         "worse": "The same the other way round.",
         "mixed": "Shown to differ in one endpoint, but another speaks against it.",
         "cannot tell": "No difference is shown. It may be there: the sentence says how large it would have to be.",
-        "shown": f"Holm's p over all combinations is below {LEVEL:.3g}, so that a combination that is no better is called "
-        "better in at most one of twenty comparisons, all endpoints together.",
+        "shown": f"Holm's p over all combinations is below {LEVEL:.3g}, so that a combination that is no better is "
+        "called better in at most one of twenty comparisons, all endpoints together.",
         "difference": "Of the same seed and the same test sample, then tested over seeds, places and objects, each of "
         "which is a few of many.",
         "too few": f"Nothing is claimed from fewer than {FEWEST_SEEDS} paired seeds, {FEWEST_GROUPS} places or "

@@ -454,8 +454,9 @@ def _tell_lack(counts: _Counts) -> str:
         return "they have no seed and test sample in common"
     wanted = {"seeds": FEWEST_SEEDS, "places": FEWEST_GROUPS, "objects": FEWEST_GROUPS}
     found = {"seeds": counts.seeds, "places": counts.places, "objects": counts.objects}
-    lacking = [f"{found[kind]} {kind} of {fewest}" for kind, fewest in wanted.items() if found[kind] < fewest]
-    return f"they share {' and '.join(lacking)} that a claim takes"
+    lacking = [kind for kind, fewest in wanted.items() if found[kind] < fewest]
+    shared, taken = (" and ".join(f"{of[kind]} {kind}" for kind in lacking) for of in (found, wanted))
+    return f"they share {shared}, and a claim takes {taken}"
 
 
 def _tell(name: str, control: str, effects: tuple[Effect, ...]) -> list[str]:
@@ -471,16 +472,19 @@ def _tell(name: str, control: str, effects: tuple[Effect, ...]) -> list[str]:
         if told:
             parts.append(f"{subject} {' and '.join(told)}")
         elif primary:
-            pair = f"{name} and {control}" if not parts else "they"
-            parts.append(f"in {target} {pair} cannot be told apart; {_tell_power(primary[0])}")
+            unclear = f"in {target} they cannot be told apart"
+            if not parts:
+                unclear = f"{name} and {control} cannot be told apart in {target}"
+            parts.append(f"{unclear}; {_tell_power(primary[0])}")
     return parts
 
 
 def _tell_against(verdict: Verdict, effects: tuple[Effect, ...]) -> list[str]:
     """Say what kept a clear difference from deciding, as far as it is not shown and thus not told of already."""
-    if verdict is not Verdict.MIXED:
+    primary = [effect for effect in effects if effect.endpoint.is_primary]
+    is_better, is_worse = any(effect.is_better for effect in primary), any(effect.is_worse for effect in primary)
+    if verdict is not Verdict.MIXED or (is_better and is_worse):
         return []
-    is_better = any(effect.is_better for effect in effects if effect.endpoint.is_primary)
     sign, word = (-1, "worse") if is_better else (1, "better")
     doubts = [
         f"{effect.endpoint.title} {_tell_amount(effect.endpoint, effect.difference)} {word}"

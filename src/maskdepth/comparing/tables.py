@@ -6,25 +6,40 @@ import pandas as pd
 from maskdepth.comparing.statistics import Answer, Comparison, Effect, Endpoint, Verdict, headline
 
 # What a wide metric is called where there is little room.
-_SHORT = {"mask IoU": "mask IoU", "boundary IoU": "boundary", "depth SSIM": "SSIM", "depth SSI-MAE": "SSI-MAE"}
+_SHORT = {"mask IoU": "IoU", "boundary IoU": "boundary", "depth SSIM": "SSIM", "depth SSI-MAE": "SSI-MAE"}
 _NOTHING = "-"
 
 
 def terminal_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Give titles and rows of a table that fits 80 columns with names of up to 24 characters.
+    """Give titles and rows of a table that fits 80 columns with names of up to 20 characters.
 
     Each endpoint has the difference to the control, points or MAE, with a star where it is shown; the control has its
     own means.
     """
     primary = [endpoint for endpoint in comparison.endpoints if endpoint.is_primary]
     titles = ["combination", "verdict", "seeds", *(_SHORT[endpoint.title] for endpoint in primary)]
-    own = comparison.means[comparison.means["combination"] == comparison.control].set_index("metric")
-    means = [f"{own.loc[endpoint.metric, 'mean']:.3f}" for endpoint in primary]
-    rows = [[comparison.control, "control", str(own["seeds"].iloc[0]), *means]]
+    means = means_by_name(comparison)
+    own = [f"{means[comparison.control, endpoint.metric][0]:.3f}" for endpoint in primary]
+    rows = [[comparison.control, "control", str(control_seeds(comparison)), *own]]
     for answer in comparison.answers:
         shown = [tell_difference(effect) for effect in answer.effects if effect.endpoint.is_primary]
-        rows.append([answer.combination, str(answer.verdict), str(answer.seeds), *shown])
+        verdict = "too few" if answer.verdict.startswith("too few") else str(answer.verdict)
+        rows.append([answer.combination, verdict, str(answer.seeds), *shown])
     return titles, rows
+
+
+def means_by_name(comparison: Comparison) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Give mean, low and high by combination and metric."""
+    means = comparison.means
+    names = zip(means["combination"].astype(str), means["metric"].astype(str), strict=True)
+    numbers = means[["mean", "low", "high"]].to_numpy(float).tolist()
+    return {name: (mean, low, high) for name, (mean, low, high) in zip(names, numbers, strict=True)}
+
+
+def control_seeds(comparison: Comparison) -> int:
+    """Count the seeds of the control."""
+    means = comparison.means
+    return int(means.loc[means["combination"] == comparison.control, "seeds"].iloc[0])
 
 
 def tell_difference(effect: Effect) -> str:
@@ -37,12 +52,15 @@ def format_difference(endpoint: Endpoint, difference: float) -> str:
     """Write a difference with its sign: shares in points, others with four decimals.
 
     >>> from maskdepth.comparing.statistics import ENDPOINTS
-    >>> format_difference(ENDPOINTS[0], 0.0149), format_difference(ENDPOINTS[3], -0.0021), format_difference(ENDPOINTS[0], float("nan"))
-    ('+1.5', '-0.0021', '-')
+    >>> [format_difference(endpoint, -0.0149) for endpoint in ENDPOINTS[2:4]]  # SSIM and SSI-MAE
+    ['-1.5', '-0.0149']
+    >>> format_difference(ENDPOINTS[0], -0.0001), format_difference(ENDPOINTS[0], float("nan"))
+    ('0.0', '-')
     """
     if not np.isfinite(difference):
         return _NOTHING
-    return f"{100 * difference:+.1f}" if endpoint.is_share else f"{difference:+.4f}"
+    shown = f"{100 * difference:+.1f}" if endpoint.is_share else f"{difference:+.4f}"
+    return shown.lstrip("+-") if float(shown) == 0 else shown
 
 
 def format_p(p: float) -> str:
@@ -73,23 +91,22 @@ def as_markdown(comparison: Comparison) -> str:
     titles = ["combination", "verdict", "seeds"]
     for endpoint in primary:
         titles += [endpoint.title, "minus control [95 %]", "Holm p"]
-    means = comparison.means.set_index(["combination", "metric"])["mean"]
-    own = comparison.means[comparison.means["combination"] == comparison.control]["seeds"].iloc[0]
-    control = [comparison.control, "control", str(own)]
+    means = means_by_name(comparison)
+    control = [comparison.control, "control", str(control_seeds(comparison))]
     for endpoint in primary:
-        control += [f"{means[comparison.control, endpoint.metric]:.3f}", "", ""]
+        control += [f"{means[comparison.control, endpoint.metric][0]:.3f}", "", ""]
     rows = [control, *(_markdown_row(answer, means) for answer in comparison.answers)]
     table = [_line(titles), _line(["---"] * len(titles)), *map(_line, rows)]
     sentences = [f"- {_escape(answer.sentence)}." for answer in comparison.answers]
     return "\n".join([_escape(headline(comparison)), "", *table, "", *sentences]) + "\n"
 
 
-def _markdown_row(answer: Answer, means: pd.Series) -> list[str]:
+def _markdown_row(answer: Answer, means: dict[tuple[str, str], tuple[float, float, float]]) -> list[str]:
     verdict = f"**{answer.verdict}**" if answer.verdict is Verdict.BETTER else str(answer.verdict)
     row = [answer.combination, verdict, str(answer.seeds)]
     for effect in answer.effects:
         if effect.endpoint.is_primary:
-            mean = f"{means[answer.combination, effect.endpoint.metric]:.3f}"
+            mean = f"{means[answer.combination, effect.endpoint.metric][0]:.3f}"
             difference = f"{format_difference(effect.endpoint, effect.difference)} {format_interval(effect)}"
             row += [mean, difference.removesuffix(f" {_NOTHING}"), format_p(effect.holm)]
     return row
