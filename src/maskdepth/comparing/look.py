@@ -36,7 +36,8 @@ th,td{padding:7px 10px;border-bottom:1px solid var(--line);text-align:right;vert
 th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}
 tbody th{font-weight:600;white-space:normal;overflow-wrap:break-word;min-width:150px;max-width:260px}
 thead th{vertical-align:bottom;border-bottom:2px solid var(--ink);padding:0 4px}
-thead button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:7px 6px;cursor:pointer;
+thead small{padding:0 6px 7px;white-space:normal}
+thead button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:7px 6px 3px;cursor:pointer;
 text-align:inherit;white-space:normal}
 thead button::after{content:"\\2195";color:var(--soft);padding-left:5px;font-weight:400}
 th[aria-sort=ascending] button::after{content:"\\2191";color:var(--ink)}

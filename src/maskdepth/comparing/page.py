@@ -153,9 +153,9 @@ def _table(comparison: Comparison, baselines: Mapping[str, Mapping[str, float]])
 
 
 def _head(title: str, first: str, note: str = "") -> str:
-    below = f" <small>{note}</small>" if note else ""
+    below = f"<small>{note}</small>" if note else ""
     start = f' data-first="{first}"' if first else ""
-    return f'<th scope="col"{start}><button type="button">{escape(title)}{below}</button></th>'
+    return f'<th scope="col"{start}><button type="button">{escape(title)}</button>{below}</th>'
 
 
 def _opening(name: str, kind: str, verdict: str) -> str:

@@ -36,6 +36,8 @@ FEWEST_SEEDS = 3
 POWER = 0.8
 # How often a combination that is no better may be called better: all primary endpoints together.
 FALSE_CLAIMS = 0.05
+# Of the better ones, in the headline.
+_MOST_NAMED = 5
 
 Target = Literal["mask", "depth"]
 
