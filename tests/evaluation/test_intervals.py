@@ -1,4 +1,4 @@
-"""Intervals: they hold the truth as often as they say, equal a naive loop, and are not given where groups are too few."""
+"""Intervals: they hold the truth as often as they say, equal a naive loop, and are not given for too few groups."""
 
 import numpy as np
 import pandas as pd
