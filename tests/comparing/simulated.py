@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from maskdepth.comparing.statistics import ENDPOINTS
+from maskdepth.comparing.results import ENDPOINTS
 
 METRICS = [endpoint.metric for endpoint in ENDPOINTS]
 IS_MASK = np.array([endpoint.target == "mask" for endpoint in ENDPOINTS])

@@ -9,7 +9,8 @@ import pytest
 from comparing.simulated import World
 
 from maskdepth.comparing.page import Picture, Surroundings, write_page
-from maskdepth.comparing.statistics import compare, headline
+from maskdepth.comparing.statistics import compare
+from maskdepth.comparing.telling import headline
 
 HOSTILE = "<script>alert(1)</script>\"'&|</table>"
 VOID = {"meta", "input", "br", "wbr", "img", "rect", "line", "circle", "path", "polyline"}

@@ -1,5 +1,7 @@
 """Comparing: what is no better is seldom called better, what is better is found, what is unknown is not claimed."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from maskdepth.comparing.statistics import ENDPOINTS, LEVEL, Verdict, compare, headline, holm, paired_estimate
+from maskdepth.comparing.results import ENDPOINTS, LEVEL, Verdict
+from maskdepth.comparing.statistics import compare, holm, paired_estimate
+from maskdepth.comparing.telling import headline
 from maskdepth.evaluation.intervals import cross, group
 
 NUM_PAIRS = 300
@@ -243,10 +247,19 @@ def test_the_better_ones_come_first_and_the_headline_names_them():
     found = compare(table, "a")
     assert [answer.combination for answer in found.answers][0::2] == ["c", "b"]
     assert headline(found).startswith("1 of 3 combinations is better than a: c.")
-    assert headline(compare(table[table["combination"].isin(["a", "b"])], "a")) == (
-        "None of 1 combination is shown to be better than a. 1 worse."
+    assert headline(compare(table[table["combination"] != "c"], "a")).startswith(
+        "None of 2 combinations is shown to be"
     )
+    alone = compare(table[table["combination"].isin(["a", "b"])], "a")
+    assert headline(alone) == f"{alone.answers[0].sentence}."
     assert "nothing to compare" in headline(compare(table[table["combination"] == "a"], "a"))
+
+
+def test_a_headline_names_five_and_counts_the_others():
+    table = World(places=20).measure({"a": 0.0} | {f"b{number}": 0.1 for number in range(7)})
+    assert re.fullmatch(
+        r"7 of 7 combinations are better than a: (b\d, ){4}b\d and 2 more\.", headline(compare(table, "a"))
+    )
 
 
 def test_more_combinations_make_a_claim_harder():
@@ -273,7 +286,16 @@ def test_a_metric_that_some_runs_lack_claims_nothing_of_them():
     table.loc[table["combination"] == "b", "depth_ssim"] = np.nan
     answers = {answer.combination: answer for answer in compare(table, "a").answers}
     assert np.isnan(answers["b"].effects[2].holm)
+    assert answers["b"].verdict is Verdict.MIXED
+    assert "against that speaks, without being shown, depth SSIM, which one of them lacks" in answers["b"].sentence
     assert answers["c"].effects[2].is_better
+
+
+def test_a_head_that_was_not_measured_is_not_called_equal():
+    table = World().measure({"a": 0.0, "b": 0.0})
+    table.loc[table["combination"] == "b", ["depth_ssim", "depth_ssi_mae"]] = np.nan
+    sentence = compare(table, "a").answers[0].sentence
+    assert sentence.endswith("of the depth nothing can be said, as one of them lacks depth SSIM")
 
 
 def test_means_have_the_control_first_and_every_endpoint():

@@ -6,8 +6,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from maskdepth.comparing.statistics import compare, headline
+from maskdepth.comparing.statistics import compare
 from maskdepth.comparing.tables import as_csv_table, as_markdown, terminal_rows
+from maskdepth.comparing.telling import headline
 
 
 @pytest.fixture(scope="module")

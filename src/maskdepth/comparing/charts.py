@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from maskdepth.comparing.statistics import Comparison, Effect, Endpoint
+from maskdepth.comparing.results import Comparison, Effect, Endpoint
 from maskdepth.comparing.tables import format_difference, format_interval, format_p
 
 # [px] of all drawings; the browser scales them to the room there is.

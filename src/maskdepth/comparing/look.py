@@ -74,8 +74,8 @@ footer{color:var(--soft);font-size:13px;max-width:1180px;margin:48px auto 40px;p
 @media (max-width:640px){dl{grid-template-columns:1fr}.verdict{font-size:23px}}
 @media print{:root{--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--wash:#f3f3f3;--better:#00573a;--worse:#8f2a14;
 --open:#445;--control:#000;--margin:#eceff5;--better-wash:#e2f4ec;--worse-wash:#fbe9e4}
-body{font-size:10pt}main,header,footer{max-width:none;padding:0}.filters,thead button::after{display:none}thead button{display:contents}
-td small,th small{font-size:7pt}.tag{font-size:7.5pt}
+body{font-size:10pt}main,header,footer{max-width:none;padding:0}.filters,thead button::after{display:none}
+thead button{display:contents}td small,th small{font-size:7pt}.tag{font-size:7.5pt}
 .wide{overflow:visible}table{font-size:8pt}th,td{padding:3px 4px}thead{display:table-header-group}
 tr,figure,li{break-inside:avoid}h2{break-after:avoid}.charts{grid-template-columns:1fr 1fr}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}
@@ -97,7 +97,8 @@ for (const table of document.querySelectorAll('table.sortable')) {
     const sorted = [...body.rows].map(row => [key(row, column), row]).sort(([a], [b]) => {
       if (a === '' || b === '') return (a === '') - (b === '');
       const numbers = [Number(a), Number(b)];
-      return sign * (numbers.some(Number.isNaN) ? a.localeCompare(b, undefined, {numeric: true}) : numbers[0] - numbers[1]);
+      const areWords = numbers.some(Number.isNaN);
+      return sign * (areWords ? a.localeCompare(b, undefined, {numeric: true}) : numbers[0] - numbers[1]);
     });
     body.append(...sorted.map(([, row]) => row));
   }));

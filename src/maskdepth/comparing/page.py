@@ -15,7 +15,7 @@ import pandas as pd
 
 from maskdepth.comparing.charts import Mark, curves, forest, scatter
 from maskdepth.comparing.look import SCRIPT, STYLE
-from maskdepth.comparing.statistics import (
+from maskdepth.comparing.results import (
     FEWEST_SEEDS,
     LEVEL,
     Answer,
@@ -23,9 +23,9 @@ from maskdepth.comparing.statistics import (
     Effect,
     Endpoint,
     Verdict,
-    headline,
 )
 from maskdepth.comparing.tables import control_seeds, format_difference, format_interval, format_p, means_by_name
+from maskdepth.comparing.telling import headline
 from maskdepth.evaluation.intervals import FEWEST_GROUPS
 
 _Means = dict[tuple[str, str], tuple[float, float, float]]

@@ -9,15 +9,25 @@ is counted as what it is: a few of many.
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from maskdepth.comparing.results import (
+    ENDPOINTS,
+    FEWEST_SEEDS,
+    LEVEL,
+    Answer,
+    Comparison,
+    Counts,
+    Effect,
+    Endpoint,
+    Verdict,
+)
+from maskdepth.comparing.telling import tell
 from maskdepth.evaluation.intervals import (
     CONFIDENCE,
-    FEWEST_GROUPS,
     Codes,
     Estimate,
     Grouping,
@@ -31,141 +41,10 @@ from maskdepth.evaluation.intervals import (
     t_tail,
 )
 
-FEWEST_SEEDS = 3
 # Of the smallest difference that would have been seen: how often it would have been.
 POWER = 0.8
-# How often a combination that is no better may be called better: all primary endpoints together.
-FALSE_CLAIMS = 0.05
-# Of the better ones, in the headline.
-_MOST_NAMED = 5
-
-Target = Literal["mask", "depth"]
-
-
-class Endpoint(NamedTuple):
-    """One metric that combinations are judged by; all were fixed before any result was seen.
-
-    Attributes:
-        metric: Its column.
-        title: What a reader calls it.
-        target: Which of both heads it judges.
-        is_higher_better: Its direction.
-        margin: How much worse is no matter.
-        is_primary: Whether it can make a combination better or worse; the others can only speak against that.
-        is_share: Whether differences are told in points, hundredths.
-    """
-
-    metric: str
-    title: str
-    target: Target
-    is_higher_better: bool
-    margin: float
-    is_primary: bool
-    is_share: bool
-
-    def gain(self, difference: float) -> float:
-        """Turn a difference so that more is better."""
-        return difference if self.is_higher_better else -difference
-
-
-ENDPOINTS = (
-    Endpoint("mask_iou_tuned", "mask IoU", "mask", True, 0.005, True, True),
-    Endpoint("mask_boundary_iou", "boundary IoU", "mask", True, 0.005, True, True),
-    Endpoint("depth_ssim", "depth SSIM", "depth", True, 0.01, True, True),
-    Endpoint("depth_ssi_mae", "depth SSI-MAE", "depth", False, 0.005, True, False),
-    Endpoint("depth_mae", "depth MAE", "depth", False, 0.005, False, False),
-    Endpoint("depth_mae_foreground", "depth MAE on the object", "depth", False, 0.005, False, False),
-)
-# Two-sided, for each of them: on the better side each has half of it, and all halves add up to what is allowed at most.
-LEVEL = 2 * FALSE_CLAIMS / sum(endpoint.is_primary for endpoint in ENDPOINTS)
 # What stands in for a metric that rows of an older version lack.
 _FALLBACKS = {"mask_iou_tuned": "mask_iou"}
-
-
-class Verdict(StrEnum):
-    """What can be said of a combination against the control, in the order in which a reader wants them."""
-
-    BETTER = "better"
-    MIXED = "mixed"
-    CANNOT_TELL = "cannot tell"
-    WORSE = "worse"
-    TOO_FEW_SEEDS = "too few seeds"
-    TOO_FEW_GROUPS = "too few groups"
-
-
-class Effect(NamedTuple):
-    """The difference of one combination to the control by one endpoint, not turned: below 0 is lower.
-
-    Attributes:
-        endpoint: The metric.
-        difference: Mean over paired seeds and samples.
-        low: Lower end of its 95 % interval; NaN where nothing is claimed.
-        high: Upper end.
-        p: Two-sided p of the t test; NaN where nothing is claimed.
-        holm: The same after Holm's correction over all combinations; NaN likewise.
-        places_won: Share of the places where the mean is on the better side, [0, 1]; a tie counts half.
-        visible: The smallest difference that would have been seen four times of five.
-    """
-
-    endpoint: Endpoint
-    difference: float
-    low: float
-    high: float
-    p: float
-    holm: float
-    places_won: float
-    visible: float
-
-    @property
-    def is_better(self) -> bool:
-        """Whether the combination is shown to be better by this endpoint."""
-        return self.holm < LEVEL and self.endpoint.gain(self.difference) > 0
-
-    @property
-    def is_worse(self) -> bool:
-        """Whether the combination is shown to be worse by this endpoint."""
-        return self.holm < LEVEL and self.endpoint.gain(self.difference) < 0
-
-
-class Answer(NamedTuple):
-    """What can be said of one combination.
-
-    Attributes:
-        combination: Its name.
-        verdict: In a word or two.
-        sentence: In one sentence.
-        seeds: Seeds that it shares with the control.
-        samples: Test samples that both were measured on.
-        places: Groups of those samples.
-        objects: Likewise.
-        effects: One for each endpoint.
-    """
-
-    combination: str
-    verdict: Verdict
-    sentence: str
-    seeds: int
-    samples: int
-    places: int
-    objects: int
-    effects: tuple[Effect, ...]
-
-
-class Comparison(NamedTuple):
-    """All combinations against one control.
-
-    Attributes:
-        control: Its name.
-        endpoints: What was measured.
-        answers: One for each other combination, the better ones first.
-        means: One row per combination and metric: `combination`, `metric`, `mean`, `low`, `high`, `seeds`; the control
-            comes first, the others in the order of the answers.
-    """
-
-    control: str
-    endpoints: tuple[Endpoint, ...]
-    answers: tuple[Answer, ...]
-    means: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -259,32 +138,6 @@ def paired_estimate(differences: Values, seed: Grouping, place: Grouping, thing:
     return Estimate(scene.mean, variance, satterthwaite(variance, parts))
 
 
-def headline(comparison: Comparison) -> str:
-    """Say in one or two sentences what came out.
-
-    Among several that are better none is called the best: to take the largest difference is to take the luckiest.
-    """
-    control, total = comparison.control, len(comparison.answers)
-    if not total:
-        return f"There is only {control}: nothing to compare it with."
-    named: dict[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
-    for answer in comparison.answers:
-        named[answer.verdict].append(answer.combination)
-    better = named.pop(Verdict.BETTER)
-    rest = "; ".join(f"{len(names)} {verdict}" for verdict, names in named.items() if names)
-    of_all = f"of {total} combination{'s' if total > 1 else ''}"
-    if better:
-        verb = "is" if len(better) == 1 else "are"
-        return f"{len(better)} {of_all} {verb} better than {control}: {', '.join(better)}." + (
-            f" {_upper(rest)}." if rest else ""
-        )
-    return f"None {of_all} is shown to be better than {control}. {_upper(rest)}."
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _choose_endpoints(samples: pd.DataFrame) -> tuple[Endpoint, ...]:
     """Take the endpoints that were measured, with what stands in for the others."""
     chosen = []
@@ -336,19 +189,6 @@ def _number(samples: pd.DataFrame, endpoints: tuple[Endpoint, ...]) -> dict[str,
     return {str(name): measured.take(np.asarray(rows)) for name, rows in groups.items()}
 
 
-class _Counts(NamedTuple):
-    """Of what was paired."""
-
-    seeds: int
-    samples: int
-    places: int
-    objects: int
-
-    @property
-    def bear_a_claim(self) -> bool:
-        return self.seeds >= FEWEST_SEEDS and min(self.places, self.objects) >= FEWEST_GROUPS
-
-
 class _Differences(NamedTuple):
     """Paired differences of one combination to the control.
 
@@ -358,7 +198,7 @@ class _Differences(NamedTuple):
         places_won: Likewise, share of the places.
     """
 
-    counts: _Counts
+    counts: Counts
     estimates: list[Estimate]
     places_won: list[float]
 
@@ -370,12 +210,12 @@ def _measure(part: _Measured, control: _Measured, endpoints: tuple[Endpoint, ...
     _, rows, control_rows = np.intersect1d(keys, control_keys, assume_unique=True, return_indices=True)
     if not len(rows):
         nothing = Estimate(np.nan, np.nan, np.nan)
-        return _Differences(_Counts(0, 0, 0, 0), [nothing] * len(endpoints), [np.nan] * len(endpoints))
+        return _Differences(Counts(0, 0, 0, 0), [nothing] * len(endpoints), [np.nan] * len(endpoints))
     paired = part.take(rows)
     differences = (paired.values - control.values[control_rows]).T
     seed, place, thing = (group(codes) for codes in (paired.seeds, paired.places, paired.objects))
     cell = cross(place, thing)
-    counts = _Counts(seed.count, len(np.unique(paired.samples)), place.count, thing.count)
+    counts = Counts(seed.count, len(np.unique(paired.samples)), place.count, thing.count)
     estimates = [paired_estimate(values, seed, place, thing, cell) for values in differences]
     won = [
         _share_won(endpoint.gain(1.0) * values, place) for endpoint, values in zip(endpoints, differences, strict=True)
@@ -423,16 +263,12 @@ def _visible(estimate: Estimate, num_tests: int) -> float:
     return (t_quantile(level, degrees) + t_quantile(POWER, degrees)) * estimate.error
 
 
-def _answer(name: str, control: str, counts: _Counts, effects: tuple[Effect, ...]) -> Answer:
+def _answer(name: str, control: str, counts: Counts, effects: tuple[Effect, ...]) -> Answer:
     verdict = _decide(counts, effects)
-    if counts.bear_a_claim:
-        sentence = "; ".join([*_tell(name, control, effects), *_tell_against(verdict, effects)])
-    else:
-        sentence = f"{name} cannot be compared with {control}: {_tell_lack(counts)}"
-    return Answer(name, verdict, sentence, *counts, effects)
+    return Answer(name, verdict, tell(name, control, counts, verdict, effects), *counts, effects)
 
 
-def _decide(counts: _Counts, effects: tuple[Effect, ...]) -> Verdict:
+def _decide(counts: Counts, effects: tuple[Effect, ...]) -> Verdict:
     if counts.seeds < FEWEST_SEEDS:
         return Verdict.TOO_FEW_SEEDS
     if not counts.bear_a_claim:
@@ -442,79 +278,14 @@ def _decide(counts: _Counts, effects: tuple[Effect, ...]) -> Verdict:
     if not (is_better or is_worse):
         return Verdict.CANNOT_TELL
     gains = [(effect.endpoint.gain(effect.difference), effect.endpoint.margin) for effect in effects]
-    speaks_against = any(gain < -margin for gain, margin in gains)
-    speaks_for = any(gain > margin for gain, margin in gains)
+    # What was not measured may be anything: it speaks against either verdict.
+    speaks_against = any(np.isnan(gain) or gain < -margin for gain, margin in gains)
+    speaks_for = any(np.isnan(gain) or gain > margin for gain, margin in gains)
     if is_better and not (is_worse or speaks_against):
         return Verdict.BETTER
     if is_worse and not (is_better or speaks_for):
         return Verdict.WORSE
     return Verdict.MIXED
-
-
-def _tell_lack(counts: _Counts) -> str:
-    if not counts.samples:
-        return "they have no seed and test sample in common"
-    wanted = {"seeds": FEWEST_SEEDS, "places": FEWEST_GROUPS, "objects": FEWEST_GROUPS}
-    found = {"seeds": counts.seeds, "places": counts.places, "objects": counts.objects}
-    lacking = [kind for kind, fewest in wanted.items() if found[kind] < fewest]
-    shared, taken = (" and ".join(f"{of[kind]} {kind}" for kind in lacking) for of in (found, wanted))
-    return f"they share {shared}, and a claim takes {taken}"
-
-
-def _tell(name: str, control: str, effects: tuple[Effect, ...]) -> list[str]:
-    """Say by which endpoints of the mask and of the depth a combination differs, and what would have been seen."""
-    parts: list[str] = []
-    for target in ("mask", "depth"):
-        primary = [effect for effect in effects if effect.endpoint.target == target and effect.endpoint.is_primary]
-        better, worse = [e for e in primary if e.is_better], [e for e in primary if e.is_worse]
-        subject = f"{name} is" if not parts else "it is"
-        against = f" than {control}" if not parts else ""
-        told = [f"better{against} in {_list(better)}"] if better else []
-        told += [f"worse{against if not better else ''} in {_list(worse)}"] if worse else []
-        if told:
-            parts.append(f"{subject} {' and '.join(told)}")
-        elif primary:
-            unclear = f"in {target} they cannot be told apart"
-            if not parts:
-                unclear = f"{name} and {control} cannot be told apart in {target}"
-            parts.append(f"{unclear}; {_tell_power(primary[0])}")
-    return parts
-
-
-def _tell_against(verdict: Verdict, effects: tuple[Effect, ...]) -> list[str]:
-    """Say what kept a clear difference from deciding, as far as it is not shown and thus not told of already."""
-    primary = [effect for effect in effects if effect.endpoint.is_primary]
-    is_better, is_worse = any(effect.is_better for effect in primary), any(effect.is_worse for effect in primary)
-    if verdict is not Verdict.MIXED or (is_better and is_worse):
-        return []
-    sign, word = (-1, "worse") if is_better else (1, "better")
-    doubts = [
-        f"{effect.endpoint.title} {_tell_amount(effect.endpoint, effect.difference)} {word}"
-        for effect in effects
-        if sign * effect.endpoint.gain(effect.difference) > effect.endpoint.margin
-        and not (effect.is_better or effect.is_worse)
-    ]
-    return [f"against that speaks, without being shown, {' and '.join(doubts)}"] if doubts else []
-
-
-def _list(effects: list[Effect]) -> str:
-    return " and ".join(f"{effect.endpoint.title} by {_tell_range(effect)}" for effect in effects)
-
-
-def _tell_range(effect: Effect) -> str:
-    low, high = sorted((abs(effect.low), abs(effect.high)))
-    if effect.endpoint.is_share:
-        return f"{100 * low:.1f} to {100 * high:.1f} points"
-    return f"{low:.4f} to {high:.4f}"
-
-
-def _tell_amount(endpoint: Endpoint, difference: float) -> str:
-    return f"{100 * abs(difference):.1f} points" if endpoint.is_share else f"{abs(difference):.4f}"
-
-
-def _tell_power(effect: Effect) -> str:
-    visible = _tell_amount(effect.endpoint, effect.visible)
-    return f"a difference of {visible} in {effect.endpoint.title} would have been seen"
 
 
 def _rank(answer: Answer) -> tuple[int, float]:
@@ -530,7 +301,7 @@ def _tabulate_means(parts: dict[str, _Measured], endpoints: tuple[Endpoint, ...]
     for name, part in parts.items():
         seed, place, thing = (group(codes) for codes in (part.seeds, part.places, part.objects))
         cell = cross(place, thing)
-        counts = _Counts(seed.count, 0, place.count, thing.count)
+        counts = Counts(seed.count, 0, place.count, thing.count)
         for endpoint, values in zip(endpoints, part.values.T, strict=True):
             estimate = paired_estimate(values, seed, place, thing, cell)
             low, high = estimate.interval(CONFIDENCE) if counts.bear_a_claim else (np.nan, np.nan)

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from maskdepth.comparing.statistics import Answer, Comparison, Effect, Endpoint, Verdict, headline
+from maskdepth.comparing.results import Answer, Comparison, Effect, Endpoint, Verdict
+from maskdepth.comparing.telling import headline
 
 # What a wide metric is called where there is little room.
 _SHORT = {"mask IoU": "IoU", "boundary IoU": "boundary", "depth SSIM": "SSIM", "depth SSI-MAE": "SSI-MAE"}
@@ -51,7 +52,7 @@ def tell_difference(effect: Effect) -> str:
 def format_difference(endpoint: Endpoint, difference: float) -> str:
     """Write a difference with its sign: shares in points, others with four decimals.
 
-    >>> from maskdepth.comparing.statistics import ENDPOINTS
+    >>> from maskdepth.comparing.results import ENDPOINTS
     >>> [format_difference(endpoint, -0.0149) for endpoint in ENDPOINTS[2:4]]  # SSIM and SSI-MAE
     ['-1.5', '-0.0149']
     >>> format_difference(ENDPOINTS[0], -0.0001), format_difference(ENDPOINTS[0], float("nan"))
