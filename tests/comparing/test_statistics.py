@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from maskdepth.comparing.results import ENDPOINTS, LEVEL, Verdict
-from maskdepth.comparing.statistics import compare, holm, paired_estimate
+from maskdepth.comparing.statistics import compare, group_pairs, holm, paired_estimate
 from maskdepth.comparing.telling import headline
-from maskdepth.evaluation.intervals import cross, group
 
 NUM_PAIRS = 300
 
@@ -104,14 +103,29 @@ def test_what_is_visible_is_found_four_times_of_five():
 
 def test_the_variance_of_a_balanced_table_is_that_of_its_means():
     random = np.random.default_rng(0)
-    seeds, places, things = (index.ravel() for index in np.indices((4, 6, 7)))
-    values = random.normal(size=4)[seeds] + random.normal(size=6)[places] + 0.1 * random.normal(size=len(seeds))
-    grouping = [group(codes) for codes in (seeds, places, things)]
-    found = paired_estimate(values, *grouping, cross(*grouping[1:]))
-    means = [np.array([values[codes == code].mean() for code in np.unique(codes)]) for codes in (seeds, places, things)]
-    cells = values.reshape(4, -1).mean(0)
-    seed, place, thing, cell = (part.var(ddof=1) / len(part) for part in (*means, cells))
-    assert found.variance == pytest.approx(seed + max(place + thing - cell, place, thing))
+    table = random.normal(size=(4, 1, 1)) + 2 * random.normal(size=(6, 1)) + random.normal(size=(4, 6, 1))
+    table = table + random.normal(size=7) + random.normal(size=(4, 6, 7))  # seeds, places, objects
+    found = paired_estimate(table.ravel(), group_pairs(*np.indices(table.shape).reshape(3, -1)))
+
+    def variance(*axes):
+        means = table.mean(axes)
+        return means.var(ddof=1) / means.size
+
+    scene = max(variance(0, 2) + variance(0, 1) - variance(0), variance(0, 2), variance(0, 1))
+    alone = table - table.mean((1, 2), keepdims=True) - table.mean((0, 2), keepdims=True) + table.mean()
+    seed_place = np.square(alone.mean(2)).sum() / (3 * 5) / (4 * 6)
+    assert found.variance == pytest.approx(variance(1, 2) + scene - seed_place)
+
+
+def test_equal_combinations_have_no_more_degrees_of_freedom_than_seeds():
+    world = World(seeds=3, places=60)
+    degrees = []
+    for _ in range(50):
+        table = world.measure({"a": 0.0})
+        groupings = group_pairs(*(table[name].to_numpy() for name in ("seed", "background", "foreground")))
+        noise = table["mask_iou_tuned"].to_numpy() - np.tile(world.scores[:, 0], 3)
+        degrees.append(paired_estimate(noise, groupings).degrees_of_freedom)
+    assert np.median(degrees) < 3
 
 
 def test_holm_equals_the_table_worked_by_hand():

@@ -8,7 +8,7 @@ is counted as what it is: a few of many.
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -116,26 +116,54 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def paired_estimate(differences: Values, seed: Grouping, place: Grouping, thing: Grouping, cell: Grouping) -> Estimate:
+class Groupings(NamedTuple):
+    """In what ways paired samples belong together.
+
+    Attributes:
+        seed: By the seed of their runs.
+        place: By their places.
+        thing: By their objects.
+        cell: By both.
+        seed_place: By seed and place; its correction is for what is left when both are taken off.
+    """
+
+    seed: Grouping
+    place: Grouping
+    thing: Grouping
+    cell: Grouping
+    seed_place: Grouping
+
+
+def group_pairs(seeds: Codes, places: Codes, things: Codes) -> Groupings:
+    """Group paired samples, (N,) each, in all ways that a comparison needs."""
+    seed, place, thing = group(seeds), group(places), group(things)
+    seed_place = replace(cross(seed, place), correction=seed.correction * place.correction)
+    return Groupings(seed, place, thing, cross(place, thing), seed_place)
+
+
+def paired_estimate(differences: Values, by: Groupings) -> Estimate:
     """Estimate a mean difference over seeds, places and objects that are a few of many.
 
-    Var = V_seed + (V_place + V_object - V_cell); with every sample in every seed that is
-    s2_seed / S + s2_place / P + s2_object / O - s2 / n. What a seed does to one place only is in two of these parts and
-    is not taken off again: of three seeds nothing can be estimated well enough for that, and so it errs to the wide
-    side.
+    Var = V_seed + V_scene - V_seed_place, with V_scene = V_place + V_object - V_cell as of `crossed_estimate`; with
+    every sample in every seed that is s2_seed / S + s2_place / P + s2_object / O - s2 / n. What a seed does to one
+    place only is in both of the first terms, hence the third: of two equal combinations V_scene has nothing else.
+    The degrees of freedom are those of V_seed and of what is left of V_scene. Without that a V_seed that is small by
+    chance, as one of three seeds often is, would seem to be as sure as V_scene.
+
+    Where the difference falls below V_scene, or V_scene below V_seed_place, chance has done it, and the larger part is
+    taken.
 
     Args:
         differences: (N,) one number per paired seed and sample.
-        seed: Their seeds.
-        place: Their places.
-        thing: Their objects.
-        cell: Places and objects crossed.
+        by: Their groupings.
     """
-    scene = crossed_estimate(differences, place, thing, cell)
-    by_seed = seed.variance(differences - scene.mean)
-    variance = by_seed + scene.variance
-    parts = ((by_seed, seed.degrees_of_freedom), (scene.variance, scene.degrees_of_freedom))
-    return Estimate(scene.mean, variance, satterthwaite(variance, parts))
+    scene = crossed_estimate(differences, by.place, by.thing, by.cell)
+    by_seed = by.seed.variance(differences - scene.mean)
+    alone = differences - by.seed.means(differences) - by.place.means(differences) + scene.mean
+    lasting = max(scene.variance - by.seed_place.variance(alone), 0.0)  # NaN where there is one place
+    variance = max(by_seed + lasting, scene.variance)
+    parts = ((by_seed, by.seed.degrees_of_freedom), (lasting, scene.degrees_of_freedom))
+    return Estimate(scene.mean, variance, satterthwaite(by_seed + lasting, parts))
 
 
 def _choose_endpoints(samples: pd.DataFrame) -> tuple[Endpoint, ...]:
@@ -213,14 +241,11 @@ def _measure(part: _Measured, control: _Measured, endpoints: tuple[Endpoint, ...
         return _Differences(Counts(0, 0, 0, 0), [nothing] * len(endpoints), [np.nan] * len(endpoints))
     paired = part.take(rows)
     differences = (paired.values - control.values[control_rows]).T
-    seed, place, thing = (group(codes) for codes in (paired.seeds, paired.places, paired.objects))
-    cell = cross(place, thing)
-    counts = Counts(seed.count, len(np.unique(paired.samples)), place.count, thing.count)
-    estimates = [paired_estimate(values, seed, place, thing, cell) for values in differences]
-    won = [
-        _share_won(endpoint.gain(1.0) * values, place) for endpoint, values in zip(endpoints, differences, strict=True)
-    ]
-    return _Differences(counts, estimates, won)
+    by = group_pairs(paired.seeds, paired.places, paired.objects)
+    counts = Counts(by.seed.count, len(np.unique(paired.samples)), by.place.count, by.thing.count)
+    estimates = [paired_estimate(values, by) for values in differences]
+    gains = [endpoint.gain(1.0) * values for endpoint, values in zip(endpoints, differences, strict=True)]
+    return _Differences(counts, estimates, [_share_won(values, by.place) for values in gains])
 
 
 def _share_won(gains: Values, place: Grouping) -> float:
@@ -299,11 +324,10 @@ def _tabulate_means(parts: dict[str, _Measured], endpoints: tuple[Endpoint, ...]
     """Give each combination's own means; their intervals overlap where a paired difference is clear."""
     rows = []
     for name, part in parts.items():
-        seed, place, thing = (group(codes) for codes in (part.seeds, part.places, part.objects))
-        cell = cross(place, thing)
-        counts = Counts(seed.count, 0, place.count, thing.count)
+        by = group_pairs(part.seeds, part.places, part.objects)
+        counts = Counts(by.seed.count, len(part.samples), by.place.count, by.thing.count)
         for endpoint, values in zip(endpoints, part.values.T, strict=True):
-            estimate = paired_estimate(values, seed, place, thing, cell)
+            estimate = paired_estimate(values, by)
             low, high = estimate.interval(CONFIDENCE) if counts.bear_a_claim else (np.nan, np.nan)
-            rows.append((name, endpoint.metric, estimate.mean, low, high, seed.count))
+            rows.append((name, endpoint.metric, estimate.mean, low, high, by.seed.count))
     return pd.DataFrame(rows, columns=["combination", "metric", "mean", "low", "high", "seeds"])

@@ -47,6 +47,11 @@ class Grouping:
         sums = np.bincount(self.codes, residuals, self.count)
         return float(self.correction * np.square(sums).sum() / len(residuals) ** 2)
 
+    def means(self, values: Values) -> Values:
+        """Give each sample the mean of its group, (N,)."""
+        found: Values = (np.bincount(self.codes, values) / np.bincount(self.codes))[self.codes]
+        return found
+
 
 class Estimate(NamedTuple):
     """A mean over samples, and how sure it is.
