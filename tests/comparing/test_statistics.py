@@ -103,7 +103,7 @@ def test_what_is_visible_is_found_four_times_of_five():
 
 def test_the_variance_of_a_balanced_table_is_that_of_its_means():
     random = np.random.default_rng(0)
-    table = random.normal(size=(4, 1, 1)) + 2 * random.normal(size=(6, 1)) + random.normal(size=(4, 6, 1))
+    table = 2 * random.normal(size=(4, 1, 1)) + 2 * random.normal(size=(6, 1)) + random.normal(size=(4, 6, 1))
     table = table + random.normal(size=7) + random.normal(size=(4, 6, 7))  # seeds, places, objects
     found = paired_estimate(table.ravel(), group_pairs(*np.indices(table.shape).reshape(3, -1)))
 
