@@ -4,9 +4,9 @@ import re
 
 import pandas as pd
 import pytest
-from comparing.simulated import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.simulated import World
 
 from maskdepth.comparing.charts import Mark, curves, forest, scatter, ticks
 from maskdepth.comparing.statistics import compare

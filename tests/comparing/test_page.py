@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from comparing.simulated import World
+from support.simulated import World
 
 from maskdepth.comparing.page import Picture, Surroundings, write_page
 from maskdepth.comparing.statistics import compare

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from comparing.simulated import METRICS, World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from support.simulated import METRICS, World
 
 from maskdepth.comparing.results import ENDPOINTS, LEVEL, Verdict
 from maskdepth.comparing.statistics import compare, group_pairs, holm, paired_estimate

@@ -1,10 +1,10 @@
 """Tables: they fit where they are read, lose no number, and let no name break them."""
 
 import pytest
-from comparing.simulated import METRICS, World
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from support.simulated import METRICS, World
 
 from maskdepth.comparing.statistics import compare
 from maskdepth.comparing.tables import as_csv_table, as_markdown, terminal_rows
