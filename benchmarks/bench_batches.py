@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import torch
 from support.drawn import ARRAY_SIZE, PICTURE_SIZE, build, list_files, scratch, unzip, write_archives
 from support.peers import ArraySamples, FileSamples, extract, load_tars, write_tars
 from support.timing import Case, cost, measure, parse_options, report, speedup
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import Arrays
@@ -74,8 +75,10 @@ def main() -> None:
 def list_file_cases(folder: Path, rows: pd.DataFrame) -> dict[str, Case]:
     names = list_files(next((folder / "files").iterdir()), rows.head(_READ_FROM_FILES))
     files = FileSamples(names, ARRAY_SIZE)
-    alone = DataLoader(files, _BATCH_SIZE, shuffle=True)
-    helped = DataLoader(files, _BATCH_SIZE, shuffle=True, num_workers=usable_cores(), persistent_workers=True)
+    alone = DataLoader[Any](cast(Dataset[Any], files), _BATCH_SIZE, shuffle=True)
+    helped = DataLoader[Any](
+        cast(Dataset[Any], files), _BATCH_SIZE, shuffle=True, num_workers=usable_cores(), persistent_workers=True
+    )
     tars = write_tars(folder / "tars", names, usable_cores())
     loaders = {
         _FILES: alone,
@@ -90,7 +93,7 @@ def list_array_cases(arrays: Arrays, rows: pd.DataFrame) -> dict[str, Case]:
     batches = Batches(arrays, rows, _BATCH_SIZE, torch.device("cpu"))
     wanted = rows[[f"{kind}_row" for kind in KINDS]].to_numpy(np.int64)
     samples = ArraySamples([getattr(arrays, kind).parts[0] for kind in KINDS], wanted)
-    loader = DataLoader(samples, _BATCH_SIZE, shuffle=True)
+    loader = DataLoader[Any](cast(Dataset[Any], samples), _BATCH_SIZE, shuffle=True)
     parts = np.array_split(np.random.default_rng(0).permutation(len(rows)), -(-len(rows) // _BATCH_SIZE))
     sources = gather(arrays, wanted, parts[:1])
     copies = [(source, np.empty_like(source)) for source in sources]

@@ -23,11 +23,17 @@ from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.index.joining import build_index
 from maskdepth.data.samples import TEST
-from maskdepth.evaluation.baseline import baseline, mean_depth_map
+from maskdepth.evaluation.baseline import measure_baselines
 from maskdepth.evaluation.samples import MeanLoss, evaluate_samples, predictions
-from maskdepth.evaluation.summary import assign_cells, assign_sizes, headline_numbers, pooled_iou, summarise
+from maskdepth.evaluation.summary import (
+    assign_cells,
+    assign_sizes,
+    headline_numbers,
+    judge_baselines,
+    pooled_iou,
+    summarise,
+)
 from maskdepth.losses.catalogue import build_criterion
-from maskdepth.metrics.catalogue import HEADLINE
 from maskdepth.models.network import Network
 from maskdepth.models.saved import save_network
 from maskdepth.params import load_params
@@ -36,7 +42,7 @@ from maskdepth.serving.predict import predict
 
 _SAMPLES, _QUICK_SAMPLES = 256, 64
 _PREDICTED, _QUICK_PREDICTED = 40, 8  # a background has 40 composites of one object
-_TUNED = 0.4  # any threshold costs the same
+_THRESHOLD = 0.4  # any costs the same
 
 _FORWARD, _METRICS = "forward passes", "forward passes and all metrics"
 _STAGE = "all that the stage computes on the test split: network, loss, baseline, intervals"
@@ -66,7 +72,7 @@ def main() -> None:
         f"{num_samples:,} samples of {ARRAY_SIZE} px; {num_files} pairs of files of {PICTURE_SIZE} px; drawn, their "
         "bytes repeated; units are samples, and pairs of files"
     )
-    facts = {"torch threads": torch.get_num_threads(), "resamples": load_params().evaluate.resamples}
+    facts = {"torch threads": torch.get_num_threads()}
     report("evaluation", data, options, times, ratios, facts)
 
 
@@ -89,7 +95,7 @@ def forward(network: Network, batches: Batches) -> None:
 
 def measure_samples(network: Network, batches: Batches) -> pd.DataFrame:
     predicted = predictions(network, batches.in_order())
-    return evaluate_samples(predicted, load_params().evaluate.threshold, _TUNED)
+    return evaluate_samples(predicted, _THRESHOLD)
 
 
 def evaluate_like_the_stage(network: Network, batches: Batches, held_out: pd.DataFrame) -> None:
@@ -97,15 +103,13 @@ def evaluate_like_the_stage(network: Network, batches: Batches, held_out: pd.Dat
 
     Its forward passes over the validation split, for the threshold, are left out: they are beside no other work.
     """
-    settings = load_params().evaluate
-    thresholds = settings.threshold, _TUNED
     loss = MeanLoss(build_criterion(load_params().loss))
-    measured = evaluate_samples(loss.watch(predictions(network, batches.in_order())), *thresholds)
-    trained = pd.concat([held_out, measured], axis=1).assign(size=assign_sizes(measured["mask_area"]))
-    guesses = predictions(baseline(mean_depth_map(batches.in_order())), batches.in_order())
-    untrained = pd.concat([held_out, evaluate_samples(guesses, *thresholds, HEADLINE)], axis=1)
-    headline_numbers(summarise(trained, untrained, settings.resamples, settings.seed))
-    pooled_iou(trained)
+    measured = evaluate_samples(loss.watch(predictions(network, batches.in_order())), _THRESHOLD)
+    samples = pd.concat([held_out, measured], axis=1).assign(size=assign_sizes(measured["mask_area"]))
+    new = held_out.assign(background=-1)  # nothing is remembered, as where places are held out
+    baselines = measure_baselines(batches.in_order(), new, batches, held_out)
+    headline_numbers(summarise(samples), judge_baselines(samples, baselines))
+    pooled_iou(samples)
 
 
 @torch.inference_mode()

@@ -107,7 +107,7 @@ def busy_share(name: str, case: Case) -> Ratio:
     """Give the share of the time in which the device computed or copied, by its own record of one round."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
         case.run()
-    events = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    events = [event for event in profiler.events() if event.device_type.name == "CUDA"]
     began, ended = min(event.time_range.start for event in events), max(event.time_range.end for event in events)
     # Copies run beside kernels: what overlaps counts once.
     busy, reached = 0.0, began

@@ -62,7 +62,7 @@ def main() -> None:
 
 def list_cases(folder: Path, arrays: Arrays, samples: pd.DataFrame) -> dict[str, Case]:
     paths = sorted((folder / "files").rglob("fg_bg_jpg/*.jpg"))[:_READ_FROM_FILES]
-    composites, again, count = arrays.composite.parts[0], folder / "again", len(samples)
+    composites, again, count = np.asarray(arrays.composite.parts[0]), folder / "again", len(samples)
     return {
         _FILES: Case(partial(mean_std_of_files, paths), len(paths)),
         _FLOATS: Case(partial(mean_std_of_array, composites), count),
@@ -84,7 +84,7 @@ def is_exact(arrays: Arrays, samples: pd.DataFrame) -> bool:
     """Compare the sums of all composites with those of wide integers."""
     table = measure_kind(samples, arrays, "composite").table
     sums = table.groupby("channel")[["count", "sum", "sum_of_squares"]].sum().to_numpy()
-    pixels = arrays.composite.parts[0].reshape(-1, 3).astype(np.int64)
+    pixels = np.asarray(arrays.composite.parts[0]).reshape(-1, 3).astype(np.int64)
     expected = np.stack([np.full(3, len(pixels)), pixels.sum(0), (pixels**2).sum(0)], axis=1)
     return bool((sums == expected).all())
 

@@ -5,13 +5,14 @@ Pixels are read, encoded pictures are decoded for every batch, by all cores; the
 
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from support.drawn import PICTURE_SIZE, list_files, scratch, unzip, write_archives
 from support.peers import FileSamples, extract
 from support.timing import Case, Ratio, Times, measure, parse_options, report, speedup
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.batches.batches import Batches
@@ -63,7 +64,7 @@ def list_cases(folder: Path, raw: Path, size: int) -> tuple[dict[str, Case], dic
     names = list_files(root, rows.head(_READ_FROM_FILES))
     files = FileSamples(names, size)
     for workers in (0, usable_cores()):
-        loader = DataLoader(files, _BATCH_SIZE, shuffle=True, num_workers=workers)
+        loader = DataLoader[Any](cast(Dataset[Any], files), _BATCH_SIZE, shuffle=True, num_workers=workers)
         cases[name("files, DataLoader" + (" with a worker per core" if workers else ""), size)] = Case(
             partial(list, loader), len(names)
         )
@@ -77,7 +78,7 @@ def name(way: str, size: int) -> str:
 
 def read(batches: Batches) -> None:
     """Read an epoch as training does."""
-    for batch in batches.epoch(0, np.random.default_rng().integers(1000)):
+    for batch in batches.epoch(0, int(np.random.default_rng().integers(1000))):
         batch.inputs()
         batch.targets()
 

@@ -172,7 +172,8 @@ def train_all(store: Store, data: Data, budget: Budget, seeds: int, hours: float
             print(f"students: the time is over; {system} by {split}, seed {seed}, was not trained", file=sys.stderr)
             return
         if system in REFERENCES:
-            record, samples = {}, REFERENCES[system](data, settings, budget, device)
+            record: Record = {}
+            samples = REFERENCES[system](data, settings, budget, device)
         else:
             record, samples = train_one(data, settings, budget, device)
         facts = describe_machine(Options(False, False, os.getloadavg()))

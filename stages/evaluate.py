@@ -1,9 +1,9 @@
-"""Measure the trained network on what it has not seen, beside a baseline that has learned nothing."""
+"""Measure the trained network on what it has not seen, beside what has learned nothing."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -13,27 +13,29 @@ from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import Batch, Batches
 from maskdepth.data.samples import MIXED, ROWS, TEST, TRAIN, VAL, read_samples
 from maskdepth.data.tables import write_table
-from maskdepth.device import choose_device, keep_freed_memory, seed_everything, set_threads
-from maskdepth.evaluation.baseline import baseline, mean_depth_map
+from maskdepth.device import choose_device, keep_freed_memory, set_threads
+from maskdepth.evaluation.baseline import measure_baselines
 from maskdepth.evaluation.samples import MeanLoss, Predictor, choose_threshold, evaluate_samples, predictions
 from maskdepth.evaluation.summary import (
     assign_cells,
     assign_sizes,
     headline_numbers,
+    judge_baselines,
+    not_beaten,
     pick_samples,
     pooled_iou,
     summarise,
+    tabulate_places,
 )
 from maskdepth.figures import DrawnSample, draw_samples
 from maskdepth.losses.catalogue import build_criterion
-from maskdepth.metrics.catalogue import HEADLINE
 from maskdepth.models.saved import load_network
 from maskdepth.params import load_params
 from maskdepth.process.command import run
-from maskdepth.process.console import say, track
-from maskdepth.process.files import replace_text
+from maskdepth.process.console import say, track, warn
+from maskdepth.process.files import replace_text, replacing
 from maskdepth.process.workspace import require_writable
-from maskdepth.tracking.journal import open_journal
+from maskdepth.tracking.journal import Journal, open_journal
 
 
 def main(
@@ -45,11 +47,10 @@ def main(
     reports: Annotated[Path, typer.Option()],
     journal: Annotated[Path, typer.Option()],
 ) -> None:
-    """Write metrics, tables of samples and intervals, and pictures of the best, the median and the worst."""
+    """Write a dozen numbers, all others in tables, and pictures."""
     params = load_params()
     settings = params.evaluate
     require_writable((metrics.parent, reports, journal.parent))
-    seed_everything(settings.seed)
     set_threads()
     keep_freed_memory()
     device = choose_device()
@@ -61,46 +62,40 @@ def main(
 
     with open_journal(journal, "evaluate") as log:
         log.params(params.model_dump())
-        thresholds = settings.threshold, choose_threshold(predictions(network, show(batches[VAL], "threshold")))
+        threshold = settings.threshold
+        if threshold == "tuned":
+            threshold = choose_threshold(predictions(network, show(batches[VAL], "threshold")))
         loss = MeanLoss(build_criterion(params.loss))
-        trained = pd.concat([held_out, measure(network, loss, batches, thresholds)], axis=1)
-        trained["size"] = assign_sizes(trained["mask_area"])
-        untrained = pd.concat([rows[TEST], measure_baseline(batches, thresholds)], axis=1)
-        summary = summarise(trained, untrained, settings.resamples, settings.seed)
-        numbers = headline_numbers(summary) | {
-            "loss": loss.value,
-            "mask_iou_pooled": pooled_iou(trained[trained["split"] == TEST]),
-            "threshold_tuned": thresholds[1],
-            "num_samples": len(rows[TEST]),
-        }
-        write_reports(reports, trained, summary)
-        score = (trained["mask_iou"] + trained["depth_ssim"]) / 2
-        for kind, positions in pick_samples(score, held_out["background"], settings.pictures).items():
+        samples = pd.concat([held_out, measure(network, loss, batches, threshold)], axis=1)
+        samples["size"] = assign_sizes(samples["mask_area"])
+        test = samples[samples["split"] == TEST]
+        summary = summarise(samples)
+        untrained = measure_baselines(show(batches[TRAIN], "mean depth"), rows[TRAIN], batches[TEST], rows[TEST])
+        baselines = judge_baselines(test, untrained)
+        numbers = headline_numbers(summary, baselines) | {"num_samples": len(test)}
+        more: dict[str, Any] = {"threshold": threshold, "image_size": pictures.image_size, "loss": loss.value}
+        more |= {"mask_iou_pooled": pooled_iou(test), "not_beaten": not_beaten(baselines)}
+        write_reports(reports, samples.drop(columns=ROWS), summary, baselines, more)
+        for name, positions in pick_samples(samples, settings.pictures).items():
             drawn = describe_samples(network, Batches(pictures, held_out.iloc[positions], len(positions), device))
-            draw_samples(drawn, settings.threshold, reports / "pictures" / f"{kind}.png")
-            log.artifact(reports / "pictures" / f"{kind}.png", "pictures")
+            draw_samples(drawn, threshold, reports / "pictures" / f"{name}.png")
         replace_text(metrics, json.dumps(numbers, indent=2) + "\n")
         log.metrics({f"test/{name}": value for name, value in numbers.items()})
+        list_artifacts(reports, log)
+    for metric, left in not_beaten(baselines).items():
+        warn(f"{metric} is not shown to beat {' or '.join(left)}, which has learned nothing")
     say(
-        f"evaluate: {len(rows['test']):,} samples, mask IoU {numbers['mask_iou']:.3f} "
-        f"(difference alone {numbers['diff_mask_iou']:.3f}), depth SSIM {numbers['depth_ssim']:.3f} "
-        f"(mean map {numbers['mean_map_depth_ssim']:.3f})"
+        f"evaluate: {len(test):,} samples, mask IoU {numbers['mask_iou']:.3f} (unlearned "
+        f"{numbers['mask_iou_baseline']:.3f}), depth SSIM at {pictures.image_size} px {numbers['depth_ssim']:.3f} "
+        f"(unlearned {numbers['depth_ssim_baseline']:.3f})"
     )
 
 
-def measure(
-    network: Predictor, loss: MeanLoss, batches: dict[str, Batches], thresholds: tuple[float, float]
-) -> pd.DataFrame:
+def measure(network: Predictor, loss: MeanLoss, batches: dict[str, Batches], threshold: float) -> pd.DataFrame:
     """Measure the network on the test samples and the mixed ones, if there are any; `loss` sees the test alone."""
     seen = {name: predictions(network, show(batches[name], name)) for name in (TEST, MIXED) if name in batches}
     seen[TEST] = loss.watch(seen[TEST])
-    return pd.concat([evaluate_samples(part, *thresholds) for part in seen.values()], ignore_index=True)
-
-
-def measure_baseline(batches: dict[str, Batches], thresholds: tuple[float, float]) -> pd.DataFrame:
-    """Measure on the test samples what has learned nothing but the mean depth of the training samples."""
-    untrained = baseline(mean_depth_map(show(batches[TRAIN], "mean depth")))
-    return evaluate_samples(predictions(untrained, show(batches[TEST], "baseline")), *thresholds, HEADLINE)
+    return pd.concat([evaluate_samples(part, threshold) for part in seen.values()], ignore_index=True)
 
 
 def show(batches: Batches, name: str) -> Iterator[Batch]:
@@ -108,15 +103,28 @@ def show(batches: Batches, name: str) -> Iterator[Batch]:
     return track(batches.in_order(), f"evaluate, {name}", len(batches))
 
 
-def write_reports(reports: Path, samples: pd.DataFrame, summary: pd.DataFrame) -> None:
-    """Write one row per sample, and one row per metric with its interval."""
-    write_table(reports / "samples.csv", samples.drop(columns=ROWS))
+def write_reports(
+    reports: Path, samples: pd.DataFrame, summary: pd.DataFrame, baselines: pd.DataFrame, more: dict[str, Any]
+) -> None:
+    """Write what was measured of each sample, and what follows from it."""
+    with replacing(reports / "samples.parquet") as partial:
+        samples.to_parquet(partial, index=False)
     write_table(reports / "intervals.csv", summary)
+    write_table(reports / "baselines.csv", baselines)
+    write_table(reports / "places.csv", tabulate_places(samples[samples["split"] == TEST]))
+    replace_text(reports / "details.json", json.dumps(more, indent=2) + "\n")
+
+
+def list_artifacts(reports: Path, log: Journal) -> None:
+    """Name all files of the reports in the journal, pictures and tables apart."""
+    for path in sorted(reports.rglob("*")):
+        if path.is_file():
+            log.artifact(path, "pictures" if path.suffix == ".png" else "tables")
 
 
 @torch.inference_mode()
 def describe_samples(network: Predictor, batches: Batches) -> list[DrawnSample]:
-    """Predict a few samples and bring all their pictures into the form the report draws."""
+    """Predict a few samples and bring all their pictures into the form that figures draw."""
     return [
         DrawnSample(
             title=str(sample_id),

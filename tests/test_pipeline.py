@@ -24,7 +24,6 @@ SMALL = {
     "epochs: 8": "epochs: 2",
     "name: dsunet ": "name: unet ",
     "image_size: 64": "image_size: 32",
-    "resamples: 2000": "resamples: 100",
 }
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,15 +17,16 @@ from students.table import BASELINE, OURS, SPLITS, TRUTH
 from support.timing import Case, Times, measure
 
 from maskdepth.data.arrays.arrays import Arrays, read_arrays
-from maskdepth.data.batches.batches import Batch, Batches
+from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import IDS, TEST, TRAIN, VAL, read_index
 from maskdepth.data.split import assign_splits
 from maskdepth.data.stats import read_stats, subset_moments
 from maskdepth.device import has_bf16, seed_everything
-from maskdepth.evaluation.baseline import baseline, mean_depth_map
-from maskdepth.evaluation.samples import Predicted, Predictor, choose_threshold, evaluate_samples, predictions
+from maskdepth.evaluation.baseline import guess_masks, mean_depths
+from maskdepth.evaluation.samples import Predicted, evaluate_samples, predictions
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import resolve_inputs
+from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import Params, load_params, update_params
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
@@ -56,6 +57,7 @@ _NO_LEARNING = 1e-9
 _CERTAIN = 20.0  # a score whose probability is 1 within float32
 
 Record = dict[str, object]
+Answer = Callable[[Batches], Iterator[Predicted]]
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def train_one(data: Data, settings: Params, budget: Budget, device: torch.device
     if settings.train.keep == "best" and state.best:
         state.network.load_state_dict(state.best_weights)
     seconds = time.perf_counter() - began
-    samples = measure_parts(state.network.eval(), data, rows, budget, device)
+    samples = measure_parts(partial(answer, state.network.eval()), data, rows, budget, device)
     record: Record = {
         "steps": len(train) * budget.epochs,
         "batch_size": settings.train.batch_size,
@@ -193,27 +195,22 @@ def start(data: Data, rows: pd.DataFrame, settings: Params, device: torch.device
 
 
 def measure_parts(
-    predict: Predictor | None, data: Data, rows: dict[str, pd.DataFrame], budget: Budget, device: torch.device
+    predict_all: Answer, data: Data, rows: dict[str, pd.DataFrame], budget: Budget, device: torch.device
 ) -> pd.DataFrame:
-    """Measure the test samples, and as many of the training samples; the tuned threshold is the validation's.
+    """Measure the test samples, and as many of the training samples.
 
     Args:
-        predict: The network; None measures the true maps themselves.
+        predict_all: Predicts every batch.
         data: The photographs.
         rows: Those to validate, to test, and that were trained on.
         budget: How many of them.
         device: Where to compute.
     """
-
-    def predict_all(part: pd.DataFrame) -> Iterator[Predicted]:
-        batches = Batches(data.arrays, part, _BATCH_SIZE, device).in_order()
-        return predictions(predict, batches) if predict else map(answer_truly, batches)
-
-    tuned = choose_threshold(predict_all(rows[VAL]))
     parts = []
     for name in (TEST, TRAIN):
         part = _choose(rows[name], budget.test)
-        measured = evaluate_samples(predict_all(part), _THRESHOLD, tuned)
+        batches = Batches(data.arrays, part, _BATCH_SIZE, device)
+        measured = evaluate_samples(predict_all(batches), _THRESHOLD)
         parts.append(pd.concat([part[["sample_id", *IDS]].assign(part=name), measured], axis=1))
     return pd.concat(parts, ignore_index=True)
 
@@ -221,19 +218,33 @@ def measure_parts(
 def measure_baseline(data: Data, settings: Params, budget: Budget, device: torch.device) -> pd.DataFrame:
     """Measure what has learned nothing: the thresholded difference, and the mean of the training depths."""
     rows = choose_rows(data, settings, budget)
-    mean_map = mean_depth_map(Batches(data.arrays, rows[TRAIN], _BATCH_SIZE, device).in_order())
-    return measure_parts(baseline(mean_map), data, rows, budget, device)
+    train = Batches(data.arrays, rows[TRAIN], _BATCH_SIZE, device)
+    mean_map = mean_depths(train.in_order(), [""] * len(rows[TRAIN]), ()).overall
+    return measure_parts(partial(answer_unlearned, mean_map), data, rows, budget, device)
 
 
-def answer_truly(batch: Batch) -> Predicted:
+def answer(network: Network, batches: Batches) -> Iterator[Predicted]:
+    """Predict what a network says."""
+    return predictions(network, batches.in_order())
+
+
+def answer_unlearned(mean_map: torch.Tensor, batches: Batches) -> Iterator[Predicted]:
+    """Predict what differs, and one depth map for all."""
+    for guessed in guess_masks(batches.in_order()):
+        depth = mean_map.to(guessed.depth.device).expand_as(guessed.depth)
+        yield guessed._replace(prediction=Prediction(guessed.prediction.mask_logits, depth))
+
+
+def answer_truly(batches: Batches) -> Iterator[Predicted]:
     """Predict the true maps."""
-    mask, depth = batch.targets()
-    return Predicted(Prediction(_CERTAIN * (2 * mask - 1), depth), mask, depth)
+    for batch in batches.in_order():
+        mask, depth = batch.targets()
+        yield Predicted(Prediction(_CERTAIN * (2 * mask - 1), depth), mask, depth)
 
 
 def measure_truth(data: Data, settings: Params, budget: Budget, device: torch.device) -> pd.DataFrame:
     """Measure the true maps: what a rule gives them is the most that anything can have of it."""
-    return measure_parts(None, data, choose_rows(data, settings, budget), budget, device)
+    return measure_parts(answer_truly, data, choose_rows(data, settings, budget), budget, device)
 
 
 # What is measured beside the systems, and needs no training.

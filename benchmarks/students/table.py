@@ -16,7 +16,7 @@ from support.timing import Times
 
 from maskdepth.data.samples import TEST, TRAIN
 from maskdepth.data.tables import write_table
-from maskdepth.evaluation.summary import intervals
+from maskdepth.evaluation.intervals import intervals
 from maskdepth.models.catalogue import build_model, count_multiply_adds, count_parameters, resolve_inputs
 from maskdepth.params import ModelParams
 from maskdepth.process.files import replace_text
@@ -30,7 +30,6 @@ METRICS = (
     "mask_iou",
     "mask_dice",
     "mask_boundary_iou",
-    "mask_iou_tuned",
     "depth_ssim",
     "depth_rmse",
     "depth_mae",
@@ -47,7 +46,6 @@ THEIR_METRICS = (
 HEADLINE = ("mask_iou", "depth_ssim")
 
 _OUR_MODEL = "dsunet"
-_RESAMPLES, _SEED = 2000, 0
 _TITLES = {
     "sample": "Test backgrounds and objects were seen in training, as the students tested (`split.by: sample`)",
     "both": "Test backgrounds and objects are new (`split.by: both`)",
@@ -80,7 +78,7 @@ def write_tables(
     write_table(out / "students.csv", table.round(5))
     replace_text(out / "students.md", write_markdown(table, budget, facts))
     draw_chart(table, out / "students.png")
-    return table[["system", "split", "seeds", *HEADLINE]].round(4).to_dict("records")
+    return _records(table[["system", "split", "seeds", *HEADLINE]].round(4))
 
 
 def make_rows(records: Sequence[Record], samples_of: Callable[[str], pd.DataFrame], times: Times) -> Iterable[Row]:
@@ -113,7 +111,7 @@ def summarise(means: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> Row:
     """Give each metric with its interval; the headline ones on training samples too, and for the seeds apart."""
     test = means[means["part"] == TEST]
     row: Row = {}
-    for metric, found in intervals(test, [*METRICS, *THEIR_METRICS], _RESAMPLES, _SEED).iterrows():
+    for metric, found in intervals(test, [*METRICS, *THEIR_METRICS]).iterrows():
         row |= {str(metric): found["mean"], f"{metric}_low": found["low"], f"{metric}_high": found["high"]}
     for metric in HEADLINE:
         row[f"{metric}_train"] = means.loc[means["part"] == TRAIN, metric].mean()
@@ -130,7 +128,9 @@ def compare(ours: pd.DataFrame, theirs: pd.DataFrame) -> Row:
     for metric in HEADLINE:
         both[metric] = both[f"{metric}_ours"] - both[f"{metric}_theirs"]
     row: Row = {}
-    for metric, found in intervals(both, list(HEADLINE), _RESAMPLES, _SEED).iterrows():
+    table = intervals(both, list(HEADLINE))
+    for metric in HEADLINE:
+        found = table.loc[metric]
         row |= {f"ahead_{metric}": found["mean"], f"ahead_{metric}_low": found["low"]}
         row |= {f"ahead_{metric}_high": found["high"]}
     return row
@@ -177,11 +177,15 @@ def _results(rows: pd.DataFrame) -> str:
     names = ["mask_iou", "mask_dice", "mask_boundary_iou", "depth_ssim", "depth_rmse", "depth_mae", "depth_delta1"]
     heads = ["system", "seeds", *titles, "mask IoU in training", "depth SSIM in training"]
     lines = []
-    for row in rows[rows["system"] != TRUTH].to_dict("records"):
+    for row in _records(rows[rows["system"] != TRUTH]):
         cells = [_spread(row, name) if name in HEADLINE else f"{row[name]:.3f}" for name in names]
         in_training = [f"{row[f'{name}_train']:.3f}" for name in HEADLINE]
         lines.append([row["system"], str(row["seeds"]), *cells, *in_training])
     return _markdown(heads, lines)
+
+
+def _records(table: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _spread(row: Mapping[str, Any], name: str) -> str:

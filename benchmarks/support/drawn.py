@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -138,7 +138,13 @@ def list_members(num_samples: int) -> Members:
         lines += [(kind, name, *ids, "", row) for kind, name in zip(("composite", "mask", "depth"), names, strict=True)]
     members = pd.DataFrame(lines, columns=["kind", "member", *NAME_COLUMNS, "global_row"])
     crc = pd.Series(np.arange(len(members))).map("{:08x}".format)
-    known = {"width": PICTURE_SIZE, "height": PICTURE_SIZE, "reason": "", "cure": "", "shard": "batch1_images"}
+    known: dict[str, Any] = {
+        "width": PICTURE_SIZE,
+        "height": PICTURE_SIZE,
+        "reason": "",
+        "cure": "",
+        "shard": "batch1_images",
+    }
     table = members.assign(crc=crc, row=members["global_row"], archive="batch1_images.zip", **known)
     return Members(table, pd.DataFrame(), read_layouts()[_LAYOUT])
 

@@ -91,13 +91,11 @@ class TrainParams(_Section):
 
 
 class EvaluateParams(_Section):
-    """Test metrics, their intervals and their pictures."""
+    """Test metrics and their pictures."""
 
-    threshold: Share
+    threshold: Share | Literal["tuned"]
     batch_size: Count
-    resamples: Annotated[int, Field(ge=100)]
     pictures: Annotated[int, Field(ge=0, le=50)]
-    seed: Seed
 
 
 class Params(_Section):

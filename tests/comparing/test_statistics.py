@@ -44,7 +44,7 @@ def equal_pairs():
 
 @pytest.fixture(scope="module")
 def better_pairs():
-    return pairs(World(seeds=5, places=13, random_seed=1), np.where(np.array(METRICS) == "mask_iou_tuned", 0.015, 0.0))
+    return pairs(World(seeds=5, places=13, random_seed=1), np.where(np.array(METRICS) == "mask_iou", 0.015, 0.0))
 
 
 def test_the_same_combination_is_seldom_called_better_than_itself(equal_pairs):
@@ -74,12 +74,12 @@ def test_a_planted_difference_is_found_and_never_in_the_wrong_direction(better_p
 
 
 def test_a_planted_difference_decides_where_depth_is_measured_well_enough():
-    answers = pairs(World(seeds=8, places=60), only("mask_iou_tuned", 0.015), 40)
+    answers = pairs(World(seeds=8, places=60), only("mask_iou", 0.015), 40)
     assert share(answers, Verdict.BETTER) >= 0.8
 
 
 def test_a_planted_loss_is_called_worse():
-    answers = pairs(World(seeds=5, places=30), only("mask_iou_tuned", -0.03), 30)
+    answers = pairs(World(seeds=5, places=30), only("mask_iou", -0.03), 30)
     assert share(answers, Verdict.WORSE) >= 0.7
     assert share(answers, Verdict.BETTER) == 0
 
@@ -89,7 +89,7 @@ def test_the_higher_mean_of_one_seed_is_called_better_far_too_often():
     naive = 0
     for _ in range(100):
         table = world.measure({"a": 0.0, "b": 0.0})
-        one, other = (table.loc[table["combination"] == name, "mask_iou_tuned"].to_numpy() for name in "ab")
+        one, other = (table.loc[table["combination"] == name, "mask_iou"].to_numpy() for name in "ab")
         naive += stats.ttest_rel(one, other).pvalue < 0.05
     assert naive >= 20  # of 100, where 5 are allowed; compare() claims nothing of one seed
 
@@ -123,7 +123,7 @@ def test_equal_combinations_have_no_more_degrees_of_freedom_than_seeds():
     for _ in range(50):
         table = world.measure({"a": 0.0})
         groupings = group_pairs(*(table[name].to_numpy() for name in ("seed", "background", "foreground")))
-        noise = table["mask_iou_tuned"].to_numpy() - np.tile(world.scores[:, 0], 3)
+        noise = table["mask_iou"].to_numpy() - np.tile(world.scores[:, 0], 3)
         degrees.append(paired_estimate(noise, groupings).degrees_of_freedom)
     assert np.median(degrees) < 3
 
@@ -234,7 +234,7 @@ def test_a_clear_gain_beside_a_clear_loss_is_mixed():
 
 def test_a_gain_is_not_better_when_another_endpoint_seems_worse_by_more_than_its_margin():
     world = World(places=13)
-    table = world.measure({"a": 0.0, "b": only("mask_iou_tuned", 0.05)})
+    table = world.measure({"a": 0.0, "b": only("mask_iou", 0.05)})
     is_candidate = table["combination"] == "b"
     # A loss that only a few places have is not shown, and yet too large to be passed over.
     table.loc[is_candidate & (table["background"] < 2), "depth_ssim"] -= 0.2
@@ -244,12 +244,10 @@ def test_a_gain_is_not_better_when_another_endpoint_seems_worse_by_more_than_its
 
 
 def test_the_sentence_says_how_much_and_what_would_have_been_seen():
-    table = World(seeds=8, places=60, random_seed=4).measure(
-        {"bce|ssim": 0.0, "dice|ssim": only("mask_iou_tuned", 0.015)}
-    )
+    table = World(seeds=8, places=60, random_seed=4).measure({"bce|ssim": 0.0, "dice|ssim": only("mask_iou", 0.015)})
     answer = compare(table, "bce|ssim").answers[0]
     effects = {effect.endpoint.metric: effect for effect in answer.effects}
-    low, high = (f"{100 * end:.1f}" for end in (effects["mask_iou_tuned"].low, effects["mask_iou_tuned"].high))
+    low, high = (f"{100 * end:.1f}" for end in (effects["mask_iou"].low, effects["mask_iou"].high))
     assert answer.sentence == (
         f"dice|ssim is better than bce|ssim in mask IoU by {low} to {high} points; in depth they cannot be told apart; "
         f"a difference of {100 * effects['depth_ssim'].visible:.1f} points in depth SSIM would have been seen"
@@ -289,7 +287,7 @@ def test_the_claims_of_all_endpoints_together_stay_within_what_is_allowed():
 
 def test_older_tables_are_judged_by_what_they_have():
     table = World().measure({"a": 0.0, "b": 0.01})
-    table = table.rename(columns={"mask_iou_tuned": "mask_iou"}).drop(columns=["depth_ssi_mae", "depth_mae_foreground"])
+    table = table.rename(columns={"mask_iou": "mask_iou"}).drop(columns=["depth_ssi_mae", "depth_mae_foreground"])
     assert [endpoint.metric for endpoint in compare(table, "a").endpoints] == [
         "mask_iou", "mask_boundary_iou", "depth_ssim", "depth_mae",
     ]  # fmt: skip
@@ -326,7 +324,7 @@ def test_means_have_the_control_first_and_every_endpoint():
         (lambda table: table.assign(combination="dice|sim"), "no run has the combination 'a'; known: dice"),
         (lambda table: pd.concat([table, table.iloc[:1]]), "a has sample 0 twice with seed 0; keep one run"),
         (lambda table: table.assign(background=table["background"] + (table["combination"] == "b")), "different data"),
-        (lambda table: table.drop(columns=METRICS), "none of the metrics mask_iou_tuned"),
+        (lambda table: table.drop(columns=METRICS), "none of the metrics mask_iou"),
     ],
 )
 def test_a_table_without_pairs_is_refused(spoil, message):

@@ -1,12 +1,14 @@
 """The evaluate stage: numbers that agree with its own tables, baselines beside them, pictures, a complete journal."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 from support.trained import make_repository, run_stage, start_stage
 
+from maskdepth.metrics.catalogue import HEADLINE
 from maskdepth.process.command import BAD_INPUT
 from maskdepth.tracking.journal import FINISHED, read_journal
 
@@ -27,30 +29,38 @@ def numbers_of(repository):
 
 def test_the_numbers_are_the_means_of_the_samples(evaluated):
     repository, _ = evaluated
-    samples = pd.read_csv(repository / "reports" / "samples.csv")
+    samples = pd.read_parquet(repository / "reports" / "samples.parquet")
     test, numbers = samples[samples["split"] == "test"], numbers_of(repository)
+    assert next(iter(numbers)) == "score"
     assert numbers["num_samples"] == len(test)
-    for metric in ("mask_iou", "mask_boundary_iou", "depth_ssim", "depth_delta1", "mask_iou_tuned"):
+    for metric in HEADLINE:
         assert numbers[metric] == pytest.approx(test[metric].mean())
-    assert numbers["mask_iou_pooled"] == pytest.approx(test["mask_intersection"].sum() / test["mask_union"].sum())
+    details = json.loads((repository / "reports" / "details.json").read_text())
+    pooled = test["mask_intersection"].sum() / test["mask_union"].sum()
+    assert details["mask_iou_pooled"] == pytest.approx(pooled)
+    assert 0 < details["threshold"] < 1
 
 
-def test_every_interval_holds_its_mean_and_rows_are_no_metrics(evaluated):
-    intervals = pd.read_csv(evaluated[0] / "reports" / "intervals.csv")
-    assert (intervals["low"] <= intervals["mean"] + 1e-9).all()
-    assert (intervals["mean"] <= intervals["high"] + 1e-9).all()
-    assert not intervals["metric"].str.endswith("_row").any()
-    assert set(intervals["predictor"]) == {"network", "baseline"}
+def test_from_few_places_there_are_no_intervals_but_the_places(evaluated):
+    intervals, places = (pd.read_csv(evaluated[0] / "reports" / f"{name}.csv") for name in ("intervals", "places"))
+    test = intervals[intervals["samples"] == "test"]
+    assert not test["metric"].str.endswith("_row").any()
+    assert (test["groups"] == len(places)).all()
+    assert test["low"].isna().all()
+    assert places["samples"].sum() == numbers_of(evaluated[0])["num_samples"]
 
 
-def test_the_line_names_both_baselines(evaluated):
+def test_baselines_stand_beside_and_are_told(evaluated):
     repository, said = evaluated
     numbers = numbers_of(repository)
-    assert f"difference alone {numbers['diff_mask_iou']:.3f}" in said
-    assert f"mean map {numbers['mean_map_depth_ssim']:.3f}" in said
+    assert f"(unlearned {numbers['mask_iou_baseline']:.3f}), depth SSIM at 32 px" in said
+    baselines = pd.read_csv(repository / "reports" / "baselines.csv")
+    assert set(baselines["baseline"]) == {"difference", "mean_map", "ramp"}
+    best = baselines[baselines["metric"] == "depth_ssim"]["mean"].max()
+    assert numbers["depth_ssim_baseline"] == pytest.approx(best)
 
 
-@pytest.mark.parametrize("kind", ["best", "median", "worst"])
+@pytest.mark.parametrize("kind", ["best", "median", "worst", "fixed"])
 def test_pictures_are_drawn(evaluated, kind):
     with Image.open(evaluated[0] / "reports" / "pictures" / f"{kind}.png") as picture:
         assert picture.width > 900
@@ -63,7 +73,9 @@ def test_the_journal_holds_every_number_under_its_name(evaluated):
     assert {point.name: point.value for point in journal.points} == {
         f"test/{name}": value for name, value in numbers_of(repository).items()
     }
-    assert len(journal.artifacts) == 3
+    names = {"details.json", "samples.parquet", "intervals.csv", "baselines.csv", "places.csv"}
+    assert {Path(artifact.path).name for artifact in journal.artifacts if artifact.folder == "tables"} == names
+    assert sum(artifact.folder == "pictures" for artifact in journal.artifacts) == 4
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(evaluated):

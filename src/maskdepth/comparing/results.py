@@ -41,7 +41,7 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS = (
-    Endpoint("mask_iou_tuned", "mask IoU", "mask", True, 0.005, True, True),
+    Endpoint("mask_iou", "mask IoU", "mask", True, 0.005, True, True),
     Endpoint("mask_boundary_iou", "boundary IoU", "mask", True, 0.005, True, True),
     Endpoint("depth_ssim", "depth SSIM", "depth", True, 0.01, True, True),
     Endpoint("depth_ssi_mae", "depth SSI-MAE", "depth", False, 0.005, True, False),

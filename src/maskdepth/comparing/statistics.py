@@ -43,8 +43,6 @@ from maskdepth.evaluation.intervals import (
 
 # Of the smallest difference that would have been seen: how often it would have been.
 POWER = 0.8
-# What stands in for a metric that rows of an older version lack.
-_FALLBACKS = {"mask_iou_tuned": "mask_iou"}
 
 
 @dataclass(frozen=True)
@@ -167,16 +165,12 @@ def paired_estimate(differences: Values, by: Groupings) -> Estimate:
 
 
 def _choose_endpoints(samples: pd.DataFrame) -> tuple[Endpoint, ...]:
-    """Take the endpoints that were measured, with what stands in for the others."""
-    chosen = []
-    for endpoint in ENDPOINTS:
-        metric = endpoint.metric if endpoint.metric in samples else _FALLBACKS.get(endpoint.metric, "")
-        if metric in samples:
-            chosen.append(endpoint._replace(metric=metric))
+    """Take the endpoints that were measured."""
+    chosen = tuple(endpoint for endpoint in ENDPOINTS if endpoint.metric in samples)
     if not any(endpoint.is_primary for endpoint in chosen):
         wanted = ", ".join(endpoint.metric for endpoint in ENDPOINTS if endpoint.is_primary)
         raise ValueError(f"the table of samples has none of the metrics {wanted}; run `dvc repro`, which measures them")
-    return tuple(chosen)
+    return chosen
 
 
 def _check(samples: pd.DataFrame, control: str) -> None:

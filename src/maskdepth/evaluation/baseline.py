@@ -1,16 +1,32 @@
-"""The predictor that has learned nothing: the mask by difference, the depth by the mean training map."""
+"""What has learned nothing, or next to it: a network that does not beat all of these has learned nothing either.
 
-from collections.abc import Iterable
+`difference` finds the mask by thresholding the difference of the two pictures. For the depth, `mean_map` answers with
+the mean of all training maps, `ramp` with four numbers and a constant fitted to it, and `remembered`, where training
+saw the place, with the mean of the maps of that place: what a network may know by heart.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from maskdepth.data.batches.batches import Batch
-from maskdepth.evaluation.samples import Predictor
+from maskdepth.data.batches.batches import Batch, Batches
+from maskdepth.evaluation.intervals import place_column
+from maskdepth.evaluation.samples import Predicted, evaluate_samples
+from maskdepth.metrics.catalogue import HEADLINE
 from maskdepth.models.prediction import Prediction
+
+# What a baseline guesses nothing of, it is not measured by.
+_MASK_METRICS = tuple(name for name in HEADLINE if name.startswith("mask"))
+_DEPTH_METRICS = tuple(name for name in HEADLINE if name.startswith("depth"))
+# Masks of zeros and ones are the same at any threshold.
+_THRESHOLD = 0.5
 
 # Smallest difference of composite and background that counts as object, [0, 1]: 23 of 255 grey levels, above the
 # noise of JPEG at the qualities in use and below the contrast of most objects.
@@ -20,34 +36,121 @@ DIFFERENCE_THRESHOLD = 0.09
 _CROSS = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3])
 
 
-def mean_depth_map(batches: Iterable[Batch]) -> Tensor:
-    """Average the true depth over samples: (1, 1, H, W), [0, 1]."""
-    total, count = torch.zeros(()), 0
-    for batch in batches:
-        _, depth = batch.targets()
-        total = total + depth.double().sum(0, keepdim=True).cpu()
-        count += len(depth)
-    return (total / count).float()
+class MeanDepths(NamedTuple):
+    """The mean of true depth maps, (1, H, W) each, [0, 1].
 
-
-def baseline(mean_map: Tensor) -> Predictor:
-    """Build the predictor that has learned nothing: the mask by difference, the depth by the mean training map.
-
-    A model that does not beat both has learned nothing either.
-
-    Args:
-        mean_map: (1, 1, H, W) mean depth of the training split, [0, 1].
+    Attributes:
+        overall: Over all samples.
+        by_place: Over those of one place.
     """
 
-    def predict(background: Tensor, composite: Tensor) -> Prediction:
-        difference = (composite - background).abs().amax(1).cpu().numpy()
-        masks = clean_masks(difference > DIFFERENCE_THRESHOLD)
-        # Logits of +-20 are probabilities of 0 and 1 within float32.
-        logits = torch.from_numpy(masks).unsqueeze(1).float() * 40 - 20
-        depth = mean_map.expand(len(masks), -1, -1, -1)
-        return Prediction(logits.to(background.device), depth.to(background.device))
+    overall: Tensor
+    by_place: dict[Hashable, Tensor]
 
-    return predict
+
+def measure_baselines(
+    train: Iterable[Batch], train_rows: pd.DataFrame, test: Batches, test_rows: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Measure everything that has learned nothing on the test samples.
+
+    Args:
+        train: The training samples.
+        train_rows: Their rows, in the same order, with their places.
+        test: The test samples.
+        test_rows: Likewise.
+
+    Returns:
+        By baseline one row per test sample and one column per headline metric that it makes a guess for. `remembered`
+        is missing where training saw no place of the test.
+    """
+    places, tested = (rows[place_column(rows)].tolist() for rows in (train_rows, test_rows))
+    means = mean_depths(train, places, set(places) & set(tested))
+    guesses = {"mean_map": means.overall, "ramp": fit_ramp(means.overall)}
+    measured = {"difference": evaluate_samples(guess_masks(test.in_order()), _THRESHOLD, _MASK_METRICS)}
+    for name, one_map in guesses.items():
+        predicted = guess_depths(test.in_order(), tested, {}, one_map)
+        measured[name] = evaluate_samples(predicted, _THRESHOLD, _DEPTH_METRICS)
+    if means.by_place:
+        predicted = guess_depths(test.in_order(), tested, means.by_place, means.overall)
+        measured["remembered"] = evaluate_samples(predicted, _THRESHOLD, _DEPTH_METRICS)
+    return measured
+
+
+def mean_depths(batches: Iterable[Batch], places: Sequence[Hashable], remembered: Collection[Hashable]) -> MeanDepths:
+    """Average the true depth of training samples.
+
+    Args:
+        batches: The samples.
+        places: The place of each, in the same order.
+        remembered: The places that are wanted by themselves; each takes the room of one map.
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    sums: dict[Hashable, Tensor] = {}
+    counts: Counter[Hashable] = Counter()
+    done = 0
+    for batch in batches:
+        depth = batch.targets()[1].cpu()
+        total = total + depth.double().sum(0)
+        here = places[done : done + len(depth)]
+        done += len(depth)
+        for place, one in zip(here, depth, strict=True):
+            if place in remembered:
+                sums[place] = sums[place] + one if place in sums else one
+                counts[place] += 1
+    by_place = {place: summed / counts[place] for place, summed in sums.items()}
+    return MeanDepths((total / done).float(), by_place)
+
+
+def fit_ramp(mean_map: Tensor) -> Tensor:
+    """Fit 1, y, y^2, x and x^2 to a map by least squares; that is what fits all maps best of which it is the mean.
+
+    Args:
+        mean_map: (1, H, W) mean depth of the training samples.
+
+    Returns:
+        (1, H, W), [0, 1].
+
+    >>> column = torch.linspace(0, 1, 8)[:, None].expand(1, 8, 8) ** 2
+    >>> torch.allclose(fit_ramp(column), column, atol=1e-6)
+    True
+    """
+    height, width = mean_map.shape[-2:]
+    down, right = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    terms = torch.stack([torch.ones_like(down), down, down**2, right, right**2], dim=-1).flatten(0, 1).double()
+    weights = torch.linalg.lstsq(terms, mean_map.double().reshape(-1, 1)).solution
+    fitted: Tensor = (terms @ weights).reshape(1, height, width)
+    return fitted.clamp(0, 1).float()
+
+
+def guess_masks(batches: Iterable[Batch]) -> Iterator[Predicted]:
+    """Take for the object what differs between the pictures; the depth is no guess."""
+    for batch in batches:
+        background, composite = batch.inputs()
+        difference = (composite - background).abs().amax(1).cpu().numpy()
+        masks = torch.from_numpy(clean_masks(difference > DIFFERENCE_THRESHOLD)).unsqueeze(1).float()
+        # Logits of +-20 are probabilities of 0 and 1 within float32.
+        logits = (masks * 40 - 20).to(background.device)
+        yield Predicted(Prediction(logits, torch.zeros_like(logits)), *batch.targets())
+
+
+def guess_depths(
+    batches: Iterable[Batch], places: Sequence[Hashable], maps: Mapping[Hashable, Tensor], otherwise: Tensor
+) -> Iterator[Predicted]:
+    """Answer every sample with one map; the mask is no guess.
+
+    Args:
+        batches: The samples.
+        places: The place of each, in the same order.
+        maps: (1, H, W) depth by place.
+        otherwise: (1, H, W) depth of any other place.
+    """
+    done = 0
+    for batch in batches:
+        mask, depth = batch.targets()
+        here = places[done : done + len(mask)]
+        done += len(mask)
+        guessed = torch.stack([maps.get(place, otherwise) for place in here]).to(depth.device)
+        yield Predicted(Prediction(torch.zeros_like(mask), guessed), mask, depth)
 
 
 def clean_masks(raw: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -74,15 +74,12 @@ class MeanLoss:
         return self._total / self._count
 
 
-def evaluate_samples(
-    predicted: Iterable[Predicted], threshold: float, tuned_threshold: float, names: Iterable[str] = METRICS
-) -> pd.DataFrame:
+def evaluate_samples(predicted: Iterable[Predicted], threshold: float, names: Iterable[str] = METRICS) -> pd.DataFrame:
     """Measure every sample.
 
     Args:
         predicted: The samples, in the order of the rows wanted.
         threshold: Mask probability above which a pixel belongs to the object, (0, 1).
-        tuned_threshold: The same, as `choose_threshold` found it; for `mask_iou_tuned` alone.
         names: The metrics wanted, keys of METRICS.
 
     Returns:
@@ -95,8 +92,6 @@ def evaluate_samples(
     parts: list[NDArray[np.float64]] = []
     for prediction, mask, depth in predicted:
         measured = image_metrics(prediction, mask, depth, threshold, names)
-        measured["mask_area"] = mask.double().flatten(1).mean(1)
-        measured["mask_iou_tuned"] = _overlap(_probability(prediction) > tuned_threshold, mask > 0.5)
         columns = list(measured)
         # Copied: small tensors that stay between large ones that go leave memory in pieces too small for the next.
         parts.append(torch.stack(list(measured.values())).cpu().numpy().copy())

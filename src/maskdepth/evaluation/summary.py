@@ -1,70 +1,29 @@
-"""From numbers per sample to what is reported: means with intervals, cells of seen and unseen, sizes, samples to show.
+"""From numbers per sample to what is reported: means with intervals, the baselines that are beaten, samples to show.
 
 Everything here is pure: tables in, tables out.
 """
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from maskdepth.data.samples import IDS, ROWS
-from maskdepth.metrics.catalogue import HEADLINE
+from maskdepth.data.samples import IDS, ROWS, TEST
+from maskdepth.evaluation.intervals import (
+    CONFIDENCE,
+    FEWEST_GROUPS,
+    cross,
+    crossed_estimate,
+    group,
+    intervals,
+    place_column,
+)
+from maskdepth.metrics.catalogue import HEADLINE, METRICS, SCORED, score
 
 # Pixel counts, of which the means say nothing.
 _COUNTS = ("mask_intersection", "mask_union")
-
-
-def intervals(samples: pd.DataFrame, metrics: list[str], resamples: int, seed: int) -> pd.DataFrame:
-    """Give mean and 95 % interval of each metric, for other backgrounds and other objects.
-
-    Backgrounds and objects are resampled with replacement, independently; a sample weighs as often as its background
-    times as often as its object was drawn. Samples of one background share most of the depth error and those of one
-    object most of the mask error, so drawing samples alone would make the intervals up to three times too narrow.
-
-    Args:
-        samples: One row per sample, with columns `background`, `foreground` and the metrics.
-        metrics: Columns to summarise.
-        resamples: How many bootstrap resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        One row per metric: `mean`, `low`, `high`.
-
-    Reference:
-        Owen 2007, The pigeonhole bootstrap, https://arxiv.org/abs/0712.1111.
-    """
-    background, num_backgrounds = _codes(samples["background"])
-    foreground, num_foregrounds = _codes(samples["foreground"])
-    random = np.random.default_rng(seed)
-    background_weights = _draw_counts(random, num_backgrounds, resamples)
-    foreground_weights = _draw_counts(random, num_foregrounds, resamples)
-
-    def weighed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum `values` (N,) in every resample: (R,)."""
-        cells = np.zeros((num_backgrounds, num_foregrounds))
-        np.add.at(cells, (background, foreground), values)
-        sums: NDArray[np.float64] = ((background_weights @ cells) * foreground_weights).sum(1)
-        return sums
-
-    counts = weighed(np.ones(len(samples)))
-    drawn = counts > 0  # a sparse table can miss every drawn pair
-    rows = {}
-    for metric in metrics:
-        values = samples[metric].to_numpy(float)
-        means = weighed(values)[drawn] / counts[drawn]
-        low, high = np.percentile(means, [2.5, 97.5])
-        rows[metric] = {"mean": values.mean(), "low": low, "high": high}
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _codes(groups: pd.Series) -> tuple[NDArray[np.intp], int]:
-    codes, names = pd.factorize(groups)
-    return codes, len(names)
-
-
-def _draw_counts(random: np.random.Generator, num_groups: int, resamples: int) -> NDArray[np.float64]:
-    """Draw how often each group occurs in each resample: (R, G)."""
-    return random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=resamples).astype(float)
+_SIZES = ("small", "medium", "large")
 
 
 def pooled_iou(samples: pd.DataFrame) -> float:
@@ -73,10 +32,10 @@ def pooled_iou(samples: pd.DataFrame) -> float:
 
 
 def assign_cells(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
-    """Say for every held-out sample whether training saw its background and its object.
+    """Say for every held-out sample whether training saw its place and its object.
 
-    >>> train = pd.DataFrame({"background": [1, 2], "foreground": [7, 8]})
-    >>> held_out = pd.DataFrame({"background": [3, 1, 3], "foreground": [7, 9, 9]})
+    >>> train = pd.DataFrame({"place": [1, 2], "foreground": [7, 8]})
+    >>> held_out = pd.DataFrame({"place": [3, 1, 3], "foreground": [7, 9, 9]})
     >>> list(assign_cells(held_out, train))
     ['unseen_background_seen_object', 'seen_background_unseen_object', 'unseen_background_unseen_object']
     """
@@ -84,69 +43,109 @@ def assign_cells(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
     def seen(kind: str) -> pd.Series:
         return held_out[kind].isin(train[kind]).map({True: "seen", False: "unseen"})
 
-    return seen("background") + "_background_" + seen("foreground") + "_object"
+    return seen(place_column(held_out)) + "_background_" + seen("foreground") + "_object"
 
 
 def assign_sizes(areas: pd.Series) -> pd.Series:
-    """Call each object small, medium or large: the terciles of the mask's share of the picture."""
-    return pd.qcut(areas.rank(method="first"), 3, labels=["small", "medium", "large"]).astype(str)
+    """Call each object small, medium or large: the terciles of the mask's share of the picture.
+
+    >>> list(assign_sizes(pd.Series([0.1, 0.9, 0.5])))
+    ['small', 'large', 'medium']
+    """
+    thirds = ((areas.rank(method="first") - 1) * len(_SIZES) // len(areas)).astype(int)
+    return thirds.map(dict(enumerate(_SIZES)))
 
 
-def summarise(trained: pd.DataFrame, untrained: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Give mean and interval of every metric on the test split, of the headline ones for the baseline and each cell.
+def summarise(samples: pd.DataFrame) -> pd.DataFrame:
+    """Give mean and interval of every metric on the test split, of the headline ones for each cell and size.
 
     Args:
-        trained: One row per held-out sample: `split`, `cell`, `size`, `background`, `foreground` and the metrics.
-        untrained: The same of the baseline.
-        resamples: How many bootstrap resamples.
-        seed: Seed of the resampling.
+        samples: One row per held-out sample: `split`, `cell`, `size`, `place`, `foreground` and the metrics.
 
     Returns:
-        Rows of `predictor` (network, baseline), `samples` (test, a cell, or a size), `metric`, `mean`, `low`, `high`.
+        Rows of `samples` (test, a cell, or a size), `metric` and what `intervals` gives.
     """
-    test = trained[trained["split"] == "test"]
+    test = samples[samples["split"] == TEST]
     every = [str(name) for name in test.select_dtypes("number") if name not in (*IDS, *ROWS, *_COUNTS)]
-    parts = {("network", "test"): intervals(test, every, resamples, seed)}
-    headline = list(HEADLINE)
-    parts["baseline", "test"] = intervals(untrained[untrained["split"] == "test"], headline, resamples, seed)
-    for cell, part in trained.groupby("cell"):
-        parts["network", str(cell)] = intervals(part, headline, resamples, seed)
-    for size, part in test.groupby("size"):
-        parts["network", str(size)] = intervals(part, headline, resamples, seed)
-    return pd.concat(parts, names=["predictor", "samples", "metric"]).reset_index()
+    parts = {TEST: intervals(test, every)}
+    for column, table in (("cell", samples), ("size", test)):
+        parts |= {str(name): intervals(part, list(HEADLINE)) for name, part in table.groupby(column)}
+    return pd.concat(parts, names=["samples", "metric"]).reset_index()
 
 
-def headline_numbers(summary: pd.DataFrame) -> dict[str, float]:
-    """Flatten a summary into the numbers that runs are compared by.
+def judge_baselines(test: pd.DataFrame, baselines: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Say which baselines the network beats, sample against sample: the same scene is hard for both.
+
+    Args:
+        test: One row per test sample: `place`, `foreground` and the metrics of the network.
+        baselines: The metrics of each baseline, rows as in `test`.
 
     Returns:
-        `<metric>` for every metric of the test split; `<metric>_low` and `<metric>_high` for the headline ones;
-        `diff_mask_*` and `mean_map_depth_*` for the baseline; `<cell>_<metric>` and `<size>_mask_iou`.
+        Rows of `baseline`, `metric`, its `mean`, `gain` of the network, turned so that above 0 is better, with the ends
+        `low` and `high` of its 95 % interval, and `is_beaten`: the interval is above 0. Where there are too few places
+        or objects for an interval, nothing is beaten.
     """
-    numbers: dict[str, float] = {}
-    for row in summary.to_dict("records"):
-        metric, mean = str(row["metric"]), float(row["mean"])
-        if row["predictor"] == "baseline":
-            numbers[f"{'diff' if metric.startswith('mask') else 'mean_map'}_{metric}"] = mean
-        elif row["samples"] == "test":
-            numbers[metric] = mean
-            if metric in HEADLINE:
-                numbers |= {f"{metric}_low": float(row["low"]), f"{metric}_high": float(row["high"])}
-        elif metric in ("mask_iou", "depth_ssim"):
-            numbers[f"{row['samples']}_{metric}"] = mean
+    place, thing = group(test[place_column(test)]), group(test["foreground"])
+    cell = cross(place, thing)
+    is_sure = min(place.count, thing.count) >= FEWEST_GROUPS
+    rows = []
+    for name, measured in baselines.items():
+        for metric in map(str, measured):
+            sign = 1 if METRICS[metric] == "high" else -1
+            gains = sign * (test[metric].to_numpy(float) - measured[metric].to_numpy(float))
+            gain = crossed_estimate(gains, place, thing, cell)
+            low, high = gain.interval(CONFIDENCE) if is_sure else (math.nan, math.nan)
+            rows.append((name, metric, float(measured[metric].mean()), gain.mean, low, high, low > 0))
+    return pd.DataFrame(rows, columns=["baseline", "metric", "mean", "gain", "low", "high", "is_beaten"])
+
+
+def headline_numbers(summary: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, float]:
+    """Give the dozen numbers that runs are compared by.
+
+    Returns:
+        `score`; the mean of each headline metric on the test split; as `<metric>_baseline` the best that any baseline
+        has there.
+    """
+    test = summary[summary["samples"] == TEST]
+    means = dict(zip(test["metric"].astype(str), test["mean"].astype(float), strict=True))
+    numbers = {"score": score(means)} | {name: float(means[name]) for name in HEADLINE}
+    for metric, rows in baselines.groupby("metric", sort=False):
+        best = rows["mean"].max() if METRICS[str(metric)] == "high" else rows["mean"].min()
+        numbers[f"{metric}_baseline"] = float(best)
     return numbers
 
 
-def pick_samples(scores: pd.Series, backgrounds: pd.Series, count: int) -> dict[str, list[int]]:
-    """Choose positions of the best, the middle and the worst samples, of different backgrounds as far as there are.
+def not_beaten(baselines: pd.DataFrame) -> dict[str, list[str]]:
+    """Name the baselines that the network is not shown to beat, by metric."""
+    left = baselines[~baselines["is_beaten"]]
+    return {str(metric): rows["baseline"].tolist() for metric, rows in left.groupby("metric", sort=False)}
 
-    Samples of one background share most of their depth error: without that they would all show the same scene.
 
-    >>> pick_samples(pd.Series([0.1, 0.2, 0.9, 0.5, 0.8]), pd.Series([1, 1, 2, 1, 2]), 2)
-    {'best': [2, 3], 'median': [3, 4], 'worst': [0, 4]}
+def tabulate_places(test: pd.DataFrame) -> pd.DataFrame:
+    """Give the mean of each headline metric in each place, which is what there is to see when they are few."""
+    place = place_column(test)
+    table = test.groupby(place)[list(HEADLINE)].mean()
+    table.insert(0, "samples", test.groupby(place).size())
+    return table.rename_axis("place").reset_index()
+
+
+def pick_samples(samples: pd.DataFrame, count: int) -> dict[str, list[int]]:
+    """Choose what to draw, of different places as far as there are, which samples of one place would hide.
+
+    Args:
+        samples: One row per held-out sample: `sample_id`, `split`, `place` and the metrics.
+        count: How many of each.
+
+    Returns:
+        Positions of the `best`, the `median` and the `worst` samples by score, and of `fixed` test samples, which are
+        the same for every run of a split, so that runs can be looked at side by side; nothing where `count` is 0.
     """
-    ranks = {"best": -scores, "median": (scores - scores.median()).abs(), "worst": scores}
-    return {kind: _first_of_each(rank, backgrounds, count) for kind, rank in ranks.items()}
+    if not count:
+        return {}
+    scores = samples[list(SCORED)].mean(axis=1)
+    fixed = samples["sample_id"].astype(str).rank() + len(samples) * (samples["split"] != TEST)
+    ranks = {"best": -scores, "median": (scores - scores.median()).abs(), "worst": scores, "fixed": fixed}
+    return {name: _first_of_each(rank, samples[place_column(samples)], count) for name, rank in ranks.items()}
 
 
 def _first_of_each(rank: pd.Series, groups: pd.Series, count: int) -> list[int]:

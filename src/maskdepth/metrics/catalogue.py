@@ -5,7 +5,7 @@ intersection over union divides the sums of `mask_intersection` and `mask_union`
 at the groups in `images` and `students`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -28,6 +28,9 @@ QUICK_METRICS = ("mask_iou", "mask_dice", "depth_ssim", "depth_mae", "depth_rmse
 # What runs are judged by: each has an interval, baselines and a number per cell. Depth is relative here, so no ratio of
 # depths is among them: of the same maps, turned into distances, the order of two networks can be the reverse.
 HEADLINE = ("mask_iou", "mask_boundary_iou", "depth_ssim", "depth_ssi_mae", "depth_mae_foreground")
+
+# What `score` is the mean of: one metric of each head, both in [0, 1] and better high.
+SCORED = ("mask_iou", "depth_ssim")
 
 
 class Maps(NamedTuple):
@@ -72,6 +75,7 @@ GROUPS = (
             "mask_sad": "low",
             "mask_intersection": "neither",
             "mask_union": "neither",
+            "mask_area": "neither",
         },
     ),
     Group(
@@ -147,3 +151,14 @@ def image_metrics(
         if not group.better.keys().isdisjoint(wanted):
             measured |= group.measure(maps)
     return {name: measured[name] for name in wanted}
+
+
+def score(numbers: Mapping[str, float]) -> float:
+    """Judge metrics by one number, to sort by: the mean of mask IoU and depth SSIM; higher is better.
+
+    A convenience and no verdict: it favours losses that optimise SSIM.
+
+    >>> score({"mask_iou": 0.5, "depth_ssim": 1.0})
+    0.75
+    """
+    return sum(numbers[name] for name in SCORED) / len(SCORED)

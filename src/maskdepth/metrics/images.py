@@ -28,6 +28,7 @@ def mask_metrics(prob: Tensor, mask: Tensor, threshold: float) -> dict[str, Tens
     mask_recall = TP / (TP + FN), all [0, 1]; 1 where both masks are empty, 0 where one is.
     mask_mae = mean |p - t| of the probabilities, [0, 1]; mask_sad = sum |p - t| / 1000, which grows with the image.
     mask_intersection = TP, mask_union = TP + FP + FN [px], to be summed over a data set before they are divided.
+    mask_area = share of the image that is truly object, [0, 1]: no measure of the prediction.
 
     Args:
         prob: (B, 1, H, W) mask probability, [0, 1].
@@ -55,6 +56,7 @@ def mask_metrics(prob: Tensor, mask: Tensor, threshold: float) -> dict[str, Tens
         "mask_sad": error.sum(1) / 1000,
         "mask_intersection": intersection,
         "mask_union": union,
+        "mask_area": num_truth / truth.shape[1],
     }
 
 

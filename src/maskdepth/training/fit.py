@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from maskdepth.data.batches.augmentation import augment
 from maskdepth.data.batches.batches import Batch, Batches, mix_seed
 from maskdepth.device import is_out_of_memory
-from maskdepth.metrics.catalogue import QUICK_METRICS, image_metrics
+from maskdepth.metrics.catalogue import QUICK_METRICS, image_metrics, score
 from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import TrainParams
@@ -291,15 +291,6 @@ def _within_memory(state: TrainState, work: Callable[[], Result]) -> Result:
         state.micro_batch = max(_SMALLEST_PART, state.micro_batch // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-def score(val: dict[str, float]) -> float:
-    """Judge validation metrics by one number: the mean of mask IoU and depth SSIM; higher is better.
-
-    >>> score({"mask_iou": 0.5, "depth_ssim": 1.0})
-    0.75
-    """
-    return (val["mask_iou"] + val["depth_ssim"]) / 2
 
 
 def flatten_epoch(epoch: Epoch, between: str) -> dict[str, float]:
