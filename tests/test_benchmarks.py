@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maskdepth.tuning.recipes import RECIPES
+from maskdepth.tuning.recipes import read_recipes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -48,7 +48,7 @@ def test_a_smoke_run_of_the_students_fills_every_row_of_their_table(tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["benchmark"], told["quick"]) == ("students", True)
-    systems = {"learned nothing", "maskdepth", "the true maps", *RECIPES}
+    systems = {"learned nothing", "maskdepth", "the true maps", *read_recipes()}
     assert {(row["system"], row["split"]) for row in told["table"]} == set(product(systems, ("sample", "both")))
     assert (tmp_path / "students.csv").read_text().count("\n") == 1 + 2 * len(systems)
     assert all(name in (tmp_path / "students.md").read_text() for name in systems)

@@ -31,7 +31,7 @@ from maskdepth.models.prediction import Prediction
 from maskdepth.params import Params, load_params, update_params
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
 from maskdepth.training.preparation import build_normalised
-from maskdepth.tuning.recipes import RECIPES
+from maskdepth.tuning.recipes import read_recipes
 
 # Cheap ones first, so that a call that is cut short has most of the table.
 SYSTEMS = (
@@ -125,7 +125,7 @@ def settings_of(system: str, split: str, seed: int, budget: Budget, device: torc
     shared = {"data.image_size": budget.size, "split.by": split, **_HELD_OUT}
     precision = "bf16" if has_bf16(device) else "fp32"
     shared |= {"train.epochs": budget.epochs, "train.precision": precision, "train.seed": seed}
-    own = RECIPES[system].settings if system in RECIPES else {}
+    own = read_recipes()[system].settings if system in read_recipes() else {}
     for name, value in {**own, **shared}.items():
         section, _, key = name.partition(".")
         sections[section][key] = value

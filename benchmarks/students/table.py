@@ -20,7 +20,7 @@ from maskdepth.evaluation.intervals import intervals
 from maskdepth.models.catalogue import build_model, count_multiply_adds, count_parameters, resolve_inputs
 from maskdepth.params import ModelParams
 from maskdepth.process.files import replace_text
-from maskdepth.tuning.recipes import RECIPES
+from maskdepth.tuning.recipes import read_recipes
 
 OURS, BASELINE, TRUTH = "maskdepth", "learned nothing", "the true maps"
 SPLITS = ("sample", "both")
@@ -90,7 +90,7 @@ def make_rows(records: Sequence[Record], samples_of: Callable[[str], pd.DataFram
                 finished.setdefault(record["system"], []).append(record)
         tables = {system: [samples_of(record["name"]) for record in runs] for system, runs in finished.items()}
         means = {system: mean_over_seeds(parts) for system, parts in tables.items()}
-        for system in (BASELINE, OURS, *RECIPES, TRUTH):
+        for system in (BASELINE, OURS, *read_recipes(), TRUTH):
             if system in finished:
                 row: Row = {"system": system, "split": split, "seeds": len(tables[system])}
                 row |= describe_cost(system, finished[system], times) | summarise(means[system], tables[system])
@@ -140,7 +140,7 @@ def describe_cost(system: str, finished: Sequence[Record], times: Times) -> Row:
     """Say how large a system is, and what its training takes; nothing of what needs none."""
     if system in (BASELINE, TRUTH):
         return {}
-    model = RECIPES[system].settings["model.name"] if system in RECIPES else _OUR_MODEL
+    model = read_recipes()[system].settings["model.name"] if system in read_recipes() else _OUR_MODEL
     inputs = resolve_inputs(ModelParams(name=model, inputs="auto"))
     row = {
         "parameters": count_parameters(build_model(model, inputs)),

@@ -87,7 +87,7 @@ def test_multiply_adds_are_counted_for_a_convolution_as_by_hand():
 
 def test_unknown_network_names_the_nearest_and_all():
     with pytest.raises(
-        ValueError, match=r"model\.name: unknown network 'u-net'; did you mean unet\? Known: dsunet, unet"
+        ValueError, match=r"model\.name: unknown network 'u-net'; did you mean unet\? known: dsunet, unet"
     ):
         resolve_inputs(ModelParams(name="u-net", inputs="auto"))
 

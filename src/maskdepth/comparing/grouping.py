@@ -3,10 +3,11 @@
 Pure: a list of runs in, a family of them out, and one line for every run that was left out.
 """
 
-import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from maskdepth.process.console import suggest
 
 SEED = "train.seed"
 
@@ -202,9 +203,7 @@ def _find_control(
         if control in combinations:
             return conditions, combinations
     known = sorted({name for _, combinations in families for name in combinations})
-    near = difflib.get_close_matches(control, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ValueError(f"no run has the combination {control!r}; {hint}known: {', '.join(known)}")
+    raise ValueError(f"no run has the combination {control!r}; {suggest(control, known)}")
 
 
 def _take_newest(combinations: dict[str, list[Run]]) -> tuple[dict[str, dict[int, Run]], list[LeftOut]]:

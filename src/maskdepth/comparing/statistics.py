@@ -6,7 +6,6 @@ seed lucky or a sample hard falls out of them. What is left differs between seed
 is counted as what it is: a few of many.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -40,6 +39,7 @@ from maskdepth.evaluation.intervals import (
     t_quantile,
     t_tail,
 )
+from maskdepth.process.console import suggest
 
 # Of the smallest difference that would have been seen: how often it would have been.
 POWER = 0.8
@@ -181,9 +181,7 @@ def _check(samples: pd.DataFrame, control: str) -> None:
         raise ValueError(f"the table of samples has no column {', '.join(missing)}; expected {', '.join(columns)}")
     known = [str(name) for name in samples["combination"].unique()]
     if control not in known:
-        near = difflib.get_close_matches(control, known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"no run has the combination {control!r}; {hint}known: {', '.join(sorted(known))}")
+        raise ValueError(f"no run has the combination {control!r}; {suggest(control, sorted(known))}")
     twice = samples.duplicated(["combination", "seed", "sample_id"])
     if twice.any():
         first = samples.loc[twice, columns].iloc[0]

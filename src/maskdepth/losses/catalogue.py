@@ -4,7 +4,6 @@ A combination is a sum of named terms with optional weights, `0.5*bce+2*dice`, o
 Several presets stand for such sums. To add a loss, write the function and name it in the table here.
 """
 
-import difflib
 import functools
 import inspect
 import math
@@ -56,6 +55,7 @@ from maskdepth.losses.students import (
 )
 from maskdepth.models.prediction import Prediction, check_targets
 from maskdepth.params import LossParams
+from maskdepth.process.console import suggest
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
@@ -325,9 +325,7 @@ def _expand(name: str, head: Head) -> dict[str, float]:
     if name in LOSSES[head]:
         return {name: 1.0}
     known = sorted([*LOSSES[head], *PRESETS[head]])
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ValueError(f"loss.{head}: unknown loss {name!r}; {hint}known: {', '.join(known)}")
+    raise ValueError(f"loss.{head}: unknown loss {name!r}; {suggest(name, known)}")
 
 
 def _example(head: Head) -> str:

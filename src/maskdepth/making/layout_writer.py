@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from maskdepth.data.layouts.layout import read_definitions
+from maskdepth.process.console import suggest
 
 # What each digit of a running number counts up to; readers of these layouts know no other counts.
 DIGITS = {"background": 100, "foreground": 100, "flip": 2, "placement": 20}
@@ -90,7 +91,7 @@ def find_written(name: str, *, composed: bool = False) -> WrittenLayout:
     """
     known = written_layouts(composed=composed)
     if name not in known:
-        raise ValueError(f"unknown layout {name!r}; known: {', '.join(known)}")
+        raise ValueError(f"unknown layout {name!r}; {suggest(name, known)}")
     return known[name]
 
 

@@ -1,6 +1,5 @@
 """The networks that params.yaml can name: one table, with where each comes from and what it accepts."""
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from maskdepth.models.students.sudhakarmlal import SudhakarmlalConvGen, Sudhakar
 from maskdepth.models.students.sumankanukollu import SumankanukolluDepthMask
 from maskdepth.models.unet import UNet
 from maskdepth.params import ModelParams
+from maskdepth.process.console import suggest
 
 # Four halvings must leave a pixel.
 SMALLEST_SIDE = 16
@@ -158,7 +158,5 @@ def _describe(name: str, architecture: Architecture) -> dict[str, str]:
 
 def _find(name: str) -> Architecture:
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"model.name: unknown network {name!r}; {hint}Known: {', '.join(MODELS)}")
+        raise ValueError(f"model.name: unknown network {name!r}; {suggest(name, MODELS)}")
     return MODELS[name]

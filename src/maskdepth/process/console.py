@@ -1,8 +1,9 @@
 """What the user reads while a command runs: progress and one-line messages."""
 
+import difflib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Collection, Iterable, Iterator, Sized
 from typing import TypeVar
 
 
@@ -28,6 +29,16 @@ Item = TypeVar("Item")
 
 # [s] between two progress lines where there is no terminal to draw a bar on.
 _PLAIN_PROGRESS_SECONDS = 10.0
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """Say what is known in place of an unknown name, and which of it is spelled most like it: the end of a message.
+
+    >>> suggest("u-net", ["dsunet", "unet"]), suggest("x", ["dsunet"])
+    ('did you mean unet? known: dsunet, unet', 'known: dsunet')
+    """
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    return (f"did you mean {near[0]}? " if near else "") + f"known: {', '.join(known)}"
 
 
 def say(text: str) -> None:

@@ -168,8 +168,8 @@ class Layout:
 def read_definitions() -> dict[str, dict[str, Any]]:
     """Read the TOML file of every layout that comes with the package, by name."""
     folder = files("maskdepth.data.layouts") / "known"
-    found = sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
-    return {file.name.removesuffix(".toml"): tomllib.loads(file.read_text(encoding="utf-8")) for file in found}
+    found = {file.name.removesuffix(".toml"): file for file in folder.iterdir() if file.name.endswith(".toml")}
+    return {name: tomllib.loads(found[name].read_text(encoding="utf-8")) for name in sorted(found)}
 
 
 def read_layouts() -> dict[str, Layout]:
