@@ -1,11 +1,18 @@
-"""What the tests must not inherit: several threads, and signals that a shell ignores."""
+"""What the tests must not inherit: several threads, signals that a shell ignores, and the time that others take."""
 
 import os
 import signal
 
+from hypothesis import settings
+
 # On a small, busy machine several threads in each process only wait for each other.
 os.environ.setdefault("MASKDEPTH_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# An example takes as long as the machine is busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure():

@@ -92,7 +92,7 @@ VALUES = st.recursive(
 )
 PIECES = ["!!int", "!!float", "!!bool ", "? ", "{", "}", "[", "]", ": ", "- ", "&a ", "*a", "x", "1", "<<: ", "\n", " "]
 # The file is written anew for every example.
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @QUICK

@@ -12,7 +12,7 @@ from maskdepth.comparing.charts import Mark, curves, forest, scatter, ticks
 from maskdepth.comparing.statistics import compare
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.floats(-100, 100), st.floats(1e-6, 100))
 def test_ticks_are_round_few_and_within(low, width):
     found = ticks(low, low + width)

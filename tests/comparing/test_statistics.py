@@ -140,7 +140,7 @@ def test_holm_leaves_out_what_was_not_tested():
     assert np.isnan(found[1])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_keeps_the_order_and_lowers_no_p(values):
     found = np.array(holm(values))

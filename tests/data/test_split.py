@@ -33,7 +33,7 @@ LARGE = make_index(range(1, 61), range(1, 61), placements=(1,))
 
 @pytest.mark.parametrize(("by", "columns"), [("background", ["background"]), ("foreground", ["foreground"])])
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_no_group_is_in_two_splits(by, columns, seed):
     splits = assign_splits(LARGE, make_params(by, seed=seed))
     per_group = splits.groupby([LARGE[column].to_numpy() for column in columns]).nunique()
@@ -41,7 +41,7 @@ def test_no_group_is_in_two_splits(by, columns, seed):
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_by_both_no_test_background_or_object_is_ever_trained_on(seed):
     table = LARGE.assign(split=assign_splits(LARGE, make_params("both", seed=seed)).to_numpy())
     train, test = table[table["split"] == "train"], table[table["split"] == "test"]
@@ -63,7 +63,7 @@ def test_by_both_mixed_holds_out_exactly_one_of_background_and_object():
 
 @pytest.mark.parametrize("by", BY)
 @given(seed=st.integers(0, 1000), extra=st.integers(1, 30), share=st.floats(0.2, 0.9))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_adding_rows_moves_nothing(by, seed, extra, share):
     before = make_index(range(1, 25), range(1, 25), placements=(1,))
     added = make_index(range(1, 25 + extra), range(1, 25 + extra), placements=(1, 2))

@@ -86,7 +86,7 @@ def test_sums_worked_by_hand(arrays):
 
 
 @given(st.data())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_subset_is_exactly_as_if_only_it_was_read(arrays, samples, stats, data):
     chosen = data.draw(st.sets(st.sampled_from(samples["sample_id"].tolist()), min_size=1))
     part = samples[samples["sample_id"].isin(chosen)]
@@ -104,7 +104,7 @@ def test_whole_groups_come_from_the_table_alone(arrays, samples, stats):
 
 
 @given(st.permutations(range(6)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_merging_does_not_depend_on_the_order_of_the_groups(stats, order):
     masks = stats[stats["kind"] == "mask"]
     assert merge_moments(masks.iloc[list(order)]) == merge_moments(masks)

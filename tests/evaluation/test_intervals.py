@@ -70,7 +70,7 @@ def naive_variance(values, labels):
     return total / len(values) ** 2 * second / (second - 2 * third + second**2)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.floats(-1, 1)), min_size=3, max_size=40))
 def test_the_variance_equals_that_of_a_naive_loop(rows):
     places, things, values = (np.array(column) for column in zip(*rows, strict=True))

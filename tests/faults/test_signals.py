@@ -1,6 +1,5 @@
 """Proves that a training obeys signals within seconds, saved, and that its MLflow run tells the truth about it."""
 
-import os
 import signal
 import sqlite3
 import time
@@ -8,7 +7,7 @@ from collections import Counter
 
 import pytest
 from support.trained import STATES, start_stage, wait_for_state, write_small_params
-from support.waiting import wait_until
+from support.waiting import patience, wait_until
 
 from maskdepth.tracking.journal import KILLED, read_journal
 from maskdepth.training.states import load_state
@@ -30,7 +29,7 @@ def stop(process, number):
 def assert_stopped(repository, process, number, code):
     ended, seconds, stdout = stop(process, number)
     assert ended == code
-    assert seconds < LONGEST_STOP * max(1, os.getloadavg()[0] / os.cpu_count())
+    assert seconds < patience(LONGEST_STOP)
     assert "; run the same command to go on" in stdout.splitlines()[-1]
     (journal,) = (repository / STATES).glob("*/train.jsonl")
     assert read_journal(journal).status == KILLED

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.learning import learn_by_heart
 
 from maskdepth.models.catalogue import (
     MODELS,
@@ -14,6 +15,7 @@ from maskdepth.models.catalogue import (
 )
 from maskdepth.models.network import INPUT_CHANNELS, NetworkSpec, Normalisation
 from maskdepth.params import ModelParams
+from maskdepth.tracking.model import export_model
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -23,21 +25,23 @@ def build(name, inputs=None):
     return build_network(NetworkSpec(name, inputs, Normalisation(HALF, HALF, HALF, HALF), 32))
 
 
+def sizes_of(name):
+    """Sizes that a network should take [px]: odd and small ones, where any side will do."""
+    multiple = MODELS[name].multiple
+    return [(32, 48), (16, 16)] if multiple > 1 else [(32, 48), (21, 38), (16, 17)]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_prediction_has_the_size_and_range_of_its_contract(name):
-    prediction = build(name).eval()(*torch.rand(2, 1, 3, 32, 32))
-    assert prediction.mask_logits.shape == prediction.depth.shape == (1, 1, 32, 32)
-    assert 0 <= prediction.depth.min() <= prediction.depth.max() <= 1
-
-
-@pytest.mark.parametrize("name", ["dsunet", "unet", "sajnanshetty"])
-def test_odd_sizes_come_back_as_they_were(name):
-    prediction = build(name).eval()(*torch.rand(2, 1, 3, 21, 38))
-    assert prediction.mask_logits.shape == prediction.depth.shape == (1, 1, 21, 38)
+    network = build(name).eval()
+    for size in sizes_of(name):
+        prediction = network(*torch.rand(2, 1, 3, *size))
+        assert prediction.mask_logits.shape == prediction.depth.shape == (1, 1, *size)
+        assert 0 <= prediction.depth.min() <= prediction.depth.max() <= 1
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_both_heads_send_gradients_into_shared_weights_and_both_pictures_matter(name):
+def test_both_heads_depend_on_both_pictures(name):
     torch.manual_seed(0)
     network = build(name).eval()
     background, composite = torch.rand(2, 1, 3, 32, 32).requires_grad_().unbind()
@@ -46,6 +50,30 @@ def test_both_heads_send_gradients_into_shared_weights_and_both_pictures_matter(
     for output in prediction:
         for gradient in torch.autograd.grad(output.sum(), pictures, retain_graph=True):
             assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_weight_learns_but_those_that_are_named_unused(name):
+    network = build(name)
+    prediction = network(*torch.rand(2, 2, 3, 32, 32))
+    (prediction.mask_logits.mean() + prediction.depth.mean()).backward()
+    idle = [weight for weight, parameter in network.named_parameters() if parameter.grad is None]
+    assert all("unused_" in weight for weight in idle)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "sudhakarmlal-convgen"])
+def test_a_batch_is_learnt_by_heart(name):
+    torch.manual_seed(1)
+    right, depth_error = learn_by_heart(build(name), 32, 60, 3e-3)
+    assert right > 0.95
+    assert depth_error < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_a_network_is_exported_and_answers_as_before(name, tmp_path):
+    torch.manual_seed(0)
+    export_model(build(name), tmp_path / "model")  # refuses what differs at other batch sizes
 
 
 @pytest.mark.parametrize("name", MODELS)

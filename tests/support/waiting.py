@@ -1,5 +1,6 @@
 """Waiting for what another process does, with the patience that a crowded machine needs."""
 
+import os
 import time
 
 
@@ -10,3 +11,8 @@ def wait_until(look, seconds=300):
         assert time.monotonic() < until, "it did not come true in time"
         time.sleep(0.01)
     return found
+
+
+def patience(seconds):
+    """Give the time [s] that something may take on this machine now which takes at most so long on a quiet one."""
+    return seconds * max(1, os.getloadavg()[0] / os.cpu_count())

@@ -69,7 +69,7 @@ def test_every_sample_of_every_layout_gets_its_own_pictures(tmp_path, layout):
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_the_order_of_the_members_changes_nothing(arrays, table, random):
     members = change(table, MASK, reason="damaged", cure="copy it again")
     order = list(range(len(members)))
@@ -80,7 +80,7 @@ def test_the_order_of_the_members_changes_nothing(arrays, table, random):
 
 
 @given(st.sets(st.integers(0, 71), min_size=1, max_size=12))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_whole_triples_and_nothing_else_are_samples(arrays, table, gone):
     triples = table[table["kind"].isin(["composite", "mask", "depth"])]
     left = triples.drop(triples.index[list(gone)])

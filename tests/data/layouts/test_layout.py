@@ -254,7 +254,7 @@ NUMBERS = st.integers(0, 10**25).map(str) | st.text("0123456789\u0663", min_size
 LABELS = st.lists(st.lists(st.text(max_size=5), min_size=5, max_size=5), max_size=3)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(NUMBERS, min_size=1, max_size=3), LABELS)
 def test_any_number_in_a_name_has_ids_or_a_reason(numbers, labels) -> None:
     forms = {

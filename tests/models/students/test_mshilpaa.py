@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from support.learning import learn_by_heart, outputs_change_with_the_background
 
 from maskdepth.models.students.mshilpaa import MshilpaaUNet
 
@@ -21,12 +20,6 @@ def test_the_parameter_count_is_the_projects(model):
     assert sum(parameter.numel() for parameter in model.parameters()) == 11_234_066
 
 
-@pytest.mark.parametrize("size", [(16, 16), (32, 48)])
-def test_both_outputs_have_one_channel_and_the_size_of_the_pictures(model, size):
-    mask_logits, depth_logits = model(draw_pictures(*size))
-    assert mask_logits.shape == depth_logits.shape == (2, 1, *size)
-
-
 @pytest.mark.parametrize(("size", "enough"), [((100, 64), "112x64"), ((64, 100), "64x112"), ((1, 17), "16x32")])
 def test_a_size_that_does_not_halve_four_times_is_refused_with_one_that_does(model, size, enough):
     found = "x".join(map(str, size))
@@ -36,30 +29,8 @@ def test_a_size_that_does_not_halve_four_times_is_refused_with_one_that_does(mod
         model(draw_pictures(*size))
 
 
-def test_every_parameter_receives_a_gradient(model):
-    mask_logits, depth_logits = model(draw_pictures(16, 16))
-    (mask_logits.mean() + depth_logits.mean()).backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-@pytest.mark.parametrize("head", [0, 1])
-def test_each_head_alone_teaches_the_stem(model, head):
-    (gradient,) = torch.autograd.grad(model(draw_pictures(16, 16))[head].square().mean(), model.stem[0].weight)
-    assert gradient.abs().sum() > 0
-
-
 def test_the_decoders_share_nothing(model):
     mask_logits, _ = model(draw_pictures(16, 16))
     mask_logits.mean().backward()
     assert all(parameter.grad is not None for parameter in model.mask_decoder.parameters())
     assert all(parameter.grad is None for parameter in model.depth_decoder.parameters())
-
-
-def test_another_background_gives_other_outputs(model):
-    assert outputs_change_with_the_background(model, draw_pictures(32, 32))
-
-
-def test_one_batch_is_learnt_in_16_steps(model):
-    right, depth_error = learn_by_heart(model, draw_pictures(16, 16), 16, 3e-3)
-    assert right > 0.95
-    assert depth_error < 0.1
