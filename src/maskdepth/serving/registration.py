@@ -1,0 +1,390 @@
+"""Two photographs of one scene laid over each other: where the camera moved in between, and how the light changed.
+
+The object hides a part of the background and fits no motion of it; weights that fall with the residual take it out.
+A motion is an affine matrix (2, 3) that leads from the composite to the background, in coordinates whose origin is the
+picture's middle and whose unit is half of its longer side: it says the same at every size.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+Pixels = NDArray[np.uint8]
+Map = NDArray[np.float32]
+Numbers = NDArray[np.float64]
+Verdict = Literal["left as it was", "registered", "does not fit"]
+
+# Longest side at which is measured [px]: finer ones find the motion no better, as all pixels of it agree.
+_MEASURED_SIDE = 320
+# Blur before measuring [px]: a picture moved by half a pixel is smoother than one that is not, and would seem better.
+_BLUR = 1.25
+# Longest side at which the search begins, and the shortest that still shows something [px].
+_FIRST_SIDE, _SHORTEST_SIDE = 64, 16
+# How far the search looks [px]: 5 % of a side of 64, twice that of the smallest.
+_REACH = 3
+# Rounds of the refinement at each size, and the change at which it ends sooner [px].
+_ROUNDS, _STILL = 5, 0.01
+# So many pixels tell a motion, or a light, as well as all of them.
+_ENOUGH_TO_MOVE, _ENOUGH_TO_LIGHT = 8000, 2000
+# Grey levels of 255: residuals below are noise of sensor and JPEG; from the next on, another thing is seen; a window
+# of the picture with less contrast than the last shows nothing by which to know it.
+_NOISE, _ANOTHER, _CONTRAST = 2.0, 12.0, 3.0
+# The darkest and the brightest level that tell how much light there was: what is clipped does not.
+_DARKEST, _BRIGHTEST = 3, 252
+# What is changed must take away so much of the difference.
+_WORTH = 0.03
+# Largest shift, and turn or zoom, of two pictures that people would call the same view; largest gain.
+_FARTHEST, _STEEPEST, _STRONGEST = 0.16, 0.1, 3.0
+# Two pictures of one scene are alike in so much of it at least; the object may hide the rest.
+_ALIKE = 0.35
+
+
+class Light(NamedTuple):
+    """How bright a picture is beside another.
+
+    Attributes:
+        gain: (3,) by which R G B are multiplied.
+        offset: (3,) that is added then [grey levels of 255].
+    """
+
+    gain: Numbers
+    offset: Numbers
+
+    def shine(self, planes: Map) -> Map:
+        """Change the light of planes (3, ...), [0, 255]."""
+        shape = (3,) + (1,) * (planes.ndim - 1)
+        gain, offset = (each.astype(np.float32).reshape(shape) for each in self)
+        lit: Map = np.clip(planes * gain + offset, 0, 255)
+        return lit
+
+
+class Registration(NamedTuple):
+    """A background that lies over its composite.
+
+    Attributes:
+        background: (H, W, 3) uint8 RGB; the very array that was given unless the verdict is "registered".
+        matrix: (2, 3) from a pixel of the composite (x, y, 1) to that of the given background [px].
+        light: What made the given background as bright as the composite.
+        verdict: What was done.
+        reason: Why the pictures do not fit; "" if they do.
+    """
+
+    background: Pixels
+    matrix: Numbers
+    light: Light
+    verdict: Verdict
+    reason: str
+
+    def describe(self) -> str:
+        """Say in a line what was done."""
+        if self.verdict == "does not fit":
+            return f"these two pictures do not fit: {self.reason}"
+        return ", ".join([*self._describe_motion(), *self._describe_light()]) or self.verdict
+
+    def _describe_motion(self) -> list[str]:
+        """Say how what the background shows had to move: right and down, counter-clockwise, and in size."""
+        if np.array_equal(self.matrix, np.eye(2, 3)):
+            return []
+        height, width = self.background.shape[:2]
+        middle = np.array([(width - 1) / 2, (height - 1) / 2])
+        back = np.linalg.inv(self.matrix[:, :2])
+        right, down = back @ (middle - self.matrix[:, 2]) - middle
+        degrees = float(np.degrees(np.arctan2(back[0, 1] - back[1, 0], back[0, 0] + back[1, 1])))
+        percent = 100 * float(np.sqrt(np.linalg.det(back)) - 1)
+        parts = [f"moved {right:.1f}, {down:.1f} px"]
+        if abs(degrees) >= 0.05:
+            parts.append(f"turned {degrees:.1f} degrees")
+        if abs(percent) >= 0.1:
+            parts.append(f"{abs(percent):.1f} % {'larger' if percent > 0 else 'smaller'}")
+        return parts
+
+    def _describe_light(self) -> list[str]:
+        # Gain and offset trade against each other; what becomes of the middle grey is what one sees.
+        levels = self.light.gain + self.light.offset / 128
+        light = float(levels.mean())
+        parts = [f"light x{light:.2f}"] if abs(light - 1) >= 0.005 else []
+        if np.ptp(levels) >= 0.02 * light:
+            parts.append("colours x" + ", x".join(f"{level:.2f}" for level in levels / light))
+        return parts
+
+
+def register(background: Pixels, composite: Pixels) -> Registration:
+    """Lay a background over its composite; pure.
+
+    Tried are the background as it is, in another light, and moved as well. Each is taken only where it makes the
+    difference smaller than the one before by 3 %, so that two pictures that fit stay bit for bit as they are.
+
+    Args:
+        background: (H, W, 3) uint8 RGB, the scene without the object.
+        composite: (H, W, 3) uint8 RGB, the scene with it.
+
+    Raises:
+        ValueError: An array is no such picture, or they differ in size.
+
+    Reference:
+        Baker and Matthews 2004, Lucas-Kanade 20 years on: forwards compositional, with an affine gain as in their
+        part 3 and M-estimator weights as in part 2. Evangelidis and Psarakis 2008 (ECC) weigh all pixels alike.
+    """
+    _check(background, composite)
+    source, target = (_prepare(picture) for picture in (background, composite))
+    same = Light(np.ones(3), np.zeros(3))
+    left = Registration(background, np.eye(2, 3), same, "left as it was", "")
+    if min(target.shape[1:]) < _SHORTEST_SIDE:
+        return left
+    motion, light, seen = np.eye(2, 3), same, source
+    for tried in _motions(source, target):
+        moved = source if np.array_equal(tried, motion) else _move(source, tried)
+        tried_light = _fit_light(moved, target)
+        lit = tried_light.shine(moved)
+        if _is_better(lit, seen, target):
+            motion, light, seen = tried, tried_light, lit
+    if (alike := _measure_likeness(seen, target)) < _ALIKE:
+        reason = f"{alike:.0%} of the view is alike, expected {_ALIKE:.0%} or more beside the object"
+        return left._replace(verdict="does not fit", reason=reason)
+    if seen is source:
+        return left
+    matrix = _to_pixels(motion, *composite.shape[:2])
+    return Registration(_render(background, composite, motion, light), matrix, light, "registered", "")
+
+
+def _check(background: Pixels, composite: Pixels) -> None:
+    for name, picture in (("background", background), ("composite", composite)):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            raise ValueError(
+                f"{name}: found {picture.dtype} of shape {picture.shape}; expected uint8 of shape (height, width, 3)"
+            )
+    if background.shape != composite.shape:
+        sizes = "the background has {1} x {0} pixels, the composite {3} x {2}".format(
+            *background.shape[:2], *composite.shape[:2]
+        )
+        raise ValueError(f"{sizes}; resize one of them to the size of the other")
+
+
+def _prepare(picture: Pixels) -> Map:
+    """Average a picture down to the side that is measured, and blur it: (3, h, w), [0, 255]."""
+    height, width = picture.shape[:2]
+    # Most pixels of a large picture are not needed for the average, and are never touched.
+    step = max(1, max(height, width) // (2 * _MEASURED_SIDE))
+    share = min(1, _MEASURED_SIDE / max(height, width))
+    size = max(1, round(width * share)), max(1, round(height * share))
+    small = Image.fromarray(picture[::step, ::step]).resize(size, Image.Resampling.BOX)
+    planes = np.asarray(small, np.float32).transpose(2, 0, 1)
+    blurred: Map = ndimage.gaussian_filter(planes, (0, _BLUR, _BLUR), truncate=3)
+    return blurred
+
+
+def _motions(source: Map, target: Map) -> Iterable[Numbers]:
+    """Give the motions to try: none, and the one found if it is one that a camera makes between two pictures."""
+    yield np.eye(2, 3)
+    motion = _find_motion(source.mean(0), target.mean(0))
+    change = np.abs(motion - np.eye(2, 3))
+    if change[:, :2].max() < _STEEPEST and change[:, 2].max() < _FARTHEST:
+        yield motion
+
+
+def _find_motion(source: Map, target: Map) -> Numbers:
+    """Find where the source shows what the target does, both grey (h, w): first by whole pixels, then ever finer."""
+    pyramid = [np.stack([source, target])]
+    while max(pyramid[-1].shape) > _FIRST_SIDE and min(pyramid[-1].shape[1:]) >= 2 * _SHORTEST_SIDE:
+        pyramid.append(_halve(pyramid[-1]))
+    motion, light = _search(*pyramid[-1]), np.array([1.0, 0.0])
+    for pair in reversed(pyramid):
+        motion, light = _refine(pair[0], pair[1], motion, light)
+    return motion
+
+
+def _halve(planes: Map) -> Map:
+    """Average 2 by 2 pixels of planes (n, h, w), but for an odd last row or column."""
+    count, height, width = planes.shape
+    even = planes[:, : height // 2 * 2, : width // 2 * 2]
+    halved: Map = even.reshape(count, height // 2, 2, width // 2, 2).mean((2, 4))
+    return halved
+
+
+def _search(source: Map, target: Map) -> Numbers:
+    """Find the shift by whole pixels under which most of two small grey pictures (h, w) is alike."""
+    height, width = target.shape
+    first, second = _detail(source), _detail(target)
+    still = second[_REACH:-_REACH, _REACH:-_REACH]
+    windows = np.lib.stride_tricks.sliding_window_view(first, still.shape)
+    costs = [[_saturate(window - still, 1).mean() for window in row] for row in windows]
+    down, right = np.unravel_index(np.argmin(costs), (2 * _REACH + 1, 2 * _REACH + 1))
+    unit = _unit(height, width)
+    return np.array([[1, 0, (right - _REACH) / unit], [0, 1, (down - _REACH) / unit]])
+
+
+def _detail(grey: Map) -> Map:
+    """Take away what changes slowly, as light does, and bring what is left to one contrast."""
+    detail = grey - ndimage.uniform_filter(grey, max(grey.shape) // 6)
+    contrast: Map = detail / (np.abs(detail).mean() + np.float32(0.1))
+    return contrast
+
+
+def _saturate(residual: Map, scale: float) -> Map:
+    """Geman and McClure's r^2 / (r^2 + s^2): noise costs little, and what differs at most 1, however much it does."""
+    squared = np.square(residual)
+    cost: Map = squared / (squared + np.float32(scale**2))
+    return cost
+
+
+def _refine(source: Map, target: Map, motion: Numbers, light: Numbers) -> tuple[Numbers, Numbers]:
+    """Fit six numbers of motion, gain and offset by Gauss-Newton steps with Geman and McClure's weights.
+
+    Args:
+        source: (h, w) grey, [0, 255].
+        target: (h, w) grey, [0, 255].
+        motion: (2, 3) to start from.
+        light: (2,) gain and offset [grey levels] to start from.
+
+    Returns:
+        Better ones; those it was given where too little of the source would be left to see.
+    """
+    unit = _unit(*target.shape)
+    y, x = _grid(*target.shape)
+    slopes = np.gradient(target)
+    for _ in range(_ROUNDS):
+        gain, offset = light.astype(np.float32)
+        warped = _move(source, motion)
+        steep = np.gradient(warped)
+        shown = np.flatnonzero(np.isfinite(steep[0] + steep[1]))
+        if 2 * len(shown) < target.size:
+            break
+        shown = _thin(shown, _ENOUGH_TO_MOVE)
+        grey, wanted, x_, y_ = (each.ravel()[shown] for each in (warped, target, x, y))
+        # The mean slope of both pictures is right to second order (Benhimane and Malis 2004).
+        down, right = (
+            (gain * one.ravel()[shown] + other.ravel()[shown]) * np.float32(unit / 2)
+            for one, other in zip(steep, slopes, strict=True)
+        )
+        rows = np.stack([right * x_, right * y_, right, down * x_, down * y_, down, grey, np.ones_like(grey)])
+        step = _solve(rows, wanted - gain * grey - offset)
+        change = np.eye(3)
+        change[:2] += step[:6].reshape(2, 3)
+        motion, light = motion @ change, light + step[6:]
+        if np.abs(step[:6]).max() * unit < _STILL:
+            break
+    return motion, light
+
+
+def _thin(positions: NDArray[np.int64], enough: int) -> NDArray[np.int64]:
+    """Leave out all but about enough of many positions (n,), evenly."""
+    return positions[:: 1 + len(positions) // enough]
+
+
+def _solve(rows: Map, residual: Map) -> Numbers:
+    """Solve for the step (k,) that takes away most of a residual (n,), of which each row (k, n) is a part."""
+    middle = len(residual) // 2
+    scale = max(_NOISE, 1.5 * float(np.partition(np.abs(residual), middle)[middle]))
+    weighted = rows / np.square(1 + np.square(residual / np.float32(scale)))
+    normal = (weighted @ rows.T).astype(float)
+    # What a picture without texture cannot tell stays as it is.
+    normal[np.diag_indices(len(normal))] *= 1 + 1e-4
+    normal[np.diag_indices(len(normal))] += 1e-3
+    return np.linalg.solve(normal, (weighted @ residual).astype(float))
+
+
+def _fit_light(moved: Map, target: Map) -> Light:
+    """Fit gain and offset of each channel where both (3, h, w) show the same, and neither is clipped."""
+    low, high = np.minimum(moved, target).min(0), np.maximum(moved, target).max(0)
+    usable = np.flatnonzero((low > _DARKEST) & (high < _BRIGHTEST))  # NaN is neither
+    if len(usable) < _SHORTEST_SIDE**2:
+        return Light(np.ones(3), np.zeros(3))
+    levels, wanted = (planes.reshape(3, -1)[:, _thin(usable, _ENOUGH_TO_LIGHT)] for planes in (moved, target))
+    fits = [_fit_line(*channel) for channel in zip(levels, wanted, strict=True)]
+    return Light(*np.array(fits).T)
+
+
+def _fit_line(levels: Map, wanted: Map) -> tuple[float, float]:
+    """Fit wanted (n,) = gain * levels (n,) + offset with Geman and McClure's weights."""
+    gain = float(np.median(wanted) / np.median(levels))
+    offset = 0.0
+    rows = np.stack([levels, np.ones_like(levels)])
+    for _ in range(_ROUNDS):
+        step = _solve(rows, wanted - np.float32(gain) * levels - np.float32(offset))
+        gain, offset = gain + step[0], offset + step[1]
+    return float(np.clip(gain, 1 / _STRONGEST, _STRONGEST)), offset
+
+
+def _is_better(tried: Map, before: Map, target: Map) -> bool:
+    """Tell whether a try is worth it, by the pixels (3, h, w) that show what the target shows, before or now."""
+    shown = np.isfinite(tried[0])
+    now, earlier = (_saturate(each - target, _ANOTHER).mean(0)[shown] for each in (tried, before))
+    alike = np.minimum(now, earlier) < 0.5
+    return bool(now[alike].sum() < (1 - _WORTH) * earlier[alike].sum())
+
+
+def _measure_likeness(seen: Map, target: Map) -> float:
+    """Give the share of what has contrast, in either of two pictures (3, h, w), that correlates by 0.5 or more."""
+    first, second = np.where(np.isfinite(seen), seen, target).mean(0), target.mean(0)
+    window = max(target.shape) // 12
+
+    def covariance(a: Map, b: Map) -> Map:
+        means = [ndimage.uniform_filter(values, window) for values in (a, b, a * b)]
+        found: Map = means[2] - means[0] * means[1]
+        return found
+
+    variances = covariance(first, first), covariance(second, second)
+    has_contrast = np.maximum(*variances) > _CONTRAST**2
+    alike = covariance(first, second) > 0.5 * np.sqrt(np.maximum(variances[0] * variances[1], 1))
+    # A wall that shows nothing fits any other.
+    return float(alike[has_contrast].mean()) if has_contrast.mean() > 0.02 else 1.0
+
+
+def _render(background: Pixels, composite: Pixels, motion: Numbers, light: Light) -> Pixels:
+    """Move a whole background and change its light; the composite fills in what it does not show."""
+    levels = light.shine(np.tile(np.arange(256, dtype=np.float32), (3, 1))).round().astype(np.uint8)
+    image = Image.fromarray(background).point(levels.ravel().tolist())
+    height, width = background.shape[:2]
+    numbers = _to_corners(motion, height, width).ravel().tolist()
+    # A large picture is made smaller before a network sees it, and the finer way would take three times as long.
+    resampling = Image.Resampling.BICUBIC if max(height, width) <= 2 * _MEASURED_SIDE else Image.Resampling.BILINEAR
+    pixels = np.array(image.transform(image.size, Image.Transform.AFFINE, numbers, resampling))
+    shown = Image.new("1", image.size, 1).transform(image.size, Image.Transform.AFFINE, numbers)
+    hidden = np.nonzero(~np.asarray(shown))
+    pixels[hidden] = composite[hidden]
+    # What was too bright for the camera may have been any brighter; so it was as bright as it is now, if that is more.
+    for channel, brightest in enumerate(levels[:, -1]):
+        if brightest < _BRIGHTEST:
+            plane = pixels[..., channel]
+            np.maximum(plane, composite[..., channel], out=plane, where=plane >= brightest - 1)
+    return pixels
+
+
+def _move(planes: Map, motion: Numbers) -> Map:
+    """Move grey (h, w) or planes (3, h, w); NaN where nothing is shown."""
+    if planes.ndim == 3:
+        return np.stack([_move(plane, motion) for plane in planes])
+    numbers = _to_corners(motion, *planes.shape).ravel().tolist()
+    image = Image.fromarray(planes)
+    return np.asarray(
+        image.transform(image.size, Image.Transform.AFFINE, numbers, Image.Resampling.BILINEAR, fillcolor=np.nan)
+    )
+
+
+def _unit(height: int, width: int) -> float:
+    return max(height, width) / 2
+
+
+def _grid(height: int, width: int) -> tuple[Map, Map]:
+    """Give y and x of every pixel's middle, (h, w) each."""
+    rows, columns = (np.arange(side, dtype=np.float32) + 0.5 - side / 2 for side in (height, width))
+    y, x = np.meshgrid(rows / _unit(height, width), columns / _unit(height, width), indexing="ij")
+    return y, x
+
+
+def _to_corners(motion: Numbers, height: int, width: int) -> Numbers:
+    """The motion in pixels, counted from the picture's corner as Pillow does: the first's middle is at 0.5, 0.5."""
+    middle = np.array([width, height]) / 2
+    shift = middle - motion[:, :2] @ middle + motion[:, 2] * _unit(height, width)
+    return np.column_stack([motion[:, :2], shift])
+
+
+def _to_pixels(motion: Numbers, height: int, width: int) -> Numbers:
+    """The motion in pixels, the first's middle at 0, 0."""
+    numbers = _to_corners(motion, height, width)
+    numbers[:, 2] += numbers[:, :2].sum(1) / 2 - 0.5
+    return numbers
