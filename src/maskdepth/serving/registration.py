@@ -5,7 +5,6 @@ A motion is an affine matrix (2, 3) that leads from the composite to the backgro
 picture's middle and whose unit is half of its longer side: it says the same at every size.
 """
 
-from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -40,7 +39,7 @@ _WORTH = 0.03
 # Largest shift, and turn or zoom, of two pictures that people would call the same view; largest gain.
 _FARTHEST, _STEEPEST, _STRONGEST = 0.16, 0.1, 3.0
 # Two pictures of one scene are alike in so much of it at least; the object may hide the rest.
-_ALIKE = 0.35
+_ALIKE = 0.4
 
 
 class Light(NamedTuple):
@@ -95,7 +94,7 @@ class Registration(NamedTuple):
         right, down = back @ (middle - self.matrix[:, 2]) - middle
         degrees = float(np.degrees(np.arctan2(back[0, 1] - back[1, 0], back[0, 0] + back[1, 1])))
         percent = 100 * float(np.sqrt(np.linalg.det(back)) - 1)
-        parts = [f"moved {right:.1f}, {down:.1f} px"]
+        parts = [f"moved {right:z.1f}, {down:z.1f} px"]
         if abs(degrees) >= 0.05:
             parts.append(f"turned {degrees:.1f} degrees")
         if abs(percent) >= 0.1:
@@ -135,9 +134,12 @@ def register(background: Pixels, composite: Pixels) -> Registration:
     left = Registration(background, np.eye(2, 3), same, "left as it was", "")
     if min(target.shape[1:]) < _SHORTEST_SIDE:
         return left
+    motions = _motions(source, target)
+    # Colours and likeness show at half the size as well, where they cost a quarter.
+    source, target = _halve(source), _halve(target)
     motion, light, seen = np.eye(2, 3), same, source
-    for tried in _motions(source, target):
-        moved = source if np.array_equal(tried, motion) else _move(source, tried)
+    for tried in motions:
+        moved = _move(source, tried)
         tried_light = _fit_light(moved, target)
         lit = tried_light.shine(moved)
         if _is_better(lit, seen, target):
@@ -177,13 +179,13 @@ def _prepare(picture: Pixels) -> Map:
     return blurred
 
 
-def _motions(source: Map, target: Map) -> Iterable[Numbers]:
-    """Give the motions to try: none, and the one found if it is one that a camera makes between two pictures."""
-    yield np.eye(2, 3)
+def _motions(source: Map, target: Map) -> list[Numbers]:
+    """List the motions to try: none, and the one found if it is one that a camera makes between two pictures."""
+    still = np.eye(2, 3)
     motion = _find_motion(source.mean(0), target.mean(0))
-    change = np.abs(motion - np.eye(2, 3))
-    if change[:, :2].max() < _STEEPEST and change[:, 2].max() < _FARTHEST:
-        yield motion
+    change = np.abs(motion - still)
+    is_small = change[:, :2].max() < _STEEPEST and change[:, 2].max() < _FARTHEST
+    return [still, motion] if is_small else [still]
 
 
 def _find_motion(source: Map, target: Map) -> Numbers:
@@ -227,7 +229,7 @@ def _detail(grey: Map) -> Map:
 def _saturate(residual: Map, scale: float) -> Map:
     """Geman and McClure's r^2 / (r^2 + s^2): noise costs little, and what differs at most 1, however much it does."""
     squared = np.square(residual)
-    cost: Map = squared / (squared + np.float32(scale**2))
+    cost: Map = (squared / (squared + scale**2)).astype(np.float32, copy=False)
     return cost
 
 
@@ -350,7 +352,8 @@ def _render(background: Pixels, composite: Pixels, motion: Numbers, light: Light
     for channel, brightest in enumerate(levels[:, -1]):
         if brightest < _BRIGHTEST:
             plane = pixels[..., channel]
-            np.maximum(plane, composite[..., channel], out=plane, where=plane >= brightest - 1)
+            clipped = np.nonzero(plane >= brightest - 1)
+            plane[clipped] = np.maximum(plane[clipped], composite[..., channel][clipped])
     return pixels
 
 
