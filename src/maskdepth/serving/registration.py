@@ -28,7 +28,7 @@ _REACH = 3
 # Rounds of the refinement at each size, and the change at which it ends sooner [px].
 _ROUNDS, _STILL = 5, 0.01
 # So many pixels tell a motion, or a light, as well as all of them.
-_ENOUGH_TO_MOVE, _ENOUGH_TO_LIGHT = 8000, 2000
+_ENOUGH_TO_MOVE, _ENOUGH_TO_LIGHT = 8000, 1000
 # Grey levels of 255: residuals below are noise of sensor and JPEG; from the next on, another thing is seen; a window
 # of the picture with less contrast than the last shows nothing by which to know it.
 _NOISE, _ANOTHER, _CONTRAST = 2.0, 12.0, 3.0
@@ -201,9 +201,9 @@ def _find_motion(source: Map, target: Map) -> Numbers:
 
 def _halve(planes: Map) -> Map:
     """Average 2 by 2 pixels of planes (n, h, w), but for an odd last row or column."""
-    count, height, width = planes.shape
-    even = planes[:, : height // 2 * 2, : width // 2 * 2]
-    halved: Map = even.reshape(count, height // 2, 2, width // 2, 2).mean((2, 4))
+    height, width = (side // 2 * 2 for side in planes.shape[1:])
+    rows = planes[:, :height:2, :width] + planes[:, 1:height:2, :width]
+    halved: Map = (rows[..., ::2] + rows[..., 1::2]) / 4
     return halved
 
 
