@@ -165,18 +165,22 @@ def tell(name: str, outcomes: Sequence[Outcome]) -> str:
 
 
 def conclude(name: str, outcomes: Sequence[Outcome], *, has_goals: bool) -> list[Ratio]:
-    """Compare with clean pairs, place by place: a place has several pairs, which are alike."""
+    """Compare with clean pairs: all together and, as those of one place are alike, place by place."""
     goals = {"difference": "", "mask": ">= 0.98", "depth": ">= 0.97"} if has_goals else {}
-    places = sorted({outcome.place for outcome in outcomes})
     ratios = [summarise(f"corner error [px], {name}", [outcome.error for outcome in outcomes])]
     for kind in ("difference", "mask", "depth"):
-        values = []
-        for place in places:
-            scores = np.array([getattr(outcome, kind) for outcome in outcomes if outcome.place == place])
-            if scores.size and scores[:, 2].sum():
-                values.append(max(0.0, float(scores[:, 1].sum() / scores[:, 2].sum())))
-        if values:
-            ratios.append(summarise(f"{kind} of clean, {name}", values, goals.get(kind, "")))
+        scores = np.array([getattr(outcome, kind) for outcome in outcomes])
+        if not scores.size or scores[:, 2].sum() <= 0:
+            continue
+        title = f"{kind} of clean, {name}"
+        ratios.append(summarise(title, [max(0.0, float(scores[:, 1].sum() / scores[:, 2].sum()))], goals.get(kind, "")))
+        owners = np.array([outcome.place for outcome in outcomes])
+        by_place = (scores[owners == place].sum(0) for place in sorted(set(owners)))
+        ratios.append(
+            summarise(
+                f"{title}, by place", [max(0.0, float(after / clean)) for _, after, clean in by_place if clean > 0]
+            )
+        )
     if name == "as it is":
         changed = [float(outcome.verdict != "left as it was") for outcome in outcomes]
         ratios.append(summarise("share of clean pairs that are changed", [float(np.mean(changed))], "<= 0"))

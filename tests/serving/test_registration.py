@@ -233,7 +233,7 @@ def test_different_rooms_do_not_fit():
         found = register(background, composite)
         assert found.background is background
         assert re.fullmatch(
-            r"these two pictures do not fit: \d+% of the view is alike, expected 40% or more beside the object",
+            r"these two pictures do not fit: \d+% of the view is alike, expected 45% or more beside the object",
             found.describe(),
         )
 
@@ -257,8 +257,7 @@ def test_a_bare_wall_with_an_object_is_let_be():
     rng = np.random.default_rng(0)
     walls = [np.linspace(150, 180, WIDTH)[:, None] + rng.normal(0, 2, (HEIGHT, WIDTH, 3)) for _ in range(2)]
     composite, _ = stand(walls[1], 0.1)
-    found = register(develop(walls[0]), develop(composite))
-    assert found.verdict in ("left as it was", "does not fit")
+    assert register(develop(walls[0]), develop(composite)).verdict == "left as it was"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (7, 9), (15, 16), (16, 16), (17, 40), (40, 2000), (33, 35)])

@@ -39,7 +39,7 @@ _WORTH = 0.03
 # Largest shift, and turn or zoom, of two pictures that people would call the same view; largest gain.
 _FARTHEST, _STEEPEST, _STRONGEST = 0.16, 0.1, 3.0
 # Two pictures of one scene are alike in so much of it at least; the object may hide the rest.
-_ALIKE = 0.4
+_ALIKE = 0.45
 
 
 class Light(NamedTuple):
@@ -142,6 +142,8 @@ def register(background: Pixels, composite: Pixels) -> Registration:
         moved = _move(source, tried)
         tried_light = _fit_light(moved, target)
         lit = tried_light.shine(moved)
+        # What was too bright for the camera may have been as bright as it is now.
+        lit = np.where(moved >= _BRIGHTEST, np.maximum(lit, target), lit)
         if _is_better(lit, seen, target):
             motion, light, seen = tried, tried_light, lit
     if (alike := _measure_likeness(seen, target)) < _ALIKE:
@@ -193,7 +195,8 @@ def _find_motion(source: Map, target: Map) -> Numbers:
     pyramid = [np.stack([source, target])]
     while max(pyramid[-1].shape) > _FIRST_SIDE and min(pyramid[-1].shape[1:]) >= 2 * _SHORTEST_SIDE:
         pyramid.append(_halve(pyramid[-1]))
-    motion, light = _search(*pyramid[-1]), np.array([1.0, 0.0])
+    motion = _search(*pyramid[-1])
+    light = np.array([np.median(target) / max(1.0, float(np.median(source))), 0.0])
     for pair in reversed(pyramid):
         motion, light = _refine(pair[0], pair[1], motion, light)
     return motion
@@ -203,8 +206,7 @@ def _halve(planes: Map) -> Map:
     """Average 2 by 2 pixels of planes (n, h, w), but for an odd last row or column."""
     height, width = (side // 2 * 2 for side in planes.shape[1:])
     rows = planes[:, :height:2, :width] + planes[:, 1:height:2, :width]
-    halved: Map = (rows[..., ::2] + rows[..., 1::2]) / 4
-    return halved
+    return np.asarray((rows[..., ::2] + rows[..., 1::2]) / 4, np.float32)
 
 
 def _search(source: Map, target: Map) -> Numbers:
@@ -213,17 +215,15 @@ def _search(source: Map, target: Map) -> Numbers:
     first, second = _detail(source), _detail(target)
     still = second[_REACH:-_REACH, _REACH:-_REACH]
     windows = np.lib.stride_tricks.sliding_window_view(first, still.shape)
-    costs = [[_saturate(window - still, 1).mean() for window in row] for row in windows]
+    costs = [[_saturate(window - still, 2 * _NOISE).mean() for window in row] for row in windows]
     down, right = np.unravel_index(np.argmin(costs), (2 * _REACH + 1, 2 * _REACH + 1))
     unit = _unit(height, width)
     return np.array([[1, 0, (right - _REACH) / unit], [0, 1, (down - _REACH) / unit]])
 
 
 def _detail(grey: Map) -> Map:
-    """Take away what changes slowly, as light does, and bring what is left to one contrast."""
-    detail = grey - ndimage.uniform_filter(grey, max(grey.shape) // 6)
-    contrast: Map = detail / (np.abs(detail).mean() + np.float32(0.1))
-    return contrast
+    """Take away what changes slowly, as light does."""
+    return np.asarray(grey - ndimage.uniform_filter(grey, max(grey.shape) // 6), np.float32)
 
 
 def _saturate(residual: Map, scale: float) -> Map:
@@ -316,24 +316,25 @@ def _is_better(tried: Map, before: Map, target: Map) -> bool:
     shown = np.isfinite(tried[0])
     now, earlier = (_saturate(each - target, _ANOTHER).mean(0)[shown] for each in (tried, before))
     alike = np.minimum(now, earlier) < 0.5
-    return bool(now[alike].sum() < (1 - _WORTH) * earlier[alike].sum())
+    # Where there is next to no difference, a share of it says nothing: noise that moving made smoother would do.
+    floor = (_NOISE / _ANOTHER) ** 2 / 4
+    return bool((now[alike] + floor).sum() < (1 - _WORTH) * (earlier[alike] + floor).sum())
 
 
 def _measure_likeness(seen: Map, target: Map) -> float:
-    """Give the share of what has contrast, in either of two pictures (3, h, w), that correlates by 0.5 or more."""
+    """Give the share of two pictures (3, h, w) that is alike: windows that correlate or, if bare, are as bright."""
     first, second = np.where(np.isfinite(seen), seen, target).mean(0), target.mean(0)
     window = max(target.shape) // 12
+    means = [ndimage.uniform_filter(grey, window) for grey in (first, second)]
+    variances = [_blur_product(grey, grey, window) - mean**2 for grey, mean in zip((first, second), means, strict=True)]
+    covariance = _blur_product(first, second, window) - means[0] * means[1]
+    correlates = covariance > 0.5 * np.sqrt(np.maximum(variances[0] * variances[1], 1))
+    is_bare = np.maximum(*variances) < _CONTRAST**2
+    return float(np.where(is_bare, np.abs(means[0] - means[1]) < _ANOTHER, correlates).mean())
 
-    def covariance(a: Map, b: Map) -> Map:
-        means = [ndimage.uniform_filter(values, window) for values in (a, b, a * b)]
-        found: Map = means[2] - means[0] * means[1]
-        return found
 
-    variances = covariance(first, first), covariance(second, second)
-    has_contrast = np.maximum(*variances) > _CONTRAST**2
-    alike = covariance(first, second) > 0.5 * np.sqrt(np.maximum(variances[0] * variances[1], 1))
-    # A wall that shows nothing fits any other.
-    return float(alike[has_contrast].mean()) if has_contrast.mean() > 0.02 else 1.0
+def _blur_product(one: Map, other: Map, window: int) -> Map:
+    return np.asarray(ndimage.uniform_filter(one * other, window), np.float32)
 
 
 def _render(background: Pixels, composite: Pixels, motion: Numbers, light: Light) -> Pixels:
