@@ -17,7 +17,7 @@ Map = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 Verdict = Literal["left as it was", "registered", "does not fit"]
 
-# Longest side at which is measured [px]: finer ones find the motion no better, as all pixels of it agree.
+# Longest side at which is measured [px]: the double makes 1080p exact to 0.2 px instead of 0.3, in three times the time.
 _MEASURED_SIDE = 320
 # Blur before measuring [px]: a picture moved by half a pixel is smoother than one that is not, and would seem better.
 _BLUR = 1.25
