@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from aligners import ALIGNERS, Aligner
 from disturbed import (
     ALL_AT_ONCE,
     DISTURBANCES,
@@ -35,14 +34,15 @@ from disturbed import (
 )
 from numpy.typing import NDArray
 from PIL import Image
-from timing import Case, Ratio, measure, parse_options, report, summarise
+from support.aligners import ALIGNERS, Aligner
+from support.timing import Case, Ratio, measure, parse_options, report, summarise
 
-from maskdepth.checkpoint import load_network
-from maskdepth.evaluation import DIFFERENCE_THRESHOLD, clean_masks
+from maskdepth.evaluation.baseline import DIFFERENCE_THRESHOLD, clean_masks
+from maskdepth.losses.ssim import ssim
 from maskdepth.models.network import Network
-from maskdepth.predict import predict_arrays
+from maskdepth.models.saved import load_network
+from maskdepth.serving.predict import predict_arrays
 from maskdepth.serving.registration import Registration, register
-from maskdepth.ssim import ssim
 
 Pixels = NDArray[np.uint8]
 
@@ -121,7 +121,9 @@ def judge(place: str, case: Disturbed, network: Network | None) -> Outcome:
     backgrounds = case.background, registered.background, case.clean
     differences = [difference_mask(background, case.composite) for background in backgrounds]
     masks, depths = [], []
-    for background in backgrounds if network else ():
+    for background in backgrounds:
+        if network is None:
+            break
         prob, depth = predict_arrays(network, background, case.composite)
         masks.append(prob > 0.5)
         depths.append(similarity(depth, case.depth))
@@ -139,7 +141,8 @@ def judge(place: str, case: Disturbed, network: Network | None) -> Outcome:
 def difference_mask(background: Pixels, composite: Pixels) -> NDArray[np.bool_]:
     """The mask of the baseline that has learned nothing."""
     difference = np.abs(composite.astype(np.float32) - background).max(2) / 255
-    return clean_masks(difference[None] > DIFFERENCE_THRESHOLD)[0]
+    mask: NDArray[np.bool_] = clean_masks(difference[None] > DIFFERENCE_THRESHOLD)[0]
+    return mask
 
 
 def overlap(pred: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -244,11 +247,12 @@ def time_of_processor(job: Case) -> float:
 def disturb_whole(pair: Pair) -> tuple[Pixels, Pixels]:
     """Bring what a disturbance leaves of a pair back to 160 px, for the clock alone."""
     case = disturb(pair, ALL_AT_ONCE, np.random.default_rng(4))
-    return tuple(np.asarray(Image.fromarray(each).resize((SIZE, SIZE))) for each in (case.background, case.composite))
+    background, composite = (Image.fromarray(each).resize((SIZE, SIZE)) for each in (case.background, case.composite))
+    return np.asarray(background), np.asarray(composite)
 
 
 def run(
-    align: Callable[[Pixels, Pixels], Registration | NDArray[np.float64] | None], pairs: Iterable[Sequence]
+    align: Callable[[Pixels, Pixels], Registration | NDArray[np.float64] | None], pairs: Iterable[Sequence[Pixels]]
 ) -> None:
     for pair in pairs:
         align(*pair)

@@ -5,6 +5,8 @@ background, (2, 3) or (3, 3) [px], or None where they give up. OpenCV is no depe
 is not installed.
 """
 
+# mypy: allow-untyped-calls, no-warn-return-any
+
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -45,6 +47,7 @@ def kornia_similarity(background: NDArray[np.uint8], composite: NDArray[np.uint8
 
     source, target = (torch.from_numpy(_grey(picture)).float()[None, None] for picture in (background, composite))
     found = ImageRegistrator("similarity").register(source, target)
+    assert isinstance(found, torch.Tensor)
     return _from_unit_square(found.detach().numpy()[0].astype(float), *composite.shape[:2])
 
 
