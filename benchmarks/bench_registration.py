@@ -16,7 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from disturbed import (
+from numpy.typing import NDArray
+from PIL import Image
+from support.aligners import ALIGNERS, Aligner
+from support.disturbed import (
     ALL_AT_ONCE,
     DISTURBANCES,
     HARD,
@@ -32,9 +35,6 @@ from disturbed import (
     with_object,
     without_object,
 )
-from numpy.typing import NDArray
-from PIL import Image
-from support.aligners import ALIGNERS, Aligner
 from support.timing import Case, Ratio, measure, parse_options, report, summarise
 
 from maskdepth.evaluation.baseline import DIFFERENCE_THRESHOLD, clean_masks

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from drawn import draw_scenes, scratch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from support.drawn import draw_scenes, scratch
 
 MARGIN = 8  # [px]
 SIZE = 160  # [px] of the stored pictures, with their margins
@@ -259,9 +259,9 @@ def _read_photographs(folder: Path, per_background: int) -> Iterator[Pair]:
     for number, composites in sorted(found.items()):
         for position in rng.choice(len(composites), per_background, replace=False):
             archive, key = composites[position]
-            names = f"bg_jpg/bg_img_{number}.jpg", f"fg_bg_jpg/fg_bg_{key}"
-            names += f"mask_black_jpg/bg_mask_{key}", f"depth_fg_bg_jpg/depth_fg_bg_{key}"
-            yield _decode(places[number], *map(archive.read, names))
+            pictures = f"bg_jpg/bg_img_{number}.jpg", f"fg_bg_jpg/fg_bg_{key}"
+            maps = f"mask_black_jpg/bg_mask_{key}", f"depth_fg_bg_jpg/depth_fg_bg_{key}"
+            yield _decode(places[number], *map(archive.read, (*pictures, *maps)))
 
 
 def _draw(per_background: int) -> Iterator[Pair]:
@@ -272,6 +272,6 @@ def _draw(per_background: int) -> Iterator[Pair]:
 
 
 def _decode(place: str, background: bytes, composite: bytes, mask: bytes, depth: bytes) -> Pair:
-    pictures = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in (background, composite)]
+    first, second = (np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in (background, composite))
     maps = [np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in (mask, depth)]
-    return Pair(place, *pictures, maps[0] > 127, maps[1].astype(np.float32) / 255)
+    return Pair(place, first, second, maps[0] > 127, maps[1].astype(np.float32) / 255)
