@@ -274,4 +274,4 @@ def _draw(per_background: int) -> Iterator[Pair]:
 def _decode(place: str, background: bytes, composite: bytes, mask: bytes, depth: bytes) -> Pair:
     first, second = (np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in (background, composite))
     maps = [np.asarray(Image.open(io.BytesIO(file)).convert("L")) for file in (mask, depth)]
-    return Pair(place, first, second, maps[0] > 127, maps[1].astype(np.float32) / 255)
+    return Pair(place, first, second, maps[0] > 127, maps[1].astype(np.float32) / np.float32(255))
