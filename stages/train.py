@@ -1,24 +1,19 @@
 """Train the network of params.yaml, and go on exactly where an earlier call was stopped."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TRAIN, VAL, read_samples
-from maskdepth.data.tables import write_table
 from maskdepth.device import choose_device, keep_freed_memory, seed_everything, set_deterministic, set_threads
 from maskdepth.losses.catalogue import build_criterion
-from maskdepth.models.catalogue import count_parameters, resolve_inputs
-from maskdepth.models.saved import save_network
+from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import TrainParams, load_params
 from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
@@ -28,7 +23,8 @@ from maskdepth.process.signals import StopSignals
 from maskdepth.process.workspace import require_writable, state_dir
 from maskdepth.tracking.journal import FAILED, FINISHED, KILLED, Journal
 from maskdepth.tracking.live import start_mirror
-from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit, flatten_epoch
+from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
+from maskdepth.training.outputs import flatten_epoch, write_outputs
 from maskdepth.training.preparation import fit_precision, prepare_network
 from maskdepth.training.states import (
     Origin,
@@ -151,30 +147,6 @@ def follow(
             saved = time.monotonic()
         if stop.received:
             return
-
-
-def write_outputs(
-    state: TrainState, settings: TrainParams, models: Path, metrics: Path, plots: Path
-) -> dict[str, float]:
-    """Write the kept network with its card, its validation metrics and the curves; return the metrics."""
-    kept = state.epochs[-1]
-    if settings.keep == "best" and state.best:
-        kept = state.best
-        state.network.load_state_dict(state.best_weights)
-    seconds = sum(sum(epoch.seconds.values()) for epoch in state.epochs)
-    numbers = kept.val | {
-        "best_epoch": kept.index + 1,
-        "epochs": len(state.epochs),
-        "parameters": count_parameters(state.network),
-        "seconds": round(seconds, 1),
-    }
-    save_network(state.network, models / "model.safetensors")
-    card = asdict(state.network.spec) | {"validation": numbers, "train": settings.model_dump()}
-    replace_text(models / "model.json", json.dumps(card, indent=2) + "\n")
-    replace_text(metrics, json.dumps(numbers, indent=2) + "\n")
-    curves = [{"epoch": epoch.index + 1} | flatten_epoch(epoch, "_") for epoch in state.epochs]
-    write_table(plots / "epochs.csv", pd.DataFrame(curves))
-    return numbers
 
 
 if __name__ == "__main__":

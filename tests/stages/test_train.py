@@ -20,7 +20,8 @@ from support.trained import (
 )
 
 from maskdepth.tracking.journal import FINISHED, KILLED, read_journal
-from maskdepth.training.fit import Epoch, flatten_epoch
+from maskdepth.training.fit import Epoch
+from maskdepth.training.outputs import flatten_epoch
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,24 +18,21 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from maskdepth.data.batches.augmentation import augment
 from maskdepth.data.batches.batches import Batch, Batches, mix_seed
-from maskdepth.device import is_out_of_memory
 from maskdepth.metrics.catalogue import QUICK_METRICS, image_metrics, score
 from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import TrainParams
+from maskdepth.training.memory import cut_batch, within_memory
 from maskdepth.training.optimisation import build_optimizer, build_scheduler
+from maskdepth.training.stopwatch import Stopwatch
 
 Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
-Result = TypeVar("Result")
 
 # On CUDA a look at a value waits for all work under way, so NaN is looked for only every so many steps.
 _CUDA_CHECK_STEPS = 50
 
 # Mask probability above which a pixel counts as object in validation; the test's own is an evaluation setting.
 _THRESHOLD = 0.5
-
-# Batch normalisation of one sample at a scale of one pixel has nothing to average over.
-_SMALLEST_PART = 2
 
 _CURE = "lower train.learning_rate, or set train.clip_norm"
 
@@ -187,11 +183,11 @@ def _train_epoch(
     """Train on the batches of this epoch that are left; return the time that each part took [s]."""
     network = state.network.train()
     check_steps = 1 if batches.device.type == "cpu" else _CUDA_CHECK_STEPS
-    lap = _Stopwatch(batches.device)
+    lap = Stopwatch(batches.device)
     for read in batches.epoch(params.seed, state.epoch, state.step):
         batch = augment(read, params.augment, mix_seed(params.seed, state.epoch, state.step))
         lap("load")
-        terms = _within_memory(state, partial(_accumulate, state, batch, criterion, params.precision, lap))
+        terms = within_memory(state, partial(_accumulate, state, batch, criterion, params.precision, lap))
         if params.clip_norm:
             terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)
         _add_terms(state, terms, len(batch.mask))
@@ -208,7 +204,7 @@ def _train_epoch(
 
 
 def _accumulate(
-    state: TrainState, batch: Batch, criterion: Criterion, precision: str, lap: "_Stopwatch"
+    state: TrainState, batch: Batch, criterion: Criterion, precision: str, lap: Stopwatch
 ) -> dict[str, Tensor]:
     """Leave the gradients of a batch in the network; return its loss terms.
 
@@ -217,7 +213,7 @@ def _accumulate(
     """
     state.optimizer.zero_grad()
     means: dict[str, Tensor] = {}
-    for part in _cut(batch, state.micro_batch):
+    for part in cut_batch(batch, state.micro_batch):
         with autocast(part.mask.device, precision):
             prediction = state.network(*part.inputs())
         terms = criterion(prediction, *part.targets())
@@ -246,7 +242,7 @@ def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Gener
     for batch in batches.in_order():
         if num_samples:
             yield Pause(state.epoch)
-        values = _within_memory(state, partial(_measure, state, batch, criterion))
+        values = within_memory(state, partial(_measure, state, batch, criterion))
         sums = {name: value + sums.get(name, 0) for name, value in values.items()}
         num_samples += len(batch.mask)
     return {name: value.item() / num_samples for name, value in sums.items()}
@@ -255,50 +251,13 @@ def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Gener
 @torch.inference_mode()
 def _measure(state: TrainState, batch: Batch, criterion: Criterion) -> dict[str, Tensor]:
     """Sum what `validate` averages over the samples of a batch; only the network sees them part by part."""
-    predictions = [state.network(*part.inputs()) for part in _cut(batch, state.micro_batch)]
+    predictions = [state.network(*part.inputs()) for part in cut_batch(batch, state.micro_batch)]
     prediction = Prediction(*(torch.cat(maps) for maps in zip(*predictions, strict=True)))
     targets = batch.targets()
     terms = criterion(prediction, *targets)
     values = {name: term.double() * len(batch.mask) for name, term in terms.items()}
     measured = image_metrics(prediction, *targets, _THRESHOLD, QUICK_METRICS)
     return values | {name: each.sum() for name, each in measured.items()}
-
-
-def _cut(batch: Batch, most: int) -> Iterator[Batch]:
-    """Cut a batch into parts of almost equal size: at most so many samples each, but none of one sample."""
-    size = len(batch.mask)
-    count = max(1, min(math.ceil(size / most), size // _SMALLEST_PART))
-    for start, end in pairwise(size * part // count for part in range(count + 1)):
-        background, composite, mask, depth = (kind[start:end] for kind in batch[:4])
-        yield Batch(background, composite, mask, depth, batch.sample_ids[start:end])
-
-
-def _within_memory(state: TrainState, work: Callable[[], Result]) -> Result:
-    """Do `work`; whenever memory runs out, do it again with half as many samples at a time, and keep to that."""
-    while True:
-        try:
-            return work()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = str(error).partition("\n")[0]
-        # Not before the exception is gone is what it holds given back.
-        if state.micro_batch <= _SMALLEST_PART:
-            raise MemoryError(
-                f"{_SMALLEST_PART} samples at a time are too many ({reason}); lower data.image_size, or set model.name "
-                "to a smaller network"
-            )
-        state.micro_batch = max(_SMALLEST_PART, state.micro_batch // 2)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-
-def flatten_epoch(epoch: Epoch, between: str) -> dict[str, float]:
-    """Give all numbers of an epoch, such as val/mask_iou, with `between` after the split that they belong to."""
-    train = epoch.train | {"learning_rate": epoch.learning_rate}
-    train |= {f"seconds_{part}": seconds for part, seconds in epoch.seconds.items()}
-    splits = {"train": train, "val": epoch.val}
-    return {f"{split}{between}{name}": value for split, values in splits.items() for name, value in values.items()}
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
@@ -338,36 +297,3 @@ def _end_epoch(state: TrainState, val: dict[str, float], seconds: dict[str, floa
     state.epochs.append(epoch)
     state.epoch, state.step, state.sums, state.num_samples = state.epoch + 1, 0, {}, 0
     return epoch
-
-
-class _Stopwatch:
-    """Tells how much time went into each part of a loop.
-
-    On CUDA, where this process only starts work, the device notes the times as it comes by; they are read at the end,
-    so that nothing waits before.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._laps = [("", self._now())]
-
-    def __call__(self, part: str) -> None:
-        """Count the time since the last call to a part."""
-        self._laps.append((part, self._now()))
-
-    def add_up(self) -> dict[str, float]:
-        """Give the time of each part [s], when the device has done all that was begun."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        seconds = dict.fromkeys(("load", "forward", "backward", "other"), 0.0)
-        for (_, began), (part, ended) in pairwise(self._laps):
-            seconds[part] += ended - began if isinstance(ended, float) else began.elapsed_time(ended) / 1000
-        return seconds
-
-    def _now(self) -> Any:
-        """Give the time [s], or on CUDA an event that gets it."""
-        if self._device.type != "cuda":
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(self._device))
-        return event

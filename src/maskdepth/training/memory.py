@@ -1,0 +1,55 @@
+"""Batches that do not fit into memory: cut into parts, as small as it takes."""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Protocol, TypeVar
+
+import torch
+
+from maskdepth.data.batches.batches import Batch
+from maskdepth.device import is_out_of_memory
+
+Result = TypeVar("Result")
+
+# Batch normalisation of one sample at a scale of one pixel has nothing to average over.
+_SMALLEST_PART = 2
+
+
+class Cut(Protocol):
+    """What remembers how many samples are seen at a time."""
+
+    micro_batch: int
+
+
+def cut_batch(batch: Batch, most: int) -> Iterator[Batch]:
+    """Cut a batch into parts of almost equal size: at most so many samples each, but none of one sample."""
+    size = len(batch.mask)
+    count = max(1, min(math.ceil(size / most), size // _SMALLEST_PART))
+    for start, end in pairwise(size * part // count for part in range(count + 1)):
+        background, composite, mask, depth = (kind[start:end] for kind in batch[:4])
+        yield Batch(background, composite, mask, depth, batch.sample_ids[start:end])
+
+
+def within_memory(state: Cut, work: Callable[[], Result]) -> Result:
+    """Do `work`; whenever memory runs out, do it again with half as many samples at a time, and keep to that.
+
+    Raises:
+        MemoryError: Not even two samples at a time fit.
+    """
+    while True:
+        try:
+            return work()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0]
+        # Not before the exception is gone is what it holds given back.
+        if state.micro_batch <= _SMALLEST_PART:
+            raise MemoryError(
+                f"{_SMALLEST_PART} samples at a time are too many ({reason}); lower data.image_size, or set model.name "
+                "to a smaller network"
+            )
+        state.micro_batch = max(_SMALLEST_PART, state.micro_batch // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
