@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from support.toy import write_toy_archive
+from support.toy import draw_background, encode_png, write_toy_archive, write_zip
 
 from maskdepth.data.samples import read_index
 from maskdepth.params import update_params
@@ -101,3 +102,15 @@ def test_archives_that_were_cut_stop_the_index_though_the_others_are_whole(works
         ValueError, match=r"^75\.0% of 4 archives are refused; data\.max_rejected allows 5\.0%; batch2_i"
     ):
         run_stage()
+
+
+@pytest.mark.parametrize("layout", ["sudhakarmlal", "deepjyotisaha85"])
+def test_a_number_in_digits_of_another_script_is_a_rejected_file_and_harms_no_other(workspace, layout):
+    update_params(Path("params.yaml"), {"data.max_rejected": 0.5})
+    world = write_toy_archive(workspace / "raw", layout)
+    names = {"sudhakarmlal": "fg_bg_jpg/fg_bg_\u0663_1_0_1.jpg", "deepjyotisaha85": "image/fg_bg_\u0661\u06629.jpg"}
+    write_zip(workspace / "raw" / "odd.zip", [(names[layout], encode_png(draw_background(1)))])
+    run_stage()
+    assert set(read_index(Path("index.csv"))["sample_id"]) == {sample.sample_id for sample in world.samples}
+    (row,) = pd.read_csv("rejected.csv").to_dict("records")
+    assert (row["archive"], row["reason"]) == ("odd.zip", f"its name fits no pattern of layout {layout}")
