@@ -64,10 +64,11 @@ def test_zeros_in_front_change_no_number(numbers, zeros):
     assert numbers_where_whole(spell_numbers(padded)).tolist() == numbers
 
 
-def test_one_text_among_numbers_keeps_the_zeros_of_all():
-    ids = pd.Series(["007", "7", "room"], index=[5, 3, 1])
-    assert spell_numbers(ids).to_dict() == {5: "007", 3: "7", 1: "room"}
-    assert numbers_where_whole(ids).tolist() == ["007", "7", "room"]
+@given(st.lists(st.sampled_from(["007", "7", "0", "00", "", "room", "x01", "1e5"]), min_size=1), st.integers(1, 9))
+def test_how_an_id_is_spelled_does_not_depend_on_the_others(ids, count):
+    every = pd.Series(ids, index=range(5, 5 + len(ids)))
+    pd.testing.assert_series_equal(spell_numbers(every)[:count].astype(str), spell_numbers(every[:count]).astype(str))
+    assert [str(number) for number in numbers_where_whole(spell_numbers(every))] == spell_numbers(every).tolist()
 
 
 def test_a_number_too_long_for_an_integer_stays_text():

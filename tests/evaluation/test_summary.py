@@ -83,8 +83,8 @@ def test_pooled_iou_counts_pixels_and_the_mean_counts_samples():
 
 
 def test_cells_say_what_training_saw():
-    train = pd.DataFrame({"background": [1], "foreground": [1]})
-    held_out = pd.DataFrame({"background": [1, 1, 2, 2], "foreground": [1, 2, 1, 2]})
+    train = pd.DataFrame({"place": [1], "foreground": [1]})
+    held_out = pd.DataFrame({"place": [1, 1, 2, 2], "foreground": [1, 2, 1, 2]})
     assert len(set(assign_cells(held_out, train))) == 4
 
 
@@ -98,6 +98,6 @@ def test_few_samples_are_picked_once_each():
     assert picked == {"best": [2, 1, 0], "median": [1, 0, 2], "worst": [0, 1, 2]}
 
 
-def test_pictures_show_different_backgrounds_first():
-    scores, backgrounds = pd.Series([0.9, 0.8, 0.7, 0.1]), pd.Series(["a", "a", "b", "b"])
-    assert pick_samples(scores, backgrounds, 2) == {"best": [0, 2], "median": [1, 2], "worst": [3, 1]}
+def test_pictures_show_different_places_first():
+    scores, places = pd.Series([0.9, 0.8, 0.7, 0.1]), pd.Series(["a", "a", "b", "b"])
+    assert pick_samples(scores, places, 2) == {"best": [0, 2], "median": [1, 2], "worst": [3, 1]}

@@ -1,6 +1,7 @@
 """A repository in which everything but the training has run, and the stages as DVC starts them: real processes."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ OPTIONS = {
     "index": "--arrays data/arrays --index data/index.csv --rejected data/rejected.csv --journal journals/index.jsonl",
     "stats": "--arrays data/arrays --index data/index.csv --moments data/stats.csv --summary data/stats.json "
     "--gallery data/gallery.png --journal journals/stats.jsonl",
-    "split": "--index data/index.csv --split data/split.csv --journal journals/split.jsonl",
+    "split": "--index data/index.csv --places places.csv --split data/split.csv --journal journals/split.jsonl",
     "train": "--arrays data/arrays --index data/index.csv --stats data/stats.csv --split data/split.csv "
     "--models models --metrics metrics/train.json --plots plots --journal journals/train.jsonl",
     "evaluate": "--arrays data/arrays --index data/index.csv --split data/split.csv --models models "
@@ -54,6 +55,7 @@ def make_repository(folder):
     (folder / ".dvc").mkdir(parents=True)
     write_toy_archive(folder / "data" / "raw", backgrounds=range(1, 13))
     write_small_params(folder)
+    shutil.copy(ROOT / "places.csv", folder)
     for stage in ("unzip", "index", "stats", "split"):
         run_stage(folder, stage)
     return folder

@@ -73,10 +73,10 @@ def pooled_iou(samples: pd.DataFrame) -> float:
 
 
 def assign_cells(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
-    """Say for every held-out sample whether training saw its background and its object.
+    """Say for every held-out sample whether training saw its object, and its background or another one of its place.
 
-    >>> train = pd.DataFrame({"background": [1, 2], "foreground": [7, 8]})
-    >>> held_out = pd.DataFrame({"background": [3, 1, 3], "foreground": [7, 9, 9]})
+    >>> train = pd.DataFrame({"place": ["hall", "room"], "foreground": [7, 8]})
+    >>> held_out = pd.DataFrame({"place": ["yard", "hall", "yard"], "foreground": [7, 9, 9]})
     >>> list(assign_cells(held_out, train))
     ['unseen_background_seen_object', 'seen_background_unseen_object', 'unseen_background_unseen_object']
     """
@@ -84,7 +84,7 @@ def assign_cells(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
     def seen(kind: str) -> pd.Series:
         return held_out[kind].isin(train[kind]).map({True: "seen", False: "unseen"})
 
-    return seen("background") + "_background_" + seen("foreground") + "_object"
+    return seen("place") + "_background_" + seen("foreground") + "_object"
 
 
 def assign_sizes(areas: pd.Series) -> pd.Series:
@@ -137,16 +137,16 @@ def headline_numbers(summary: pd.DataFrame) -> dict[str, float]:
     return numbers
 
 
-def pick_samples(scores: pd.Series, backgrounds: pd.Series, count: int) -> dict[str, list[int]]:
-    """Choose positions of the best, the middle and the worst samples, of different backgrounds as far as there are.
+def pick_samples(scores: pd.Series, places: pd.Series, count: int) -> dict[str, list[int]]:
+    """Choose positions of the best, the middle and the worst samples, of different places as far as there are.
 
-    Samples of one background share most of their depth error: without that they would all show the same scene.
+    Samples of one place share most of their depth error: without that they would all show the same scene.
 
     >>> pick_samples(pd.Series([0.1, 0.2, 0.9, 0.5, 0.8]), pd.Series([1, 1, 2, 1, 2]), 2)
     {'best': [2, 3], 'median': [3, 4], 'worst': [0, 4]}
     """
     ranks = {"best": -scores, "median": (scores - scores.median()).abs(), "worst": scores}
-    return {kind: _first_of_each(rank, backgrounds, count) for kind, rank in ranks.items()}
+    return {kind: _first_of_each(rank, places, count) for kind, rank in ranks.items()}
 
 
 def _first_of_each(rank: pd.Series, groups: pd.Series, count: int) -> list[int]:
