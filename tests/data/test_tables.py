@@ -1,5 +1,7 @@
 """Tables keep every text as it was written, and a table that is not whole is refused."""
 
+from itertools import chain
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -28,6 +30,13 @@ def test_tables_are_spelled_as_pandas_does(tmp_path_factory, rows, with_float):
     path = tmp_path_factory.getbasetemp() / "spelled.csv"
     write_table(path, table)
     assert path.read_bytes() == table.to_csv(index=False, lineterminator="\n").encode()
+
+
+@pytest.mark.parametrize("parts", [[[], ["x", "y"]], [["x"], [], ["y"]], [["x"], []], [[], []]], ids=str)
+def test_a_table_of_parts_of_which_some_are_empty_holds_no_more_than_its_rows(tmp_path, parts):
+    table = pd.concat([pd.DataFrame({"id": part}, dtype=str) for part in parts], ignore_index=True)
+    write_table(tmp_path / "table.csv", table)
+    assert (tmp_path / "table.csv").read_text() == "".join(f"{line}\n" for line in ["id", *chain(*parts)])
 
 
 def test_a_table_without_rows_keeps_its_header(tmp_path):

@@ -96,7 +96,8 @@ def _spell_csv(table: pd.DataFrame) -> str:
     if all(is_integer_dtype(dtype) or isinstance(dtype, pd.StringDtype) for dtype in table.dtypes):
         rows, options = pa.BufferOutputStream(), csv.WriteOptions(include_header=False, quoting_style="none")
         with suppress(pa.ArrowInvalid):  # a value that needs quotes
-            csv.write_csv(pa.Table.from_pandas(table, preserve_index=False), rows, options)
+            # In one piece: where a piece has no rows, Arrow writes thousands of zero bytes.
+            csv.write_csv(pa.Table.from_pandas(table, preserve_index=False).combine_chunks(), rows, options)
             spelled: bytes = rows.getvalue().to_pybytes()
             return ",".join(table.columns) + "\n" + spelled.decode()
     return table.to_csv(index=False, lineterminator="\n")
