@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.toy import draw_background, encode_png, write_toy_archive, write_zip
+from support.toy import draw_background, draw_sample, encode_png, write_toy_archive, write_zip
 
 from maskdepth.data.samples import read_index
 from maskdepth.params import update_params
@@ -114,3 +115,52 @@ def test_a_number_in_digits_of_another_script_is_a_rejected_file_and_harms_no_ot
     assert set(read_index(Path("index.csv"))["sample_id"]) == {sample.sample_id for sample in world.samples}
     (row,) = pd.read_csv("rejected.csv").to_dict("records")
     assert (row["archive"], row["reason"]) == ("odd.zip", f"its name fits no pattern of layout {layout}")
+
+
+def forge_crc(data: bytes, size: int, crc: int) -> bytes:
+    """Lengthen a picture to `size` bytes so that its CRC-32 is `crc`; what stands behind a PNG nobody looks at."""
+    padded = data + bytes(size - len(data) - 4)
+
+    def crc_with(tail: int) -> int:
+        return zlib.crc32(padded + tail.to_bytes(4, "little"))
+
+    # Each bit of the last four bytes turns over the same bits of the CRC whatever the others are.
+    basis = {}
+    for bit in range(32):
+        turned, bits = crc_with(1 << bit) ^ crc_with(0), 1 << bit
+        while turned and turned.bit_length() in basis:
+            other, its_bits = basis[turned.bit_length()]
+            turned, bits = turned ^ other, bits ^ its_bits
+        basis[turned.bit_length()] = turned, bits
+    wanted, tail = crc ^ crc_with(0), 0
+    while wanted:
+        turned, bits = basis[wanted.bit_length()]
+        wanted, tail = wanted ^ turned, tail ^ bits
+    return padded + tail.to_bytes(4, "little")
+
+
+def write_sample(path: Path, background: int) -> None:
+    """Write composite, mask and depth of one sample."""
+    sample = draw_sample(1, background, 0, 1)
+    kinds = {"fg_bg_jpg/fg_bg": sample.composite, "mask_black_jpg/bg_mask": sample.mask * 255}
+    kinds["depth_fg_bg_jpg/depth_fg_bg"] = sample.depth
+    write_zip(path, [(f"{kind}_{sample.sample_id}.jpg", encode_png(pixels)) for kind, pixels in kinds.items()])
+
+
+def test_pictures_of_one_size_and_crc_are_told_apart(workspace):
+    update_params(Path("params.yaml"), {"data.max_rejected": 0.5})
+    write_toy_archive(workspace / "raw")
+    sizes = [len(encode_png(draw_background(number))) for number in range(1, 20)]
+    forged = [forge_crc(encode_png(draw_background(number)), max(sizes) + 4, 1234) for number in (7, 8)]
+    names = [f"bg_jpg/bg_img_{number}.jpg" for number in (7, 8)]
+    write_zip(workspace / "raw" / "batch2_images.zip", zip(names, forged, strict=True))
+    for number in (7, 8):
+        write_sample(workspace / "raw" / f"batch{number}_images.zip", number)
+    for archive, data in zip(("a.zip", "b.zip"), forged, strict=True):
+        write_zip(workspace / "raw" / archive, [("fg_bg_jpg/fg_bg_1_9_0_1.jpg", data)])
+    run_stage()
+    samples = read_index(Path("index.csv"))
+    assert samples.groupby("background")[["background_row", "background_digest"]].nunique().eq(1).all(axis=None)
+    assert samples["background_row"].nunique() == samples["background_digest"].nunique() == 5
+    rejected = pd.read_csv("rejected.csv").set_index("archive")["reason"]
+    assert rejected["a.zip"] == "the same name with other content: b.zip: fg_bg_jpg/fg_bg_1_9_0_1.jpg"
