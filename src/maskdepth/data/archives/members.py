@@ -26,9 +26,9 @@ class Members:
     """What every archive held.
 
     Attributes:
-        table: One row per member of any archive: `MEMBER_COLUMNS` as text, of which `digest` is equal where the bytes
-            of two pictures are, but `width`, `height` and `row` as integers, -1 where unknown; and `shard`, `archive`
-            and `global_row`, -1 where nothing was decoded.
+        table: One row per member of any archive: `MEMBER_COLUMNS` as text, but `width`, `height` and `row` as
+            integers, -1 where unknown; and `shard`, `archive` and `global_row`, -1 where nothing was decoded.
+            `digest` is equal where the bytes of two pictures are, and empty where none could be read.
         labels: Rows of the labels files, with the columns that the layout names.
         layout: By which the names were read.
     """

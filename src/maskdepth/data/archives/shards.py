@@ -3,7 +3,9 @@
 Where the encoded pictures are kept instead, each is decoded all the same: what cannot be used must be known at once.
 
 A shard is written beside its place and renamed when it is complete. It keeps the key of what it was made from, so an
-archive that did not change is not decoded again.
+archive that did not change is not decoded again: the key holds all that could make another shard of it, but not the
+bytes, as no file is read only to know whether it must be. So a shard of which some bytes were not those that its
+archive announces, or could not be read, is made again in every run: the archive may have been mended since.
 """
 
 import errno
@@ -19,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +58,8 @@ _CODE = (
     "archives/shards.py",
     "archives/zips.py",
 )
+# So may another version of what decodes the pictures.
+_DECODERS = ("pillow", "simplejpeg")
 # What the pictures of a shard depend on; `data.max_rejected`, for one, is for the index.
 _SETTINGS = {"store", "image_size", "depth_near", "depth_frame", "max_pixels"}
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -113,7 +118,7 @@ class ShardPlan:
 
 
 class _Outcome(NamedTuple):
-    """What came of one picture, as texts of `MEMBER_COLUMNS`: its size [px] and its bytes, or why it was rejected."""
+    """What came of one picture, as texts of `MEMBER_COLUMNS`: its size [px] as stored, or why it was rejected."""
 
     width: str
     height: str
@@ -180,7 +185,7 @@ def read_labels(archive: Archive, members: Sequence[Member], layout: Layout, tab
             try:
                 rows += layout.read_labels(read(members[position]).decode())
             except RefusedError as error:
-                table.loc[position, ["reason", "cure"]] = error.reason, error.cure
+                table.loc[position, ["digest", "reason", "cure"]] = "", error.reason, error.cure
             except ValueError as error:
                 table.loc[position, ["reason", "cure"]] = f"not the labels of this layout: {error}", "mend the file"
     return pd.DataFrame(rows, columns=columns, dtype=str)
@@ -198,13 +203,13 @@ def name_refused(error: RefusedError) -> pd.DataFrame:
 
 
 def is_current(arrays_dir: Path, plan: ShardPlan) -> bool:
-    """Say whether the shard is there already, whole, and made from the same archive in the same way."""
+    """Say whether the shard is there already, whole, and what the archive would give if it were read again."""
     folder = arrays_dir / plan.archive.shard
     try:
         card = read_card(folder)
     except (FileNotFoundError, ValueError):
         return False
-    is_whole = all(type(card.get(name)) is int for name in ("pictures", "rejected"))
+    is_whole = all(type(card.get(name)) is int for name in ("pictures", "rejected")) and card.get("unread") == 0
     return is_whole and card.get("key") == plan.key and card.get("checksums") == _checksums(folder)
 
 
@@ -328,15 +333,16 @@ def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
         # Written and not mapped: a full disk is then an error, and no signal that kills.
         files = {kind: stack.enter_context(path.open("r+b", buffering=0)) for kind, path in chunk.files.items()}
         for member, kind, place in chunk.pictures:
+            digest = ""
             try:
                 data = read(member)
+                digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
                 picture = decode_picture(data, kind, *decoding)
             except RefusedError as error:
-                outcomes.append(_Outcome("", "", "", error.reason, error.cure))
+                outcomes.append(_Outcome("", "", digest, error.reason, error.cure))
             else:
                 with _naming(chunk.files[kind]):
                     _write_at(files[kind].fileno(), place, data if is_encoded else picture.pixels.tobytes())
-                digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
                 outcomes.append(_Outcome(str(picture.width), str(picture.height), digest, "", ""))
     return outcomes
 
@@ -381,6 +387,7 @@ def _write_card(path: Path, plan: ShardPlan, table: pd.DataFrame) -> None:
         "counts": plan.counts,
         "pictures": int((table["row"] != "").sum()),
         "rejected": int((table["reason"] != "").sum()),
+        "unread": int((table["member"].ne("") & table["digest"].eq("")).sum()),
     }
     replace_text(path, json.dumps(card, indent=2) + "\n")
 
@@ -455,5 +462,6 @@ def _digest(name: str, content: str, layout: Layout, params: DataParams) -> str:
     """Hash all that a shard depends on; encoded pictures are the same for any size that they are decoded to."""
     code = [(Path(__file__).parents[1] / file).read_text(encoding="utf-8") for file in _CODE]
     settings = params.model_dump(include=_SETTINGS - ({"image_size"} if params.store == ENCODED else set()))
-    parts = [name, content, layout.name, layout.definition, settings, code]
+    decoders = {library: version(library) for library in _DECODERS}
+    parts = [name, content, layout.name, layout.definition, settings, code, decoders]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
