@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from maskdepth.data.archives.archive import Archive, describe_gaps, find_archives
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.shards import is_current, plan_refused, plan_shard, remove_stale, update_size, write_shards
-from maskdepth.data.archives.zips import Member
 from maskdepth.data.arrays.arrays import UNREAD_ADVICE, read_card
 from maskdepth.data.layouts.layout import choose_layout
 from maskdepth.data.pictures.refusal import RefusedError

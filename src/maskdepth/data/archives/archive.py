@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.zips import (
     MAX_MEMBER_BYTES,
-    Member,
     check_content,
     check_names,
     find_name_fault,

@@ -30,8 +30,8 @@ import numpy as np
 import pandas as pd
 
 from maskdepth.data.archives.archive import Archive, content_digest
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.members import LABELS_FILE, MEMBER_COLUMNS, MEMBERS_FILE
-from maskdepth.data.archives.zips import Member
 from maskdepth.data.arrays.arrays import CARD_FILE, CHANNELS, ENCODED, encoded_file, pixels_file, read_card, spans_file
 from maskdepth.data.arrays.encoded import Spans, lay_out
 from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout
@@ -53,6 +53,7 @@ _CODE = (
     "arrays/encoded.py",
     "pictures/plotted_pages.py",
     "layouts/layout.py",
+    "archives/local_headers.py",
     "archives/members.py",
     "pictures/decoding.py",
     "archives/shards.py",

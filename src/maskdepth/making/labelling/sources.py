@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from maskdepth.data.archives.archive import Archive
-from maskdepth.data.archives.zips import Member
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.layouts.layout import Layout
 from maskdepth.data.pictures.decoding import DECODE_ERRORS, MASK_THRESHOLD, MAX_PIXELS
 from maskdepth.data.pictures.refusal import RefusedError
