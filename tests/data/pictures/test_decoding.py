@@ -141,6 +141,19 @@ def test_a_turned_photograph_is_put_upright() -> None:
     assert np.array_equal(picture.pixels, upright)
 
 
+@pytest.mark.parametrize("mark", [b"\xff\xda", b"\xff\xda\0\x0c\3\1\0\2\x11\3\x11\0\x3f\0"], ids=["mark", "scan"])
+@pytest.mark.parametrize("segment", [b"\xff\xfe", b"\xff\xe0", b"\xff\xec"], ids=["comment", "preview", "APP12"])
+def test_a_photograph_is_turned_whatever_stands_before_its_orientation(mark: bytes, segment: bytes) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.fromarray(np.kron(COLOUR, np.ones((4, 4, 1), np.uint8))[:16]), "JPEG", exif=exif)
+    before = segment + struct.pack(">H", 2 + len(mark)) + mark
+    for other in (data[:2] + before + data[2:], data[:2] + b"\xff\xff" + before + data[2:]):
+        picture = decode_picture(other, "composite", SIZE, "dark")
+        assert (picture.width, picture.height) == (16, 32)
+        assert np.array_equal(picture.pixels, decode(data))
+
+
 @pytest.mark.parametrize(("width", "height"), [(160, 120), (161, 121)])
 def test_a_large_turned_photograph_lies_where_an_upright_one_does(width: int, height: int) -> None:
     smooth = Image.fromarray(COLOUR).resize((width, height), Image.Resampling.BICUBIC)

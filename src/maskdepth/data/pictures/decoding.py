@@ -52,6 +52,8 @@ _JPEG_START, _JPEG_SCAN = b"\xff\xd8\xff", b"\xff\xda"
 _SCANS = re.compile(_JPEG_SCAN)  # four times as fast as counting with `bytes.count`
 # APP1 holds the orientation, APP2 a colour profile or a second picture; both come before the compressed data.
 _EXTRA_SEGMENTS = (b"\xff\xe1", b"\xff\xe2")
+# Marks that begin no segment, and the filling byte that may stand before any mark.
+_WITHOUT_LENGTH = (b"", b"\x00", b"\x01", *(bytes([code]) for code in range(0xD0, 0xDA)), b"\xff")
 # What an ordinary JPEG holds, and what it is decoded to: what Pillow would open it as.
 _PLAIN_JPEG_COLOURS = {"Gray": "GRAY", "YCbCr": "RGB"}
 _DEEP_MODES = ("I;16", "I;16B", "I")
@@ -145,8 +147,7 @@ def _decode_plain_jpeg(data: bytes, least_side: float, max_pixels: int) -> _Deco
 
     What it gives equals what `_decode_any` would give.
     """
-    header = data[: data.find(_JPEG_SCAN)]
-    if not data.startswith(_JPEG_START) or any(segment in header for segment in _EXTRA_SEGMENTS):
+    if not data.startswith(_JPEG_START) or _has_extra_segments(data):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -159,6 +160,20 @@ def _decode_plain_jpeg(data: bytes, least_side: float, max_pixels: int) -> _Deco
         return None
     image = Image.fromarray(pixels[..., 0] if colours == "Gray" else pixels)
     return _Decoded(image, width, height, (0, 0, width / factor, height / factor))
+
+
+def _has_extra_segments(data: bytes) -> bool:
+    """Tell whether a JPEG has segments that only Pillow heeds, or cannot be followed from one to the next.
+
+    They are gone through by their lengths: a comment, or a preview in another segment, may hold the mark of a scan.
+    """
+    place = 2
+    while (mark := data[place : place + 2]) != _JPEG_SCAN:
+        length = int.from_bytes(data[place + 2 : place + 4])
+        if mark[:1] != b"\xff" or mark[1:] in _WITHOUT_LENGTH or mark in _EXTRA_SEGMENTS or length < 2:
+            return True
+        place += 2 + length
+    return False
 
 
 def _decode_any(data: bytes, least_side: float, max_pixels: int) -> _Decoded:
