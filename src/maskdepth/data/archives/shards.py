@@ -51,6 +51,7 @@ _CODE = (
     "arrays/arrays.py",
     f"pictures/{COLOUR_MAPS_FILE}",
     "arrays/encoded.py",
+    "pictures/levels.py",
     "pictures/plotted_pages.py",
     "layouts/layout.py",
     "archives/local_headers.py",
