@@ -1,5 +1,6 @@
 """The index stage writes samples and rejected members, journals what it saw, and stops with a line when it must."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from support.toy import draw_background, draw_sample, encode_png, write_toy_archive, write_zip
@@ -15,7 +17,7 @@ from support.toy import draw_background, draw_sample, encode_png, write_toy_arch
 from maskdepth.data.samples import read_index
 from maskdepth.params import update_params
 from maskdepth.tracking.journal import read_journal
-from stages import index, unzip
+from stages import index, stats, unzip
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +46,23 @@ def test_the_last_line_and_the_journal_say_what_was_joined(workspace, capsys):
     assert (journal.status, values["samples"], values["rejected"], values["pairing_fits"]) == ("FINISHED", 24, 0, 1)
     assert journal.tags["samples_per_archive"] == '{"batch1_images.zip": 24}'
     assert [Path(artifact.path).name for artifact in journal.artifacts] == ["rejected.csv"]
+
+
+def test_empty_masks_are_warned_of_and_counted_where_people_look(workspace, capsys):
+    write_toy_archive(workspace / "raw")
+    unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
+    (path,) = (workspace / "arrays").glob("*/mask.npy")
+    masks = np.load(path)
+    masks[:5], masks[7] = 0, 1
+    np.save(path, masks)
+    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    told = capsys.readouterr()
+    assert "warning: 5 of 24 masks are empty; look at data/gallery.png" in told.err
+    assert "warning: 1 of 24 masks are full" in told.err
+    outs = Path("stats.csv"), Path("stats.json"), Path("gallery.png"), Path("journals/stats.jsonl")
+    stats.main(Path("arrays"), Path("index.csv"), *outs)
+    assert json.loads(Path("stats.json").read_text())["mask"]["black"] == 5
+    assert re.search(r"mask 0\.\d+ \(5 empty\), depth", capsys.readouterr().out)
 
 
 def test_labels_that_the_pixels_contradict_are_warned_of(workspace, capsys):
