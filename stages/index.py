@@ -57,7 +57,7 @@ def _list_faults(facts: Mapping[str, float], num_samples: int) -> Iterator[str]:
     """Say what cannot be learned from."""
     names = {
         "masks_empty": "masks are empty",
-        "masks_full": "masks are all object",
+        "masks_full": "masks are full",
         "depths_constant": "depths are flat",
     }
     for fact, name in names.items():

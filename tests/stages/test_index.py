@@ -112,6 +112,35 @@ def test_an_archive_whose_name_cannot_be_shown_is_refused_and_harms_no_other(wor
     )
 
 
+def make_deep_folder(top: Path, depth: int) -> None:
+    """Make folders so far down that no path leads there."""
+    top.mkdir()
+    handle = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("f" * 200, dir_fd=handle)
+        below = os.open("f" * 200, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(os.open("a.jpg", os.O_CREAT, dir_fd=handle))
+    os.close(handle)
+
+
+def test_archives_with_odd_names_and_places_harm_no_other(workspace, capsys):
+    """One folder is too deep to name arrays after it, one too deep for any path, and two names are no text."""
+    update_params(Path("params.yaml"), {"data.max_rejected": 0.9})
+    world = write_toy_archive(workspace / "raw")
+    deep = workspace / "raw" / "deep" / "/".join(["g" * 200] * 3)
+    write_toy_archive(deep, foregrounds=(7,))
+    make_deep_folder(workspace / "raw" / "deeper", 25)
+    for name in (b"\xff.zip", b"\xfe.zip"):
+        shutil.copy(world.path, workspace / "raw" / os.fsdecode(name))
+    run_stage()
+    told = capsys.readouterr()
+    assert "index: 36 samples from 2 archives, 3 rejected" in told.out
+    assert told.err.count("warning: left out: ") == told.err.count("\n") == 3
+    assert "cannot be listed: File name too long" in told.err
+
+
 def test_archives_that_were_cut_stop_the_index_though_the_others_are_whole(workspace):
     for number in (1, 2, 3, 4):
         path = workspace / "raw" / f"batch{number}_images.zip"

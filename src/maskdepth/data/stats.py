@@ -108,7 +108,7 @@ def subset_moments(
 
 
 def summarise(measured: Mapping[str, Measured]) -> dict[str, Any]:
-    """Say what a person wants to know of each kind: how many, how many black, mean and std, range, median, histogram."""
+    """Say what a person wants to know of each kind: how many, how many black, mean, std, range, median, histogram."""
     summary = {}
     for kind, part in measured.items():
         moments = merge_moments(part.table)
