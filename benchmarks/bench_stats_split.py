@@ -92,7 +92,7 @@ def is_exact(arrays: Arrays, samples: pd.DataFrame) -> bool:
 def list_index(num_rows: int) -> pd.DataFrame:
     """Make an index of so many samples, with what a split looks at."""
     index = pd.DataFrame(list_samples(num_rows), columns=IDS)
-    return index.assign(sample_id=index.astype(str).agg("_".join, axis=1), background_row=index["background"] - 1)
+    return index.assign(sample_id=index.astype(str).agg("_".join, axis=1), place=index["background"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Join the pictures into samples by name, and check the names against the pixels."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,8 @@ def main(
         pairing = found.pairings[-1]
         archives = found.samples["archive"].value_counts()
         log.metrics({"samples": len(found.samples), "archives": len(archives), "rejected": len(found.rejected)})
-        log.metrics(describe_samples(found.samples, pictures))
+        facts = describe_samples(found.samples, pictures)
+        log.metrics(facts)
         if pairing.compared:
             log.metrics({"pairing_fits": pairing.share})
         log.tag("mapping", pairing.mapping)
@@ -46,7 +48,21 @@ def main(
         log.artifact(rejected, "tables")
     if len(found.pairings) > 1:
         warn(f"{describe_pairings(found.pairings)}: the last one is used")
+    for fault in _list_faults(facts, len(found.samples)):
+        warn(fault)
     say(_tell(found))
+
+
+def _list_faults(facts: Mapping[str, float], num_samples: int) -> Iterator[str]:
+    """Say what cannot be learned from."""
+    names = {
+        "masks_empty": "masks are empty",
+        "masks_full": "masks are full",
+        "depths_constant": "depths are flat",
+    }
+    for fact, name in names.items():
+        if facts[fact]:
+            yield f"{facts[fact]:,.0f} of {num_samples:,} {name}; look at data/gallery.png, and at how they were stored"
 
 
 def _tell(found: Index) -> str:

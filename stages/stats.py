@@ -41,16 +41,19 @@ def main(
         if 0 in facts[kind]["std"]:
             warn(f"{kind} has a channel that is the same everywhere (standard deviation 0)")
     groups = len(measured["composite"].table.drop_duplicates(["foreground", "background"]))
-    means = " ".join(f"{value:.3f}" for value in facts["composite"]["mean"])
+    means = {kind: " ".join(f"{value:.3f}" for value in facts[kind]["mean"]) for kind in KINDS}
     say(
         f"stats: {measured['background'].images:,} backgrounds, {measured['composite'].images:,} samples in {groups:,} "
-        f"groups; mean composite {means}, mask {facts['mask']['mean'][0]:.3f}, depth {facts['depth']['mean'][0]:.3f}"
+        f"groups; mean composite {means['composite']}, mask {means['mask']} ({measured['mask'].black:,} empty), "
+        f"depth {means['depth']}"
     )
 
 
 def _name_metrics(facts: dict[str, Any]) -> dict[str, float]:
     """Give each number a name of its own: `composite/mean_0` is the mean of the red channel."""
-    metrics = {f"{kind}/{name}": facts[kind][name] for kind in facts for name in ("images", "minimum", "maximum")}
+    metrics = {
+        f"{kind}/{name}": facts[kind][name] for kind in facts for name in ("images", "black", "minimum", "maximum")
+    }
     for kind, name in itertools.product(facts, ("mean", "std")):
         metrics |= {f"{kind}/{name}_{channel}": value for channel, value in enumerate(facts[kind][name])}
     return metrics

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from maskdepth.data.archives.archive import Archive, describe_gaps, find_archives
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.shards import is_current, plan_refused, plan_shard, remove_stale, update_size, write_shards
-from maskdepth.data.archives.zips import Member
-from maskdepth.data.arrays.arrays import read_card
+from maskdepth.data.arrays.arrays import UNREAD_ADVICE, read_card
 from maskdepth.data.layouts.layout import choose_layout
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.params import load_params
@@ -49,11 +49,13 @@ def main(
             update_size(arrays, plan)
 
         cards = [read_card(arrays / plan.archive.shard) for plan in plans]
-        pictures, rejected = (sum(card[name] for card in cards) for name in ("pictures", "rejected"))
+        pictures, rejected, unread = (sum(card[name] for card in cards) for name in ("pictures", "rejected", "unread"))
         log.metrics({"archives": len(plans), "new": len(new), "pictures": pictures, "rejected": rejected})
         log.tag("layout", layout.name)
     for error in refused.values():
         warn(f"left out: {error}")
+    if unread:
+        warn(f"{unread:,} files {UNREAD_ADVICE}")
     for gap in describe_gaps(archives):
         warn(gap)
     say(

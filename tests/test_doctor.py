@@ -2,13 +2,27 @@
 
 import hashlib
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.toy import write_toy_archive
 
-from maskdepth.doctor import check_cache, check_data, check_dvc, check_git, check_settings, describe_machine
+from maskdepth.doctor import (
+    check_arrays,
+    check_cache,
+    check_data,
+    check_dvc,
+    check_git,
+    check_settings,
+    describe_machine,
+)
+from stages import unzip
+
+ROOT = Path(__file__).parent.parent
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -67,6 +81,28 @@ def test_untracked_data_is_found(repository):
 def test_data_that_git_does_not_know_is_found(repository):
     git(repository, "rm", "-q", "--cached", "data/raw.dvc")
     assert "`git add data/raw.dvc`" in check_data(repository)[0]
+
+
+def test_an_archive_of_which_some_files_could_not_be_read_is_found(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = write_toy_archive(tmp_path / "data" / "raw").path
+    whole = path.read_bytes()
+    for content, count in ((whole[:9000] + bytes(500) + whole[9500:], 1), (whole, 0)):
+        path.write_bytes(content)
+        unzip.main(Path("data/raw"), Path("data/arrays"), Path("journals/unzip.jsonl"))
+        found = check_arrays(tmp_path)
+        assert len(found) == count
+        assert all(
+            re.match(r"batch1_images\.zip: \d files .* or cannot be read: copy it again, then", line) for line in found
+        )
+
+
+def test_a_damaged_card_is_found(tmp_path):
+    (tmp_path / "data" / "arrays" / "a").mkdir(parents=True)
+    (tmp_path / "data" / "arrays" / "a" / "shard.json").write_text("{")
+    (line,) = check_arrays(tmp_path)
+    assert "shard.json is damaged" in line
 
 
 def test_a_detached_head_is_found(repository):

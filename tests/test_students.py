@@ -35,7 +35,7 @@ def data():
     ids = [(foreground, background) for foreground in range(20) for background in range(20)]
     index = pd.DataFrame(ids, columns=["foreground", "background"])
     index["sample_id"] = [f"{foreground}_{background}" for foreground, background in ids]
-    return Data(None, index.assign(background_row=index["background"]), pd.DataFrame())
+    return Data(None, index.assign(place=index["background"]), pd.DataFrame())
 
 
 def test_every_recipe_takes_part():

@@ -109,7 +109,9 @@ def prepare(folder: Path, raw: Path, size: int) -> None:
 
 def read_prepared(folder: Path) -> Data:
     """Read what `prepare` made."""
-    return Data(read_arrays(folder / "arrays"), read_index(folder / "index.csv"), read_stats(folder / "stats.csv"))
+    index = read_index(folder / "index.csv")
+    index["place"] = index["background_digest"]
+    return Data(read_arrays(folder / "arrays"), index, read_stats(folder / "stats.csv"))
 
 
 def digest_prepared(folder: Path) -> str:

@@ -137,7 +137,7 @@ def list_members(num_samples: int) -> Members:
         names = names_of("_".join(ids) + ".jpg")
         lines += [(kind, name, *ids, "", row) for kind, name in zip(("composite", "mask", "depth"), names, strict=True)]
     members = pd.DataFrame(lines, columns=["kind", "member", *NAME_COLUMNS, "global_row"])
-    crc = pd.Series(np.arange(len(members))).map("{:08x}".format)
+    digest = pd.Series(np.arange(len(members))).map("{:032x}".format)
     known: dict[str, Any] = {
         "width": PICTURE_SIZE,
         "height": PICTURE_SIZE,
@@ -145,7 +145,7 @@ def list_members(num_samples: int) -> Members:
         "cure": "",
         "shard": "batch1_images",
     }
-    table = members.assign(crc=crc, row=members["global_row"], archive="batch1_images.zip", **known)
+    table = members.assign(digest=digest, row=members["global_row"], archive="batch1_images.zip", **known)
     return Members(table, pd.DataFrame(), read_layouts()[_LAYOUT])
 
 

@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from maskdepth.data.arrays.arrays import CARD_FILE, UNREAD_ADVICE, read_card
 from maskdepth.device import choose_device, set_threads
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import check_image_size, resolve_inputs
@@ -40,7 +41,14 @@ def examine() -> list[str]:
     """
     root = repository_root()
     trainings = list_abandoned_states(state_dir() / "train")
-    found = [*check_settings(root), *check_data(root), *check_git(root), *check_dvc(root), *check_cache(root)]
+    found = [
+        *check_settings(root),
+        *check_data(root),
+        *check_arrays(root),
+        *check_git(root),
+        *check_dvc(root),
+        *check_cache(root),
+    ]
     return [*found, *trainings, *check_store()]
 
 
@@ -66,6 +74,20 @@ def check_data(root: Path) -> list[str]:
     if not ask_git("ls-files", "data/raw.dvc", folder=root):
         return ["data/raw.dvc is not in git, so queued experiments will not see the data: `git add data/raw.dvc`"]
     return []
+
+
+def check_arrays(root: Path) -> list[str]:
+    """Check that every file of every archive could be read when it was decoded."""
+    found = []
+    for path in sorted((root / "data" / "arrays").glob(f"[!.]*/{CARD_FILE}")):
+        try:
+            card = read_card(path.parent)
+        except ValueError as error:
+            found.append(str(error))
+            continue
+        if card.get("unread"):
+            found.append(f"{card['archive']}: {card['unread']:,} files {UNREAD_ADVICE}")
+    return found
 
 
 def check_git(root: Path) -> list[str]:

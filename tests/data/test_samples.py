@@ -5,23 +5,26 @@ import pytest
 
 from maskdepth.data.samples import INDEX_COLUMNS, read_index, read_samples, read_split, write_index, write_split
 
-COLUMNS = "sample_id,foreground,background,flip,placement,archive,background_row,composite_row,mask_row,depth_row"
+COLUMNS = (
+    "sample_id,foreground,background,flip,placement,archive,background_digest,"
+    "background_row,composite_row,mask_row,depth_row"
+)
 
 
 def make_samples(foregrounds=(1, 2)) -> pd.DataFrame:
-    rows = [(f"{f}_7_0_1", f, 7, 0, 1, "batch1_images", 0, row, row, row) for row, f in enumerate(foregrounds)]
+    rows = [(f"{f}_7_0_1", f, 7, 0, 1, "batch1_images", "ab", 0, row, row, row) for row, f in enumerate(foregrounds)]
     return pd.DataFrame(rows, columns=INDEX_COLUMNS)
 
 
-def make_splits(names: dict[str, str]) -> pd.Series:
-    return pd.Series(names, name="split", dtype=str).rename_axis("sample_id")
+def make_splits(names: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({"split": names, "place": "hall"}, dtype=str).rename_axis("sample_id")
 
 
 def test_the_index_survives_the_file(tmp_path):
     samples = make_samples()
     write_index(tmp_path / "index.csv", samples)
     lines = (tmp_path / "index.csv").read_text().splitlines()
-    assert lines[:2] == [COLUMNS, "1_7_0_1,1,7,0,1,batch1_images,0,0,0,0"]
+    assert lines[:2] == [COLUMNS, "1_7_0_1,1,7,0,1,batch1_images,ab,0,0,0,0"]
     pd.testing.assert_frame_equal(read_index(tmp_path / "index.csv"), samples, check_dtype=False)
 
 
@@ -33,7 +36,7 @@ def test_text_ids_survive_the_file(tmp_path):
 def test_splits_survive_the_file(tmp_path):
     splits = make_splits({"1_7_0_1": "train", "2_7_0_1": "mixed"})
     write_split(tmp_path / "split.csv", splits)
-    assert (tmp_path / "split.csv").read_text() == "sample_id,split\n1_7_0_1,train\n2_7_0_1,mixed\n"
+    assert (tmp_path / "split.csv").read_text() == "sample_id,split,place\n1_7_0_1,train,hall\n2_7_0_1,mixed,hall\n"
     assert read_split(tmp_path / "split.csv").equals(splits)
 
 
@@ -45,6 +48,7 @@ def test_samples_are_given_by_split(tmp_path):
     )
     rows = read_samples(tmp_path / "index.csv", tmp_path / "split.csv")
     assert {name: list(part["foreground"]) for name, part in rows.items()} == {"train": [1, 3], "test": [2], "val": [4]}
+    assert rows["train"]["place"].tolist() == ["hall", "hall"]
 
 
 @pytest.mark.parametrize("missing", ["train", "val", "test"])
@@ -68,9 +72,9 @@ def test_tables_of_different_samples_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("1_1_0_1,1,1,0,1,a,0,0,0,x\n", "not a row number"),
-        ("1_1_0_1,1,1,0,1,a,0,0,0,0\n1_1_0_1,1,1,0,1,a,0,0,0,0\n", "sample 1_1_0_1 is listed twice"),
-        ("1_1_0_1,1,1,0,1,a,0,0,0\n", "not a whole table"),
+        ("1_1_0_1,1,1,0,1,a,ab,0,0,0,x\n", "not a row number"),
+        ("1_1_0_1,1,1,0,1,a,ab,0,0,0,0\n1_1_0_1,1,1,0,1,a,ab,0,0,0,0\n", "sample 1_1_0_1 is listed twice"),
+        ("1_1_0_1,1,1,0,1,a,ab,0,0,0\n", "not a whole table"),
     ],
 )
 def test_a_damaged_index_is_refused(tmp_path, rows, message):
@@ -82,11 +86,11 @@ def test_a_damaged_index_is_refused(tmp_path, rows, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sample_id,split\na,train\nb,tes\n", "unknown split 'tes'"),
-        ("sample_id,split\na,train\na,test\n", "sample a is listed twice"),
-        ("sample_id,split\na,train\nb,test", "cut in its last line"),
-        ("sample_id,split\na,train\nb\n", "not a whole table"),
-        ("sample_id,part\na,train\n", "has the columns sample_id,part; expected sample_id,split"),
+        ("sample_id,split,place\na,train,p\nb,tes,p\n", "unknown split 'tes'"),
+        ("sample_id,split,place\na,train,p\na,test,p\n", "sample a is listed twice"),
+        ("sample_id,split,place\na,train,p\nb,test,p", "cut in its last line"),
+        ("sample_id,split,place\na,train,p\nb\n", "not a whole table"),
+        ("sample_id,split\na,train\n", "has the columns sample_id,split; expected sample_id,split,place"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, text, message):

@@ -15,12 +15,12 @@ BY = ["background", "foreground", "both", "sample"]
 
 def make_index(backgrounds, foregrounds, placements=(1, 2)):
     rows = [
-        (f"{foreground}_{background}_0_{placement}", foreground, background, number)
+        (f"{foreground}_{background}_0_{placement}", foreground, background, background)
         for foreground in foregrounds
-        for number, background in enumerate(backgrounds)
+        for background in backgrounds
         for placement in placements
     ]
-    return pd.DataFrame(rows, columns=["sample_id", "foreground", "background", "background_row"])
+    return pd.DataFrame(rows, columns=["sample_id", "foreground", "background", "place"])
 
 
 def make_params(by="background", val=0.2, test=0.2, seed=0):
@@ -73,10 +73,10 @@ def test_adding_rows_moves_nothing(by, seed, extra, share):
 
 
 def test_places_are_those_of_the_published_rule():
-    # The first 53 bits of sha256("0:background:<id>") as a share of one: 1 -> 0.08, 2 -> 0.36, 7 -> 0.74.
-    index = make_index([1, 2, 7], [1], placements=(1,))
+    # The first 53 bits of sha256("0:place:<name>") as a share of one: 1 -> 0.11, 3 -> 0.41, 5 -> 0.78.
+    index = make_index([1, 3, 5], [1], placements=(1,))
     splits = assign_splits(index, make_params(val=0.3, test=0.2))
-    assert splits.to_dict() == {"1_1_0_1": "test", "1_2_0_1": "val", "1_7_0_1": "train"}
+    assert splits.to_dict() == {"1_1_0_1": "test", "1_3_0_1": "val", "1_5_0_1": "train"}
 
 
 def test_a_larger_test_share_only_adds_to_the_test():
@@ -91,11 +91,11 @@ def test_shares_are_shares_of_the_groups():
     assert shares["val"] == pytest.approx(0.1, abs=0.03)
 
 
-def test_identical_pictures_under_two_numbers_are_one_group():
-    index = LARGE.assign(background_row=LARGE["background_row"] // 2)
+def test_backgrounds_of_one_place_are_in_one_split():
+    index = LARGE.assign(place=LARGE["background"] // 2)
     for seed in range(5):
         splits = assign_splits(index, make_params(seed=seed)).to_numpy()
-        assert index.groupby(splits)["background_row"].unique().explode().is_unique
+        assert index.groupby(splits)["place"].unique().explode().is_unique
 
 
 def test_text_ids_are_groups_too():
@@ -124,11 +124,11 @@ def _fills(index, by, seed):
 
 
 def test_two_groups_cannot_fill_three_splits_whatever_the_seed():
-    with pytest.raises(ValueError, match=r"of 2 backgrounds\. Use larger split.val and split.test, or more data: 14 b"):
+    with pytest.raises(ValueError, match=r"of 2 places\. Use larger split.val and split.test, or more data: 14 p"):
         assign_splits(make_index([1, 2], [1]), make_params())
 
 
 def test_counts_say_what_each_split_holds():
-    index = make_index([1, 2, 7], [1, 2])
+    index = make_index([1, 3, 5], [1, 2])
     counts = count_groups(index, assign_splits(index, make_params(val=0.3, test=0.2)), "background")
-    assert counts.to_dict("index") == {name: {"samples": 4, "backgrounds": 1} for name in ("train", "val", "test")}
+    assert counts.to_dict("index") == {name: {"samples": 4, "places": 1} for name in ("train", "val", "test")}

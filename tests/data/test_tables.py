@@ -1,5 +1,7 @@
 """Tables keep every text as it was written, and a table that is not whole is refused."""
 
+from itertools import chain
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -28,6 +30,13 @@ def test_tables_are_spelled_as_pandas_does(tmp_path_factory, rows, with_float):
     path = tmp_path_factory.getbasetemp() / "spelled.csv"
     write_table(path, table)
     assert path.read_bytes() == table.to_csv(index=False, lineterminator="\n").encode()
+
+
+@pytest.mark.parametrize("parts", [[[], ["x", "y"]], [["x"], [], ["y"]], [["x"], []], [[], []]], ids=str)
+def test_a_table_of_parts_of_which_some_are_empty_holds_no_more_than_its_rows(tmp_path, parts):
+    table = pd.concat([pd.DataFrame({"id": part}, dtype=str) for part in parts], ignore_index=True)
+    write_table(tmp_path / "table.csv", table)
+    assert (tmp_path / "table.csv").read_text() == "".join(f"{line}\n" for line in ["id", *chain(*parts)])
 
 
 def test_a_table_without_rows_keeps_its_header(tmp_path):
@@ -64,10 +73,11 @@ def test_zeros_in_front_change_no_number(numbers, zeros):
     assert numbers_where_whole(spell_numbers(padded)).tolist() == numbers
 
 
-def test_one_text_among_numbers_keeps_the_zeros_of_all():
-    ids = pd.Series(["007", "7", "room"], index=[5, 3, 1])
-    assert spell_numbers(ids).to_dict() == {5: "007", 3: "7", 1: "room"}
-    assert numbers_where_whole(ids).tolist() == ["007", "7", "room"]
+@given(st.lists(st.sampled_from(["007", "7", "0", "00", "", "room", "x01", "1e5"]), min_size=1), st.integers(1, 9))
+def test_how_an_id_is_spelled_does_not_depend_on_the_others(ids, count):
+    every = pd.Series(ids, index=range(5, 5 + len(ids)))
+    pd.testing.assert_series_equal(spell_numbers(every)[:count].astype(str), spell_numbers(every[:count]).astype(str))
+    assert [str(number) for number in numbers_where_whole(spell_numbers(every))] == spell_numbers(every).tolist()
 
 
 def test_a_number_too_long_for_an_integer_stays_text():

@@ -1,19 +1,23 @@
 """The index stage writes samples and rejected members, journals what it saw, and stops with a line when it must."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
-from support.toy import write_toy_archive
+from support.toy import draw_background, draw_sample, encode_png, write_toy_archive, write_zip
 
 from maskdepth.data.samples import read_index
 from maskdepth.params import update_params
 from maskdepth.tracking.journal import read_journal
-from stages import index, unzip
+from stages import index, stats, unzip
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +46,23 @@ def test_the_last_line_and_the_journal_say_what_was_joined(workspace, capsys):
     assert (journal.status, values["samples"], values["rejected"], values["pairing_fits"]) == ("FINISHED", 24, 0, 1)
     assert journal.tags["samples_per_archive"] == '{"batch1_images.zip": 24}'
     assert [Path(artifact.path).name for artifact in journal.artifacts] == ["rejected.csv"]
+
+
+def test_empty_masks_are_warned_of_and_counted_where_people_look(workspace, capsys):
+    write_toy_archive(workspace / "raw")
+    unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
+    (path,) = (workspace / "arrays").glob("*/mask.npy")
+    masks = np.load(path)
+    masks[:5], masks[7] = 0, 1
+    np.save(path, masks)
+    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    told = capsys.readouterr()
+    assert "warning: 5 of 24 masks are empty; look at data/gallery.png" in told.err
+    assert "warning: 1 of 24 masks are full" in told.err
+    outs = Path("stats.csv"), Path("stats.json"), Path("gallery.png"), Path("journals/stats.jsonl")
+    stats.main(Path("arrays"), Path("index.csv"), *outs)
+    assert json.loads(Path("stats.json").read_text())["mask"]["black"] == 5
+    assert re.search(r"mask 0\.\d+ \(5 empty\), depth", capsys.readouterr().out)
 
 
 def test_labels_that_the_pixels_contradict_are_warned_of(workspace, capsys):
@@ -91,6 +112,35 @@ def test_an_archive_whose_name_cannot_be_shown_is_refused_and_harms_no_other(wor
     )
 
 
+def make_deep_folder(top: Path, depth: int) -> None:
+    """Make folders so far down that no path leads there."""
+    top.mkdir()
+    handle = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("f" * 200, dir_fd=handle)
+        below = os.open("f" * 200, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(os.open("a.jpg", os.O_CREAT, dir_fd=handle))
+    os.close(handle)
+
+
+def test_archives_with_odd_names_and_places_harm_no_other(workspace, capsys):
+    """One folder is too deep to name arrays after it, one too deep for any path, and two names are no text."""
+    update_params(Path("params.yaml"), {"data.max_rejected": 0.9})
+    world = write_toy_archive(workspace / "raw")
+    deep = workspace / "raw" / "deep" / "/".join(["g" * 200] * 3)
+    write_toy_archive(deep, foregrounds=(7,))
+    make_deep_folder(workspace / "raw" / "deeper", 25)
+    for name in (b"\xff.zip", b"\xfe.zip"):
+        shutil.copy(world.path, workspace / "raw" / os.fsdecode(name))
+    run_stage()
+    told = capsys.readouterr()
+    assert "index: 36 samples from 2 archives, 3 rejected" in told.out
+    assert told.err.count("warning: left out: ") == told.err.count("\n") == 3
+    assert "cannot be listed: File name too long" in told.err
+
+
 def test_archives_that_were_cut_stop_the_index_though_the_others_are_whole(workspace):
     for number in (1, 2, 3, 4):
         path = workspace / "raw" / f"batch{number}_images.zip"
@@ -101,3 +151,64 @@ def test_archives_that_were_cut_stop_the_index_though_the_others_are_whole(works
         ValueError, match=r"^75\.0% of 4 archives are refused; data\.max_rejected allows 5\.0%; batch2_i"
     ):
         run_stage()
+
+
+@pytest.mark.parametrize("layout", ["sudhakarmlal", "deepjyotisaha85"])
+def test_a_number_in_digits_of_another_script_is_a_rejected_file_and_harms_no_other(workspace, layout):
+    update_params(Path("params.yaml"), {"data.max_rejected": 0.5})
+    world = write_toy_archive(workspace / "raw", layout)
+    names = {"sudhakarmlal": "fg_bg_jpg/fg_bg_\u0663_1_0_1.jpg", "deepjyotisaha85": "image/fg_bg_\u0661\u06629.jpg"}
+    write_zip(workspace / "raw" / "odd.zip", [(names[layout], encode_png(draw_background(1)))])
+    run_stage()
+    assert set(read_index(Path("index.csv"))["sample_id"]) == {sample.sample_id for sample in world.samples}
+    (row,) = pd.read_csv("rejected.csv").to_dict("records")
+    assert (row["archive"], row["reason"]) == ("odd.zip", f"its name fits no pattern of layout {layout}")
+
+
+def forge_crc(data: bytes, size: int, crc: int) -> bytes:
+    """Lengthen a picture to `size` bytes so that its CRC-32 is `crc`; what stands behind a PNG nobody looks at."""
+    padded = data + bytes(size - len(data) - 4)
+
+    def crc_with(tail: int) -> int:
+        return zlib.crc32(padded + tail.to_bytes(4, "little"))
+
+    # Each bit of the last four bytes turns over the same bits of the CRC whatever the others are.
+    basis = {}
+    for bit in range(32):
+        turned, bits = crc_with(1 << bit) ^ crc_with(0), 1 << bit
+        while turned and turned.bit_length() in basis:
+            other, its_bits = basis[turned.bit_length()]
+            turned, bits = turned ^ other, bits ^ its_bits
+        basis[turned.bit_length()] = turned, bits
+    wanted, tail = crc ^ crc_with(0), 0
+    while wanted:
+        turned, bits = basis[wanted.bit_length()]
+        wanted, tail = wanted ^ turned, tail ^ bits
+    return padded + tail.to_bytes(4, "little")
+
+
+def write_sample(path: Path, background: int) -> None:
+    """Write composite, mask and depth of one sample."""
+    sample = draw_sample(1, background, 0, 1)
+    kinds = {"fg_bg_jpg/fg_bg": sample.composite, "mask_black_jpg/bg_mask": sample.mask * 255}
+    kinds["depth_fg_bg_jpg/depth_fg_bg"] = sample.depth
+    write_zip(path, [(f"{kind}_{sample.sample_id}.jpg", encode_png(pixels)) for kind, pixels in kinds.items()])
+
+
+def test_pictures_of_one_size_and_crc_are_told_apart(workspace):
+    update_params(Path("params.yaml"), {"data.max_rejected": 0.5})
+    write_toy_archive(workspace / "raw")
+    sizes = [len(encode_png(draw_background(number))) for number in range(1, 20)]
+    forged = [forge_crc(encode_png(draw_background(number)), max(sizes) + 4, 1234) for number in (7, 8)]
+    names = [f"bg_jpg/bg_img_{number}.jpg" for number in (7, 8)]
+    write_zip(workspace / "raw" / "batch2_images.zip", zip(names, forged, strict=True))
+    for number in (7, 8):
+        write_sample(workspace / "raw" / f"batch{number}_images.zip", number)
+    for archive, data in zip(("a.zip", "b.zip"), forged, strict=True):
+        write_zip(workspace / "raw" / archive, [("fg_bg_jpg/fg_bg_1_9_0_1.jpg", data)])
+    run_stage()
+    samples = read_index(Path("index.csv"))
+    assert samples.groupby("background")[["background_row", "background_digest"]].nunique().eq(1).all(axis=None)
+    assert samples["background_row"].nunique() == samples["background_digest"].nunique() == 5
+    rejected = pd.read_csv("rejected.csv").set_index("archive")["reason"]
+    assert rejected["a.zip"] == "the same name with other content: b.zip: fg_bg_jpg/fg_bg_1_9_0_1.jpg"

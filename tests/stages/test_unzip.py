@@ -1,11 +1,13 @@
 """Proves that the unzip stage decodes what is new, keeps what is not, and says what it did and what went wrong."""
 
+import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 from support.copied import copy_code
-from support.toy import write_toy_archive
+from support.toy import write_toy_archive, write_zip
 
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import read_arrays
@@ -88,6 +90,58 @@ def test_another_size_decodes_no_archive_again_where_pictures_are_kept_encoded(
     unzip()
     assert "75 pictures from 1 archives (0 new), 0 rejected, 32 px" in capsys.readouterr().out
     assert read_arrays(Path("arrays")).mask.shape == (24, 32, 32)
+
+
+def damage_middle(path: Path, stretch: slice) -> bytes:
+    """Put zeros where an archive is not copied yet; give what belongs there."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: stretch.start] + bytes(stretch.stop - stretch.start) + whole[stretch.stop :])
+    return whole
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize("store", ["pixels", "encoded"])
+def test_an_archive_that_was_mended_is_read_again(capsys: pytest.CaptureFixture[str], store: str) -> None:
+    """Its directory, which lies at its end, is the same before and after."""
+    update_params(Path("params.yaml"), {"data.store": store})
+    path = Path("raw/batch1_images.zip")
+    whole = damage_middle(path, slice(10_000, 20_000))
+    unzip()
+    told = capsys.readouterr()
+    count = int(re.findall(r"(\d+) rejected", told.out)[0])
+    assert 10 < count < 60
+    advice = "are not as their archive announces, or cannot be read: copy it again, then `dvc repro --force unzip`"
+    assert told.err == f"warning: {count} files {advice}\n"
+    path.write_bytes(whole)
+    unzip()
+    done = "unzip: 75 pictures from 1 archives (1 new), 0 rejected, 64 px, layout sudhakarmlal\n"
+    assert capsys.readouterr() == (done, "")
+    unzip()
+    assert "(0 new)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("workspace")
+def test_what_would_be_rejected_whoever_reads_it_is_not_read_again(capsys: pytest.CaptureFixture[str]) -> None:
+    write_zip(Path("raw/batch2_images.zip"), [("bg_jpg/bg_img_9.jpg", b"no picture"), ("note.txt", b"x")])
+    for new in (2, 0):
+        unzip()
+        assert f"from 2 archives ({new} new), 2 rejected" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("workspace")
+def test_labels_that_were_mended_are_read_again() -> None:
+    Path("raw/batch1_images.zip").unlink()
+    write_toy_archive(Path("raw"), "mshilpaa")
+    labels = Path("raw/labels.txt").read_bytes()
+    with zipfile.ZipFile("raw/labels.zip", "w") as opened:
+        opened.writestr(zipfile.ZipInfo("labels.txt"), labels)
+    Path("raw/labels.txt").unlink()
+    whole = damage_middle(Path("raw/labels.zip"), slice(200, 300))
+    unzip()
+    assert read_members(Path("arrays")).labels.empty
+    Path("raw/labels.zip").write_bytes(whole)
+    unzip()
+    assert len(read_members(Path("arrays")).labels) == 24
 
 
 @pytest.mark.usefixtures("workspace")

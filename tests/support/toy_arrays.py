@@ -1,8 +1,8 @@
 """The toy world as arrays in memory: what unzip would write, without its processes and files."""
 
+import hashlib
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +33,8 @@ def decode_folder(folder: Path, layout: Layout) -> tuple[Members, Arrays]:
         kind, ids = recognised or ("unknown", {})
         reason, cure = ("", "") if recognised else ("no name of this layout", "rename it")
         row = {"archive": archive, "shard": archive, "member": name, "kind": kind, "reason": reason, "cure": cure}
-        row |= (
-            {column: ids.get(column, "") for column in NAME_COLUMNS} | {"crc": f"{zlib.crc32(data):08x}"} | NO_PICTURE
-        )
+        row |= {column: ids.get(column, "") for column in NAME_COLUMNS} | NO_PICTURE
+        row["digest"] = hashlib.blake2b(data).hexdigest()
         if kind in CHANNELS:
             picture = np.asarray(Image.open(io.BytesIO(data)))
             row |= {"width": picture.shape[1], "height": picture.shape[0], "global_row": len(pictures[kind])}

@@ -1,6 +1,7 @@
 """A repository in which everything but the training has run, and the stages as DVC starts them: real processes."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ def make_repository(folder):
     (folder / ".dvc").mkdir(parents=True)
     write_toy_archive(folder / "data" / "raw", backgrounds=range(1, 13))
     write_small_params(folder)
+    shutil.copy(ROOT / "places.csv", folder)
     for stage in ("unzip", "index", "stats", "split"):
         run_stage(folder, stage)
     return folder

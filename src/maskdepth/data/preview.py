@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from maskdepth.data.archives.archive import Archive, find_archives
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.members import Members
 from maskdepth.data.archives.shards import name_refused, read_labels, read_names
-from maskdepth.data.archives.zips import Member
 from maskdepth.data.arrays.arrays import CHANNELS, Arrays, ShardedArray
 from maskdepth.data.index.joining import Index, build_index, judge_rejected
 from maskdepth.data.layouts.layout import (

@@ -1,4 +1,8 @@
-"""The two tables that later stages read: index.csv, one row per sample, and split.csv, what each sample is for."""
+"""The two tables that later stages read: index.csv, one row per sample, and split.csv, what each sample is for.
+
+A place is what the backgrounds of one group show: pictures of equal bytes, and those that places.csv puts together.
+What is held out, what is called seen, and what is counted are places, never the ids that backgrounds bear.
+"""
 
 from pathlib import Path
 
@@ -8,7 +12,7 @@ from maskdepth.data.tables import numbers_where_whole, read_table, write_table
 
 IDS = ["foreground", "background", "flip", "placement"]
 ROWS = ["background_row", "composite_row", "mask_row", "depth_row"]
-INDEX_COLUMNS = ["sample_id", *IDS, "archive", *ROWS]
+INDEX_COLUMNS = ["sample_id", *IDS, "archive", "background_digest", *ROWS]
 
 TRAIN, VAL, TEST = "train", "val", "test"
 # Split by both: one of background and object is held out for the test, the other is trained on.
@@ -16,11 +20,11 @@ MIXED = "mixed"
 # Split by both: held out in a way that belongs to no cell that is reported.
 UNUSED = "unused"
 
-_SPLIT_COLUMNS = ("sample_id", "split")
+_SPLIT_COLUMNS = ("sample_id", "split", "place")
 
 
 def read_samples(index_path: Path, split_path: Path) -> dict[str, pd.DataFrame]:
-    """Read the rows of each split, with the columns of index.csv and `split`.
+    """Read the rows of each split, with the columns of index.csv, `split` and `place`.
 
     Raises:
         FileNotFoundError: One of the files is missing.
@@ -32,12 +36,12 @@ def read_samples(index_path: Path, split_path: Path) -> dict[str, pd.DataFrame]:
         raise ValueError(
             f"{split_path} and {index_path} list different samples; run `dvc repro`, which makes both again"
         )
-    if missing := [name for name in (TRAIN, VAL, TEST) if not splits.eq(name).any()]:
+    if missing := [name for name in (TRAIN, VAL, TEST) if not splits["split"].eq(name).any()]:
         raise ValueError(
             f"{split_path} has no sample of {' and '.join(missing)}, expected some of train, val and test; "
             "run `dvc repro`, which makes it again"
         )
-    samples["split"] = splits.to_numpy()[positions]
+    samples = samples.assign(**{column: splits[column].to_numpy()[positions] for column in ("split", "place")})
     return {str(name): rows.reset_index(drop=True) for name, rows in samples.groupby("split")}
 
 
@@ -66,13 +70,13 @@ def read_index(path: Path) -> pd.DataFrame:
     return samples
 
 
-def write_split(path: Path, splits: pd.Series) -> None:
-    """Write split.csv: sample_id, split."""
-    write_table(path, splits.rename("split").rename_axis("sample_id").reset_index())
+def write_split(path: Path, splits: pd.DataFrame) -> None:
+    """Write split.csv: the columns `split` and `place` of a table that is labelled by sample_id."""
+    write_table(path, splits.rename_axis("sample_id").reset_index()[list(_SPLIT_COLUMNS)])
 
 
-def read_split(path: Path) -> pd.Series:
-    """Read split.csv: split names labelled by sample_id.
+def read_split(path: Path) -> pd.DataFrame:
+    """Read split.csv: the columns `split` and `place`, labelled by sample_id.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -85,4 +89,4 @@ def read_split(path: Path) -> pd.Series:
     if not table["sample_id"].is_unique:
         repeated = table.loc[table["sample_id"].duplicated(), "sample_id"].iloc[0]
         raise ValueError(f"{path}: sample {repeated} is listed twice; run `dvc repro`, which makes the file again")
-    return table.set_index("sample_id")["split"]
+    return table.set_index("sample_id")

@@ -1,8 +1,8 @@
 """Which samples train, which choose the best epoch, which test.
 
-A sample goes where the hash of its group says. A group's place depends on the seed and on its own name alone, so new
-archives never move an old sample, and all placements of one background (or object) stay together. The shares are
-expected shares of the groups: few groups stray from them.
+A sample goes where the hash of its group says. Where that is depends on the seed and on the group's own name alone, so
+new archives never move an old sample, and all samples of one place (or object) stay together. The shares are expected
+shares of the groups: few groups stray from them.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from maskdepth.data.samples import MIXED, TEST, TRAIN, UNUSED, VAL
 from maskdepth.params import SplitParams
 
 _KINDS = {
-    "background": ("background",),
+    "background": ("place",),
     "foreground": ("foreground",),
-    "both": ("background", "foreground"),
-    "sample": ("sample",),
+    "both": ("place", "foreground"),
+    "sample": ("sample_id",),
 }
 # The number of groups that an error recommends leaves a split empty in one case out of twenty.
 _ACCEPTED_RISK = 0.05
@@ -28,13 +28,11 @@ _SEEDS_TRIED = 100
 def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
     """Give every sample its split.
 
-    By background, foreground or sample: train, val, test. By both: a sample whose background and object are both in
-    train (val, test) is in train (val, test); `mixed` has one of them in test and the other in train; the rest is
-    `unused`.
+    By background, foreground or sample: train, val, test. By both: a sample whose place and object are both in train
+    (val, test) is in train (val, test); `mixed` has one of them in test and the other in train; the rest is `unused`.
 
     Args:
-        index: The samples, as `data.index` makes them. Backgrounds that share a `background_row` are one picture
-            under several numbers; they are one group, named by the smallest of them.
+        index: The samples: `sample_id`, `foreground` and `place`, as `name_places` gives it.
         params: What is held out, and how much.
 
     Returns:
@@ -43,7 +41,7 @@ def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
     Raises:
         ValueError: Train, val or test would be empty.
     """
-    splits = _draw(_groups(index, params.by), params)
+    splits = _draw(index[list(_KINDS[params.by])], params)
     empty = [name for name in (TRAIN, VAL, TEST) if not splits.eq(name).any()]
     if empty:
         raise ValueError(_explain_empty(index, params, empty))
@@ -59,38 +57,29 @@ def count_groups(index: pd.DataFrame, splits: pd.Series, by: str) -> pd.DataFram
         by: What was held out.
 
     Returns:
-        One row per split that occurs; columns `samples` and one for each kind of group, such as `backgrounds`.
+        One row per split that occurs; columns `samples` and one for each kind of group, such as `places`.
     """
-    groups = _groups(index, by).groupby(splits.to_numpy())
+    groups = index[list(_KINDS[by])].groupby(splits.to_numpy())
     counts = pd.DataFrame({"samples": groups.size()})
     for kind in _KINDS[by]:
-        counts[f"{kind}s"] = groups[kind].nunique()
+        counts[_many(kind)] = groups[kind].nunique()
     return counts.loc[[name for name in (TRAIN, VAL, TEST, MIXED, UNUSED) if name in counts.index]]
-
-
-def _groups(index: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Name the groups of every sample: one column per kind that is held out."""
-    columns = {
-        "background": lambda: index.groupby("background_row")["background"].transform("min"),
-        "foreground": lambda: index["foreground"],
-        "sample": lambda: index["sample_id"],
-    }
-    return pd.DataFrame({kind: columns[kind]() for kind in _KINDS[by]}).reset_index(drop=True)
 
 
 def _draw(groups: pd.DataFrame, params: SplitParams) -> pd.Series:
     parts = {kind: _draw_groups(names, kind, params) for kind, names in groups.items()}
     if len(parts) == 1:
         return next(iter(parts.values()))
-    background, foreground = parts["background"], parts["foreground"]
-    one_in_test = (background.eq(TEST) & foreground.eq(TRAIN)) | (background.eq(TRAIN) & foreground.eq(TEST))
-    return background.where(background == foreground, pd.Series(np.where(one_in_test, MIXED, UNUSED)))
+    place, foreground = parts["place"], parts["foreground"]
+    one_in_test = (place.eq(TEST) & foreground.eq(TRAIN)) | (place.eq(TRAIN) & foreground.eq(TEST))
+    return place.where(place == foreground, pd.Series(np.where(one_in_test, MIXED, UNUSED)))
 
 
 def _draw_groups(names: pd.Series, kind: object, params: SplitParams) -> pd.Series:
     """Place each group by its hash: the lowest draws test, the next validate, so a larger share only adds groups."""
     codes, unique = pd.factorize(names)
-    draws = np.array([_uniform(f"{params.seed}:{kind}:{name}") for name in unique])
+    word = str(kind).removesuffix("_id")
+    draws = np.array([_uniform(f"{params.seed}:{word}:{name}") for name in unique])
     places = np.where(draws < params.test, TEST, np.where(draws < params.test + params.val, VAL, TRAIN))
     return pd.Series(places[codes], dtype=str)
 
@@ -101,16 +90,21 @@ def _uniform(text: str) -> float:
     return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 11) / 2**53
 
 
+def _many(kind: object) -> str:
+    """Give the word for several groups of a kind."""
+    return f"{str(kind).removesuffix('_id')}s"
+
+
 def _explain_empty(index: pd.DataFrame, params: SplitParams, empty: list[str]) -> str:
-    groups = _groups(index, params.by)
-    found = " and ".join(f"{names.nunique()} {kind}s" for kind, names in groups.items())
+    groups = index[list(_KINDS[params.by])]
+    found = " and ".join(f"{names.nunique()} {_many(kind)}" for kind, names in groups.items())
     needed = math.ceil(math.log(_ACCEPTED_RISK) / math.log(1 - min(params.val, params.test)))
     seed = _first_filling_seed(groups, params)
     cure = f"split.seed={seed}, which leaves none empty" if seed is not None else "larger split.val and split.test"
     return (
         f"split by {params.by}: nothing falls into {' and '.join(empty)} with split.val={params.val:g} and "
         f"split.test={params.test:g} of {found}. Use {cure}, or more data: "
-        f"{needed} {' and as many '.join(f'{kind}s' for kind in _KINDS[params.by])} are nearly always enough"
+        f"{needed} {' and as many '.join(map(_many, _KINDS[params.by]))} are nearly always enough"
     )
 
 

@@ -48,12 +48,14 @@ class Measured:
 
     Attributes:
         images: How many they are.
+        black: How many of them are black everywhere; a black mask is an empty one.
         table: One row per group and channel: count [px], sum and sum of squares of the stored levels. A group is a
             pair of foreground and background; for kind background it is the background, and the foreground is "".
         histogram: (256,) int64, how often each stored level occurs, all channels together.
     """
 
     images: int
+    black: int
     table: pd.DataFrame
     histogram: np.ndarray
 
@@ -106,7 +108,7 @@ def subset_moments(
 
 
 def summarise(measured: Mapping[str, Measured]) -> dict[str, Any]:
-    """Say what a person wants to know of each kind: images, mean and std per channel, range, median, histogram."""
+    """Say what a person wants to know of each kind: how many, how many black, mean, std, range, median, histogram."""
     summary = {}
     for kind, part in measured.items():
         moments = merge_moments(part.table)
@@ -114,6 +116,7 @@ def summarise(measured: Mapping[str, Measured]) -> dict[str, Any]:
         median = np.searchsorted(part.histogram.cumsum(), part.histogram.sum() / 2)
         summary[kind] = {
             "images": part.images,
+            "black": part.black,
             "mean": list(moments.mean),
             "std": list(moments.std),
             "minimum": int(levels[0]) / _SCALE[kind],
@@ -184,7 +187,7 @@ def _array_of(arrays: Arrays, kind: str) -> ShardedArray:
 def _measure(pictures: pd.DataFrame, array: ShardedArray, kind: str) -> Measured:
     groups = pictures[_GROUP].drop_duplicates().sort_values(_GROUP, ignore_index=True)
     codes = pd.MultiIndex.from_frame(groups).get_indexer(pd.MultiIndex.from_frame(pictures[_GROUP]))
-    sums, histogram = _sum_groups(array, pictures["row"].to_numpy(), codes, len(groups))
+    sums, histogram, black = _sum_groups(array, pictures["row"].to_numpy(), codes, len(groups))
     num_channels = sums.shape[1]
     table = groups.loc[groups.index.repeat(num_channels)].reset_index(drop=True)
     table["kind"] = kind
@@ -192,20 +195,21 @@ def _measure(pictures: pd.DataFrame, array: ShardedArray, kind: str) -> Measured
     pixels = array.shape[1] * array.shape[2]
     table["count"] = np.repeat(np.bincount(codes, minlength=len(groups)) * pixels, num_channels)
     table[["sum", "sum_of_squares"]] = sums.reshape(-1, 2)
-    return Measured(len(pictures), table, histogram)
+    return Measured(len(pictures), black, table, histogram)
 
 
 def _sum_groups(
     array: ShardedArray, rows: np.ndarray, codes: np.ndarray, num_groups: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Add up the pictures `rows` of `array`, each into its group.
 
     Returns:
-        (G, C, 2) int64 sums and sums of squares of the levels; (256,) int64 histogram.
+        (G, C, 2) int64 sums and sums of squares of the levels; (256,) int64 histogram; how many pictures are black.
     """
     num_channels = math.prod(array.shape[3:])
     sums = np.zeros((num_groups, num_channels, 2), np.int64)
     histogram = np.zeros(256, np.int64)
+    black = 0
     order = np.argsort(rows, kind="stable")  # as they lie in the file
     step = max(1, _BLOCK_VALUES // math.prod(array.shape[1:]))
     for start in range(0, len(order), step):
@@ -216,7 +220,8 @@ def _sum_groups(
             counts = _count_levels(pictures)
             sums[group] += counts @ _POWERS
             histogram += counts.sum(0)
-    return sums, histogram
+            black += int(np.count_nonzero(~pictures.any(axis=tuple(range(1, pictures.ndim)))))
+    return sums, histogram, black
 
 
 def _count_levels(pictures: np.ndarray) -> np.ndarray:

@@ -15,7 +15,10 @@ from maskdepth.data.arrays.arrays import ShardedArray
 from maskdepth.data.index.joining import build_index, check_rejected, describe_samples, write_rejected
 from maskdepth.data.layouts.layout import read_layouts
 
-COLUMNS = "sample_id,foreground,background,flip,placement,archive,background_row,composite_row,mask_row,depth_row"
+COLUMNS = (
+    "sample_id,foreground,background,flip,placement,archive,background_digest,"
+    "background_row,composite_row,mask_row,depth_row"
+)
 COMPOSITE, MASK, DEPTH = (f"{folder}_1_2_0_1.jpg" for folder in ("fg_bg", "bg_mask", "depth_fg_bg"))
 
 
@@ -137,7 +140,7 @@ def test_composites_that_a_layout_leaves_without_depth_are_told_and_stop_nothing
     members, arrays = make_toy_arrays(tmp_path, "sumankanukollu", flips=(0,), foregrounds=(1, 2), backgrounds=(1, 2))
     plain = members.table[members.table["kind"].isin(["composite", "mask"])]
     mirrored = plain.assign(
-        flip="1", member=plain["member"].str.replace("bg_fg", "bg_fgFlip"), crc="m" + plain["crc"].astype(str)
+        flip="1", member=plain["member"].str.replace("bg_fg", "bg_fgFlip"), digest="m" + plain["digest"].astype(str)
     )
     table = pd.concat([members.table, mirrored], ignore_index=True)
     index = build_index(replace(members, table=table), arrays)
@@ -149,7 +152,7 @@ def test_composites_that_a_layout_leaves_without_depth_are_told_and_stop_nothing
 
 
 def test_the_same_name_with_other_content_is_rejected_on_both_sides(arrays, table):
-    other = table[named(table, COMPOSITE)].assign(archive="batch2_images", crc="12345678")
+    other = table[named(table, COMPOSITE)].assign(archive="batch2_images", digest="12345678")
     index = index_of(arrays, pd.concat([table, other], ignore_index=True))
     listed = dict(zip(index.rejected["archive"], index.rejected["reason"], strict=True))
     place = f"fg_bg_jpg/{COMPOSITE}"
@@ -160,10 +163,10 @@ def test_the_same_name_with_other_content_is_rejected_on_both_sides(arrays, tabl
 
 
 def test_identical_backgrounds_under_two_numbers_share_a_row(arrays, table):
-    crc = table.loc[named(table, "bg_img_1.jpg"), "crc"].item()
+    digest = table.loc[named(table, "bg_img_1.jpg"), "digest"].item()
     pictures = arrays.background.parts[0][[0, 0, 2]]
     same = replace(arrays, background=ShardedArray([pictures]), composite=_flat_composites(table, pictures))
-    index = index_of(same, change(table, "bg_img_2.jpg", crc=crc))
+    index = index_of(same, change(table, "bg_img_2.jpg", digest=digest))
     rows = index.samples.groupby("background")["background_row"].unique().explode()
     assert rows.to_dict() == {1: 0, 2: 0, 3: 2}
 

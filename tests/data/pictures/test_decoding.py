@@ -83,8 +83,98 @@ def test_a_mask_is_thresholded_after_resizing() -> None:
     assert decode(encode(Image.fromarray(block)), "mask").diagonal().all()
     assert set(np.unique(decode(encode(Image.fromarray(block)), "mask"))) == {0, 1}
     grey = np.full((8, 8), 127, np.uint8)
-    assert not decode(encode(Image.fromarray(grey)), "mask").any()
+    grey[0, 0] = 128
+    assert decode(encode(Image.fromarray(grey)), "mask").sum() == 1
     assert decode(encode(Image.fromarray(grey + 1)), "mask").all()
+
+
+DISC = ((np.indices((8, 8)) - 3.5) ** 2).sum(0) < 9
+ZEROS = np.zeros((8, 8), np.uint8)
+WHITE = np.uint8(255)
+
+
+def in_alpha(colour: npt.NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(np.dstack([colour, colour, colour, DISC * WHITE]))
+
+
+def with_palette() -> Image.Image:
+    image = Image.fromarray(DISC.astype(np.uint8), "P")
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    return image
+
+
+STORED_MASKS = {
+    "white on black": Image.fromarray(DISC * WHITE),
+    "ones on zeros": Image.fromarray(DISC.astype(np.uint8)),
+    "ones on zeros as colour": Image.fromarray(DISC.astype(np.uint8)).convert("RGB"),
+    "ones on zeros in 16 bits": Image.fromarray(DISC.astype(np.uint16)),
+    "8 bits in 16": Image.fromarray(DISC * np.uint16(255)),
+    "16 bits": Image.fromarray(DISC * np.uint16(65535)),
+    "indices of a palette": with_palette(),
+    "one bit": Image.fromarray(DISC),
+    "alpha of black": in_alpha(ZEROS),
+    "alpha of white": in_alpha(ZEROS + 255),
+    "alpha of grey": in_alpha(ZEROS + 100),
+    "alpha and colour": in_alpha(DISC * WHITE),
+    "alpha beside grey": Image.merge("LA", [Image.fromarray(ZEROS), Image.fromarray(DISC * WHITE)]),
+}
+
+
+@pytest.mark.parametrize("case", STORED_MASKS)
+def test_a_mask_is_read_however_it_was_stored(case: str) -> None:
+    assert np.array_equal(decode(encode(STORED_MASKS[case]), "mask"), DISC)
+
+
+def test_a_mask_of_ones_alone_is_full_and_one_of_zeros_empty() -> None:
+    assert decode(encode(Image.fromarray(ZEROS + 1)), "mask").all()
+    assert not decode(encode(Image.fromarray(ZEROS)), "mask").any()
+    assert not decode(encode(Image.fromarray(ZEROS), "JPEG"), "mask").any()
+
+
+TOP = np.indices((8, 8))[0] == 0
+AMBIGUOUS_MASKS = {
+    "class numbers": (Image.fromarray(DISC * np.uint8(7)), "its brightest level is 7 of 255, an object is above 127"),
+    "grey in a JPEG": (Image.fromarray(np.full((8, 8), 60, np.uint8)), "its brightest level is 60 of 255"),
+    "ones and a white rim": (Image.fromarray(DISC | TOP * WHITE), "its levels are 0, 1 and 255, so nothing says"),
+    "12 bits in 16": (Image.fromarray(DISC * np.uint16(4095)), "its brightest level is 16 of 255"),
+    "levels of 8 bits in 16": (Image.fromarray(RAMP.astype(np.uint16)), "its 16 bits hold nothing above 255 of 65535"),
+    "two masks": (in_alpha(TOP * WHITE), "its colours and its alpha channel are two masks"),
+}
+
+
+@pytest.mark.parametrize("case", AMBIGUOUS_MASKS)
+def test_a_mask_that_could_be_read_in_two_ways_is_refused_with_the_cure(case: str) -> None:
+    image, message = AMBIGUOUS_MASKS[case]
+    with pytest.raises(RefusedError, match=message):
+        decode(encode(image, "JPEG" if "JPEG" in case else "PNG"), "mask")
+
+
+def encode_deep(levels: npt.NDArray[np.uint16], colours: int) -> bytes:
+    """Write a PNG of several channels of 16 bits, as Pillow cannot."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    header = struct.pack(">2I5B", levels.shape[1], levels.shape[0], 16, colours, 0, 0, 0)
+    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(rows), b"IEND"]
+    framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize("kind", ["background", "composite", "mask", "depth"])
+def test_colours_of_8_bits_in_16_are_refused_and_not_black(kind: str) -> None:
+    levels = np.repeat(DISC[..., None] * np.uint16(255), 3, 2)
+    with pytest.raises(RefusedError, match="its channels of 16 bits hold nothing above 255 of 65535; save it with 8 b"):
+        decode(encode_deep(levels, 2), kind)
+    assert decode(encode_deep(levels * np.uint16(257), 2), kind).max() in (1, 255)
+
+
+@pytest.mark.parametrize("kind", ["background", "composite", "depth"])
+def test_levels_of_8_bits_in_16_are_refused_and_not_black(kind: str) -> None:
+    with pytest.raises(RefusedError, match="its 16 bits hold nothing above 255 of 65535; save it with 8 bits"):
+        decode(encode(Image.fromarray(RAMP.astype(np.uint16))), kind)
+
+
+def test_depth_that_was_cut_to_zeros_and_ones_is_refused() -> None:
+    with pytest.raises(RefusedError, match="its levels are 0 and 1 of 255; save it with 8 bits, its levels spread"):
+        decode(encode(Image.fromarray(DISC.astype(np.uint8))), "depth")
 
 
 def test_resizing_does_not_alias() -> None:
@@ -139,6 +229,19 @@ def test_a_turned_photograph_is_put_upright() -> None:
     upright = decode(encode(Image.fromarray(np.rot90(COLOUR[:4], -1))))
     assert (picture.width, picture.height) == (4, 8)
     assert np.array_equal(picture.pixels, upright)
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xda", b"\xff\xda\0\x0c\3\1\0\2\x11\3\x11\0\x3f\0"], ids=["mark", "scan"])
+@pytest.mark.parametrize("segment", [b"\xff\xfe", b"\xff\xe0", b"\xff\xec"], ids=["comment", "preview", "APP12"])
+def test_a_photograph_is_turned_whatever_stands_before_its_orientation(mark: bytes, segment: bytes) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.fromarray(np.kron(COLOUR, np.ones((4, 4, 1), np.uint8))[:16]), "JPEG", exif=exif)
+    before = segment + struct.pack(">H", 2 + len(mark)) + mark
+    for other in (data[:2] + before + data[2:], data[:2] + b"\xff\xff" + before + data[2:]):
+        picture = decode_picture(other, "composite", SIZE, "dark")
+        assert (picture.width, picture.height) == (16, 32)
+        assert np.array_equal(picture.pixels, decode(data))
 
 
 @pytest.mark.parametrize(("width", "height"), [(160, 120), (161, 121)])

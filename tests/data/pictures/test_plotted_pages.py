@@ -66,6 +66,40 @@ def test_without_white_all_around_or_with_a_small_object_it_is_no_page(box: Box)
     assert find_frame(white_page(10, 20, box)) is None
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.0, 0.12, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_grey_drawing_of_which_one_side_is_white_is_a_page(share: float, turns: int, form: str) -> None:
+    """White is far, and so is a sky."""
+    levels = np.linspace(200, 20, 100)[:, None].repeat(120, 1)
+    levels[:12, : int(share * 120)] = 255
+    page = np.pad(np.rot90(levels, turns).astype(np.uint8), 20, constant_values=255)
+    assert find_frame(save_as(page, form)) is not None
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_a_grey_drawing_of_which_one_corner_is_white_is_a_page(form: str) -> None:
+    levels = np.linspace(200, 20, 100)[:, None].repeat(120, 1)
+    levels[:18, :22] = 255
+    assert find_frame(save_as(np.pad(levels.astype(np.uint8), 20, constant_values=255), form)) == (20, 20, 140, 120)
+
+
+@pytest.mark.parametrize("stretch", [1.0, 0.6, 1.6])
+@pytest.mark.parametrize("power", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("side", [32, 64, 224])
+def test_no_rounded_object_before_a_white_background_is_a_page(side: int, power: float, stretch: float) -> None:
+    """From a diamond to a disc, wide and high."""
+    row, column = (np.mgrid[:side, :side] + 0.5) / side * 2 - 1
+    inside = np.abs(row / 0.8) ** power + np.abs(column * max(stretch, 1.25) / 0.8) ** power < min(1, stretch)
+    assert find_frame(np.where(inside, np.uint8(40), np.uint8(255))) is None
+
+
+def save_as(pixels: Pixels, form: str) -> Pixels:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, form)
+    return read(data.getvalue(), "L")
+
+
 def test_an_ordinary_depth_map_is_no_page() -> None:
     levels = draw_levels(64)
     assert find_frame(levels) is None

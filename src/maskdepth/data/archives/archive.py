@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.zips import (
     MAX_MEMBER_BYTES,
-    Member,
     check_content,
     check_names,
     find_name_fault,
@@ -27,6 +27,8 @@ from maskdepth.process.console import printable, readable_size
 TOP_FILES = "files"
 
 _ZIP_SUFFIX = ".zip"
+# [characters] A folder's name has at most 255 bytes.
+_LONGEST_SHOWN = 48
 # Missing archives that a warning names.
 _SHOWN = 5
 # What desktop systems leave behind, and hidden files.
@@ -61,12 +63,18 @@ class Archive:
 
     @property
     def shard(self) -> str:
-        """Name of the folder of its arrays.
+        """Name of the folder of its arrays, which no other archive has on any file system.
 
-        >>> Archive("parts/batch 1.zip", Path("data/raw"), is_zip=True).shard
-        'parts-batch_1'
+        >>> Archive("batch1.zip", Path("data/raw"), is_zip=True).shard
+        'batch1'
+        >>> Archive("parts/Batch 1.zip", Path("data/raw"), is_zip=True).shard
+        'parts-Batch_1-29e758f0'
         """
-        return re.sub(r"[^\w.-]", "_", self.stem.replace("/", "-"))
+        shown = re.sub(r"[^\w.-]", "_", self.stem.replace("/", "-"))[:_LONGEST_SHOWN]
+        if self.is_zip and shown == self.stem == shown.casefold():
+            return shown
+        # Shortened, changed, or different from another one in its case or kind alone.
+        return f"{shown}-{hashlib.sha256(os.fsencode(self.name)).hexdigest()[:8]}"
 
     def path_of(self, member: Member) -> str:
         """Give a member's path below the raw folder; a zip counts as the folder that it would unpack to.
@@ -109,9 +117,21 @@ class Archive:
             yield partial(read_zipped, file)
 
     def _list_loose(self) -> list[Member]:
-        names = [name for name in _walk(self.raw_dir) if _is_loose(name) and _archive_of(name) == self.name]
+        try:
+            names = [name for name in _walk(self.raw_dir, self._raise_own) if self._is_own(name)]
+        except OSError as error:
+            place = printable(os.fsdecode(error.filename))
+            raise RefusedError(f"{place} cannot be listed: {error.strerror}", "check its permissions") from error
         check_names(names)
         return [_loose_member(self.raw_dir, name, self.max_member_bytes) for name in names]
+
+    def _is_own(self, name: str) -> bool:
+        return _is_loose(name) and _archive_of(name) == self.name
+
+    def _raise_own(self, error: OSError) -> None:
+        """Raise what happened in this archive's folder; what did in another one is that one's."""
+        if (self.raw_dir / self.name) in (folder := Path(os.fsdecode(error.filename)), *folder.parents):
+            raise error
 
 
 def find_archives(raw_dir: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Archive]:
@@ -126,17 +146,20 @@ def find_archives(raw_dir: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> li
 
     Raises:
         FileNotFoundError: There is no such folder, or nothing in it.
-        ValueError: Two archives would share a shard, or a folder is a link.
+        ValueError: A folder is a link.
     """
     cure = f"put your archives there, or run `maskdepth sample {raw_dir}` for the sample data"
     if not raw_dir.is_dir():
         raise FileNotFoundError(f"{raw_dir} is not a folder; {cure}")
-    found = {(_archive_of(name), not _is_loose(name)) for name in _walk(raw_dir)}
+    unlisted: list[OSError] = []
+    found = {(_archive_of(name), not _is_loose(name)) for name in _walk(raw_dir, unlisted.append)}
+    for error in unlisted:  # to be refused for it, and no other one
+        if (folder := Path(os.fsdecode(error.filename))) == raw_dir:
+            raise error
+        found.add((folder.relative_to(raw_dir).parts[0], False))
     if not found:
         raise FileNotFoundError(f"{raw_dir} is empty; {cure}")
-    archives = [Archive(name, raw_dir, is_zip, max_member_bytes) for name, is_zip in sorted(found)]
-    _check_shards(archives)
-    return archives
+    return [Archive(name, raw_dir, is_zip, max_member_bytes) for name, is_zip in sorted(found)]
 
 
 def describe_gaps(archives: Sequence[Archive]) -> list[str]:
@@ -175,12 +198,12 @@ def content_digest(members: Iterable[Member]) -> str:
     return digest.hexdigest()
 
 
-def _walk(raw_dir: Path) -> Iterator[str]:
-    """Yield the path of every file below the folder, sorted, without hidden ones."""
-    for folder, folders, files in os.walk(raw_dir, onerror=_raise):
+def _walk(raw_dir: Path, tell: Callable[[OSError], object]) -> Iterator[str]:
+    """Yield the path of every file below the folder, sorted, without hidden ones; tell of folders without a listing."""
+    for folder, folders, files in os.walk(raw_dir, onerror=tell):
         folders[:] = sorted(name for name in folders if not _JUNK.search(name))
         for name in folders:
-            if (link := Path(folder) / name).is_symlink():
+            if _is_link(link := Path(folder) / name):
                 raise ValueError(
                     f"{printable(str(link))} is a link to a folder, which DVC does not track; copy the folder itself"
                 )
@@ -189,19 +212,11 @@ def _walk(raw_dir: Path) -> Iterator[str]:
                 yield (Path(folder) / name).relative_to(raw_dir).as_posix()
 
 
-def _raise(error: OSError) -> None:
-    """Make a folder that cannot be listed an error; `os.walk` passes it over."""
-    raise error
-
-
-def _check_shards(archives: Iterable[Archive]) -> None:
-    by_shard: dict[str, Archive] = {}
-    for archive in archives:
-        # Some file systems do not tell upper from lower case.
-        other = by_shard.setdefault(archive.shard.casefold(), archive)
-        if other is not archive:
-            names = f"{other.printable_name} and {archive.printable_name}"
-            raise ValueError(f"{names} would share the folder {archive.shard}; rename or remove one")
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # too long a path, as its listing will say
+        return False
 
 
 def _is_loose(name: str) -> bool:

@@ -15,7 +15,7 @@ from maskdepth.data.arrays.arrays import read_cards
 from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout, layout_from_definition
 from maskdepth.data.tables import read_table
 
-MEMBER_COLUMNS = ("kind", "member", *NAME_COLUMNS, "width", "height", "crc", "row", "reason", "cure")
+MEMBER_COLUMNS = ("kind", "member", *NAME_COLUMNS, "width", "height", "digest", "row", "reason", "cure")
 NUMBER_COLUMNS = ("width", "height", "row")
 MEMBERS_FILE = "members.csv"
 LABELS_FILE = "labels.csv"
@@ -28,6 +28,7 @@ class Members:
     Attributes:
         table: One row per member of any archive: `MEMBER_COLUMNS` as text, but `width`, `height` and `row` as
             integers, -1 where unknown; and `shard`, `archive` and `global_row`, -1 where nothing was decoded.
+            `digest` is equal where the bytes of two pictures are, and empty where none could be read.
         labels: Rows of the labels files, with the columns that the layout names.
         layout: By which the names were read.
     """

@@ -3,7 +3,9 @@
 Where the encoded pictures are kept instead, each is decoded all the same: what cannot be used must be known at once.
 
 A shard is written beside its place and renamed when it is complete. It keeps the key of what it was made from, so an
-archive that did not change is not decoded again.
+archive that did not change is not decoded again: the key holds all that could make another shard of it, but not the
+bytes, as no file is read only to know whether it must be. So a shard of which some bytes were not those that its
+archive announces, or could not be read, is made again in every run: the archive may have been mended since.
 """
 
 import errno
@@ -19,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +30,8 @@ import numpy as np
 import pandas as pd
 
 from maskdepth.data.archives.archive import Archive, content_digest
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.members import LABELS_FILE, MEMBER_COLUMNS, MEMBERS_FILE
-from maskdepth.data.archives.zips import Member
 from maskdepth.data.arrays.arrays import CARD_FILE, CHANNELS, ENCODED, encoded_file, pixels_file, read_card, spans_file
 from maskdepth.data.arrays.encoded import Spans, lay_out
 from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout
@@ -41,6 +44,8 @@ from maskdepth.process.workers import map_in_order, open_pool
 
 UNKNOWN = "unknown"
 
+# Another version of what decodes the pictures may change the arrays.
+_DECODERS = ("pillow", "simplejpeg")
 # What the pictures of a shard depend on; `data.max_rejected`, for one, is for the index.
 _SETTINGS = {"store", "image_size", "depth_near", "depth_frame", "max_pixels"}
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -51,6 +56,8 @@ _AHEAD = 128
 # Decoding this many bytes of pictures takes about three times as long as starting a process.
 _LITTLE_BYTES = 30_000_000
 _READ_BYTES = 2**20
+# No two pictures share so long a digest by chance, as one data set in a hundred of 10,000 pictures has it with CRC-32.
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class _Outcome(NamedTuple):
 
     width: str
     height: str
+    digest: str
     reason: str
     cure: str
 
@@ -145,7 +153,7 @@ def read_names(archive: Archive, members: Iterable[Member], layout: Layout) -> p
             rows[kind] += 1
         reason, cure = ("", "") if found else _why_unknown(member.name, layout)
         named = [ids.get(column, "") for column in NAME_COLUMNS]
-        lines.append((kind, member.name, *named, "", "", f"{member.crc:08x}", row, reason, cure))
+        lines.append((kind, member.name, *named, "", "", _announced(member), row, reason, cure))
     return _member_table(lines)
 
 
@@ -171,7 +179,7 @@ def read_labels(archive: Archive, members: Sequence[Member], layout: Layout, tab
             try:
                 rows += layout.read_labels(read(members[position]).decode())
             except RefusedError as error:
-                table.loc[position, ["reason", "cure"]] = error.reason, error.cure
+                table.loc[position, ["digest", "reason", "cure"]] = "", error.reason, error.cure
             except ValueError as error:
                 table.loc[position, ["reason", "cure"]] = f"not the labels of this layout: {error}", "mend the file"
     return pd.DataFrame(rows, columns=columns, dtype=str)
@@ -189,13 +197,13 @@ def name_refused(error: RefusedError) -> pd.DataFrame:
 
 
 def is_current(arrays_dir: Path, plan: ShardPlan) -> bool:
-    """Say whether the shard is there already, whole, and made from the same archive in the same way."""
+    """Say whether the shard is there already, whole, and what the archive would give if it were read again."""
     folder = arrays_dir / plan.archive.shard
     try:
         card = read_card(folder)
     except (FileNotFoundError, ValueError):
         return False
-    is_whole = all(type(card.get(name)) is int for name in ("pictures", "rejected"))
+    is_whole = all(type(card.get(name)) is int for name in ("pictures", "rejected")) and card.get("unread") == 0
     return is_whole and card.get("key") == plan.key and card.get("checksums") == _checksums(folder)
 
 
@@ -319,15 +327,17 @@ def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
         # Written and not mapped: a full disk is then an error, and no signal that kills.
         files = {kind: stack.enter_context(path.open("r+b", buffering=0)) for kind, path in chunk.files.items()}
         for member, kind, place in chunk.pictures:
+            digest = ""
             try:
                 data = read(member)
+                digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
                 picture = decode_picture(data, kind, *decoding)
             except RefusedError as error:
-                outcomes.append(_Outcome("", "", error.reason, error.cure))
+                outcomes.append(_Outcome("", "", digest, error.reason, error.cure))
             else:
                 with _naming(chunk.files[kind]):
                     _write_at(files[kind].fileno(), place, data if is_encoded else picture.pixels.tobytes())
-                outcomes.append(_Outcome(str(picture.width), str(picture.height), "", ""))
+                outcomes.append(_Outcome(str(picture.width), str(picture.height), digest, "", ""))
     return outcomes
 
 
@@ -371,6 +381,7 @@ def _write_card(path: Path, plan: ShardPlan, table: pd.DataFrame) -> None:
         "counts": plan.counts,
         "pictures": int((table["row"] != "").sum()),
         "rejected": int((table["reason"] != "").sum()),
+        "unread": int((table["member"].ne("") & table["digest"].eq("")).sum()),
     }
     replace_text(path, json.dumps(card, indent=2) + "\n")
 
@@ -430,6 +441,11 @@ def _member_table(lines: list[tuple[str, ...]]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(MEMBER_COLUMNS), dtype=str)
 
 
+def _announced(member: Member) -> str:
+    """Tell the bytes of a member from others before anybody has read them."""
+    return f"{member.crc:08x}-{member.size}"
+
+
 def _why_unknown(name: str, layout: Layout) -> tuple[str, str]:
     if name.lower().endswith(_ARCHIVE_SUFFIXES):
         return "only zip archives are opened, and none within another", "unpack it into the raw folder"
@@ -439,5 +455,6 @@ def _why_unknown(name: str, layout: Layout) -> tuple[str, str]:
 def _digest(name: str, content: str, layout: Layout, params: DataParams, code: str) -> str:
     """Hash all that a shard depends on; encoded pictures are the same for any size that they are decoded to."""
     settings = params.model_dump(include=_SETTINGS - ({"image_size"} if params.store == ENCODED else set()))
-    parts = [name, content, layout.name, layout.definition, settings, code]
+    decoders = {library: version(library) for library in _DECODERS}
+    parts = [name, content, layout.name, layout.definition, settings, code, decoders]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

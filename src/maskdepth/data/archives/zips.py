@@ -11,10 +11,22 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
+from maskdepth.data.archives.local_headers import (
+    ENCRYPTED_FLAG,
+    HEADER,
+    LONGEST_DESCRIPTOR,
+    LONGEST_EXTRA,
+    REPACK,
+    UTF8_FLAG,
+    Member,
+    find_name,
+    unwrap,
+)
 from maskdepth.data.pictures.refusal import DAMAGED, RefusedError
 from maskdepth.process.console import readable_size
 
@@ -32,9 +44,6 @@ RATIO_FROM_BYTES = 2**20
 MAX_NAME = 1024
 
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
-_ENCRYPTED_FLAG = 0x1
-_UTF8_FLAG = 0x800
-_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _END_RECORD = struct.Struct("<4s4H2IH")
 _END_LOCATOR_64 = struct.Struct("<4sIQI")
 _END_RECORD_64 = struct.Struct("<4sQ2H2I4Q")
@@ -43,29 +52,8 @@ _LONGEST_COMMENT = 0xFFFF
 # Control characters and those that turn the reading direction garble logs and hide what a name says; halves of
 # surrogate pairs, bytes that are not UTF-8, cannot be written to a table.
 _UNSAFE_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_REPACK = "pack it again with an ordinary zip program"
 # All that zipfile was seen to raise on damaged archives; ValueError includes UnicodeDecodeError.
 _ZIP_ERRORS = (zipfile.BadZipFile, ValueError, zlib.error, NotImplementedError, EOFError, OSError, RuntimeError)
-
-
-class Member(NamedTuple):
-    """One file of an archive.
-
-    Attributes:
-        name: Path inside the zip, or below the raw folder for loose files; "/" between folders.
-        size: [bytes] when unpacked.
-        crc: CRC-32 of the unpacked bytes.
-        packed_size: [bytes] as stored.
-        offset: [bytes] from the start of the zip to its header; 0 for loose files.
-        method: How a zip stores it: 0 as it is, 8 deflated.
-    """
-
-    name: str
-    size: int
-    crc: int
-    packed_size: int
-    offset: int = 0
-    method: int = _STORED
 
 
 def list_zip(path: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Member]:
@@ -88,12 +76,13 @@ def list_zip(path: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Membe
     except OSError as error:
         raise _unreadable(error) from error
     # zipfile cuts a name at its first NUL; the name as stored is the one to check.
-    check_names([info.orig_filename for info in infos])
+    names = [_name_of(info) for info in infos]
+    check_names(names)
     for info in infos:
         _check_kind(info)
         _check_sizes(info, max_member_bytes)
-    _check_overlaps(infos, directory_start)
-    return [_as_member(info) for info in infos if not info.is_dir()]
+    ends = _find_ends(infos, directory_start)
+    return [_as_member(info, name, ends) for info, name in zip(infos, names, strict=True) if not info.is_dir()]
 
 
 def read_zipped(file: BinaryIO, member: Member) -> bytes:
@@ -103,23 +92,12 @@ def read_zipped(file: BinaryIO, member: Member) -> bytes:
         RefusedError: Its bytes cannot be read, or are not those that the directory announced.
     """
     try:
-        data = _read_packed(file, member)
+        file.seek(member.offset)
+        record = file.read(member.end - member.offset)
     except OSError as error:
         raise _unreadable(error) from error
+    data = unwrap(record, member)
     return check_content(_inflate(data, member.size) if member.method == _DEFLATED else data, member)
-
-
-def _read_packed(file: BinaryIO, member: Member) -> bytes:
-    file.seek(member.offset)
-    header = file.read(_LOCAL_HEADER.size)
-    if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-        raise RefusedError("its header is not where the directory of the zip says", DAMAGED)
-    _, _, flags, *_, name_size, extra_size = _LOCAL_HEADER.unpack(header)
-    name = file.read(name_size).decode("utf-8" if flags & _UTF8_FLAG else "cp437", errors="replace")
-    if name.replace("\\", "/") != member.name:
-        raise RefusedError(f"its header calls it {name!r}, the directory of the zip does not", DAMAGED)
-    file.seek(extra_size, os.SEEK_CUR)
-    return file.read(member.packed_size)
 
 
 def check_content(data: bytes, member: Member) -> bytes:
@@ -143,10 +121,10 @@ def check_names(names: Iterable[str]) -> None:
     for stored in names:
         name = stored.replace("\\", "/")
         if fault := find_name_fault(name):
-            raise RefusedError(f"member {stored!r} {fault}", _REPACK)
+            raise RefusedError(f"member {stored!r} {fault}", REPACK)
         key = unicodedata.normalize("NFC", name).casefold()
         if key in seen:
-            raise RefusedError(f"members {seen[key]!r} and {stored!r} have the same name", _REPACK)
+            raise RefusedError(f"members {seen[key]!r} and {stored!r} have the same name", REPACK)
         seen[key] = stored
 
 
@@ -165,10 +143,16 @@ def find_name_fault(name: str) -> str:
     return ""
 
 
-def _as_member(info: zipfile.ZipInfo) -> Member:
-    # Some Windows programs separate folders by backslashes.
-    name = info.orig_filename.replace("\\", "/")
-    return Member(name, info.file_size, info.CRC, info.compress_size, info.header_offset, info.compress_type)
+def _as_member(info: zipfile.ZipInfo, name: str, ends: Mapping[int, int]) -> Member:
+    end = ends[info.header_offset]
+    return Member(name, info.file_size, info.CRC, info.compress_size, info.header_offset, info.compress_type, end)
+
+
+def _name_of(info: zipfile.ZipInfo) -> str:
+    try:
+        return find_name(info.orig_filename, info.extra)
+    except RefusedError as error:
+        raise RefusedError(f"{_spell(info)}: {error.reason}", error.cure) from error
 
 
 def _unreadable(error: OSError) -> RefusedError:
@@ -236,7 +220,9 @@ def _read_end(file: BinaryIO) -> tuple[int, int, int]:
     end = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - _END_RECORD.size + 4))
     if end < 0:
         return 0, 0, 0
-    declared, num_bytes = _END_RECORD.unpack_from(tail, end)[4:6]
+    declared, num_bytes, _, comment_size = _END_RECORD.unpack_from(tail, end)[4:]
+    if (behind := len(tail) - end - _END_RECORD.size) != comment_size:
+        raise RefusedError(f"{behind:,} bytes follow its end record, which announces {comment_size:,}", DAMAGED)
     locator = end - _END_LOCATOR_64.size
     end_64 = locator - _END_RECORD_64.size
     if end_64 >= 0 and tail.startswith(b"PK\x06\x07", locator) and tail.startswith(b"PK\x06\x06", end_64):
@@ -252,11 +238,11 @@ def _miscounted(declared: int, found: int) -> RefusedError:
 def _check_kind(info: zipfile.ZipInfo) -> None:
     mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise RefusedError(f"{_spell(info)} is a {'link' if stat.S_ISLNK(mode) else 'special file'}", _REPACK)
-    if info.flag_bits & _ENCRYPTED_FLAG:
+        raise RefusedError(f"{_spell(info)} is a {'link' if stat.S_ISLNK(mode) else 'special file'}", REPACK)
+    if info.flag_bits & ENCRYPTED_FLAG:
         raise RefusedError(f"{_spell(info)} is encrypted", "pack it again without a password")
     if info.compress_type not in (_STORED, _DEFLATED):
-        raise RefusedError(f"{_spell(info)} is packed with method {info.compress_type}", f"{_REPACK}, using deflate")
+        raise RefusedError(f"{_spell(info)} is packed with method {info.compress_type}", f"{REPACK}, using deflate")
 
 
 def _check_sizes(info: zipfile.ZipInfo, max_bytes: int) -> None:
@@ -266,7 +252,7 @@ def _check_sizes(info: zipfile.ZipInfo, max_bytes: int) -> None:
         raise RefusedError(sizes, "leave it out, or raise data.max_member_bytes")
     if size > max(RATIO_FROM_BYTES, MAX_RATIO * packed):
         times = f"{size // max(packed, 1)} times its size, over {MAX_RATIO}"
-        raise RefusedError(f"{_spell(info)} unpacks to {times}", _REPACK)
+        raise RefusedError(f"{_spell(info)} unpacks to {times}", REPACK)
     # Deflate grows what it cannot shrink by less than this; whatever is longer hides behind a smaller size.
     most = size + size // 1000 + 64 if info.compress_type == _DEFLATED else size
     if packed > most:
@@ -277,20 +263,40 @@ def _spell(info: zipfile.ZipInfo) -> str:
     return f"member {info.filename!r}"
 
 
-def _check_overlaps(infos: Sequence[zipfile.ZipInfo], directory_start: int) -> None:
-    """Refuse members that share bytes: a few megabytes listed a thousand times unpack to gigabytes."""
-    previous, end = "", 0
-    for info in sorted(infos, key=lambda info: info.header_offset):
-        if info.header_offset < end:
-            raise RefusedError(f"members {previous!r} and {info.filename!r} overlap", _REPACK)
-        previous, end = info.filename, info.header_offset + _LOCAL_HEADER.size + info.compress_size
-    if end > directory_start:
-        raise RefusedError(f"member {previous!r} overlaps the directory", _REPACK)
+def _name_size(info: zipfile.ZipInfo) -> int:
+    name = info.orig_filename
+    return len(name) if name.isascii() else len(name.encode("utf-8" if info.flag_bits & UTF8_FLAG else "cp437"))
+
+
+def _find_ends(infos: Sequence[zipfile.ZipInfo], directory_start: int) -> dict[int, int]:
+    """Give for each place at which a member begins where the next one, or the directory, does.
+
+    Members that share bytes are refused: a few megabytes listed a thousand times unpack to gigabytes. So is what lies
+    before, between or behind them, where another program may find other members.
+    """
+    ordered = sorted(infos, key=lambda info: info.header_offset)
+    starts = [*(info.header_offset for info in ordered), directory_start]
+    if starts[0] < 0:
+        raise RefusedError("its directory names places before its beginning", DAMAGED)
+    if starts[0]:
+        raise RefusedError(f"{starts[0]:,} bytes lie before its first member", REPACK)
+    for position, info in enumerate(ordered):
+        gap = starts[position + 1] - starts[position] - HEADER.size - _name_size(info) - info.compress_size
+        if 0 <= gap <= LONGEST_EXTRA + LONGEST_DESCRIPTOR:
+            continue
+        both = f"{_spell(info)} and {_spell(ordered[position + 1]) if info is not ordered[-1] else 'the directory'}"
+        told = f"{both} overlap" if gap < 0 else f"{gap:,} bytes between {both} belong to neither"
+        raise RefusedError(told, REPACK)
+    return dict(pairwise(starts))
 
 
 def _inflate(packed: bytes, size: int) -> bytes:
     """Unpack at most one byte more than announced: a bomb then costs nothing."""
+    engine = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+        data = engine.decompress(packed, size + 1)
     except zlib.error as error:
         raise RefusedError(f"damaged: {error}", DAMAGED) from error
+    if len(data) <= size and (engine.unused_data or not engine.eof):
+        raise RefusedError("its packed bytes end before or behind its content", DAMAGED)
+    return data

@@ -41,6 +41,8 @@ _CARD_TYPES = {
     "max_pixels": int,
     "counts": dict,
 }
+# Of a file that could not be read; DVC does not see that a disk was mended.
+UNREAD_ADVICE = "are not as their archive announces, or cannot be read: copy it again, then `dvc repro --force unzip`"
 _CURE = "run `dvc repro --force unzip`"
 
 

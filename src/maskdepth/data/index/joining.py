@@ -20,7 +20,7 @@ from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_tabl
 # All that a name can say: a composite, a mask and a depth of equal name are one sample.
 _NAME = [*IDS, "number"]
 _REJECTED = ["archive", "member", "reason", "cure"]
-_USED = ["kind", "archive", "member", *_NAME, "width", "height", "crc", "global_row", "reason", "cure"]
+_USED = ["kind", "archive", "member", *_NAME, "width", "height", "digest", "global_row", "reason", "cure"]
 _KINDS = ["background", "composite", "mask", "depth"]
 
 # Beginnings of reasons that tell nothing bad about the data; they do not count against data.max_rejected.
@@ -161,8 +161,8 @@ def _settle_repeats(pictures: pd.DataFrame) -> pd.DataFrame:
     if not is_repeated.any():
         return pictures
     every = pictures[is_repeated].sort_values(["archive", "member"])
-    is_copy = every.duplicated([*name, "crc"])
-    used = _places(every).groupby([every[column] for column in (*name, "crc")], observed=True).transform("first")
+    is_copy = every.duplicated([*name, "digest"])
+    used = _places(every).groupby([every[column] for column in (*name, "digest")], observed=True).transform("first")
     copies = _mark(every, is_copy, _COPY + used + ", which is used", "nothing; or take it away")[is_copy]
     repeated = every[~is_copy]
     clashes = repeated[repeated.duplicated(name, keep=False)]
@@ -219,7 +219,8 @@ def _list_backgrounds(pictures: pd.DataFrame) -> pd.DataFrame:
     backgrounds = pictures.set_index("background")
     return pd.DataFrame(
         {
-            "background_row": backgrounds.groupby("crc")["global_row"].transform("min"),
+            "background_digest": backgrounds["digest"],
+            "background_row": backgrounds.groupby("digest")["global_row"].transform("min"),
             "background_width": backgrounds["width"],
             "background_height": backgrounds["height"],
         }
@@ -227,17 +228,18 @@ def _list_backgrounds(pictures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _add_ids(samples: pd.DataFrame, ids: pd.DataFrame) -> pd.DataFrame:
-    samples = samples.assign(**{column: ids[column].astype(str) for column in IDS})
+    samples = samples.assign(**{column: spell_numbers(ids[column]).astype(str) for column in IDS})
     return _mark(samples, ids["reason"].ne(""), ids["reason"], "check data.layout, or take the picture away")
 
 
 def _join_backgrounds(samples: pd.DataFrame, backgrounds: pd.DataFrame) -> pd.DataFrame:
     row = find_rows(samples["background"], backgrounds["background_row"])
-    sizes = backgrounds.drop_duplicates("background_row").set_index("background_row")
+    facts = backgrounds.drop_duplicates("background_row").set_index("background_row")
     samples = samples.assign(
         background_row=row,
-        background_width=row.map(sizes["background_width"]),
-        background_height=row.map(sizes["background_height"]),
+        background_digest=row.map(facts["background_digest"]),
+        background_width=row.map(facts["background_width"]),
+        background_height=row.map(facts["background_height"]),
     )
     reason = "there is no background " + samples["background"]
     return _mark(samples, row.isna(), reason, "add the background; if it is listed here, mend it")
@@ -272,6 +274,6 @@ def _collect_rejected(tables: list[pd.DataFrame]) -> pd.DataFrame:
 def _finish(samples: pd.DataFrame) -> pd.DataFrame:
     """Keep the good samples, in the order of the composites' pictures, and give the columns their types."""
     samples = samples.loc[samples["reason"].eq(""), INDEX_COLUMNS].sort_values("composite_row", ignore_index=True)
-    return samples.astype({"archive": "str"} | dict.fromkeys(ROWS, "int64")).assign(
+    return samples.astype(dict.fromkeys(["archive", "background_digest"], "str") | dict.fromkeys(ROWS, "int64")).assign(
         **{column: numbers_where_whole(samples[column]) for column in IDS}
     )

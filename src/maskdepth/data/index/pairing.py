@@ -114,9 +114,9 @@ def describe_pairings(pairings: list[Pairing]) -> str:
 
 def find_rows(ids: pd.Series, backgrounds: pd.Series) -> pd.Series:
     """Look up the rows of backgrounds by their ids, numbers spelled alike; NaN where there is no such background."""
-    spelled = spell_numbers(pd.concat([pd.Series(backgrounds.index, dtype=str), ids.astype(str)], ignore_index=True))
-    known = pd.Series(backgrounds.to_numpy(float), index=spelled[: len(backgrounds)].astype(str))
-    return spelled[len(backgrounds) :].map(known).astype(float).set_axis(ids.index)
+    names = spell_numbers(pd.Series(backgrounds.index, dtype=str)).astype(str)
+    known = pd.Series(backgrounds.to_numpy(float), index=names)
+    return spell_numbers(ids).map(known).astype(float)
 
 
 def choose_some(names: pd.Series, number: int) -> np.ndarray:

@@ -91,7 +91,7 @@ class Layout:
         return dict(self.definition.get("without_depth", {}))
 
     def recognise(self, path: str) -> Recognised | None:
-        """Tell what a file is by its path below the raw folder; None if no pattern fits.
+        """Tell what a file is by its path below the raw folder; None if no pattern fits, or an id is in foreign digits.
 
         >>> read_layouts()["sudhakarmlal"].recognise("any/wrapper/bg_jpg/bg_img_7.jpg")
         Recognised(kind='background', ids={'background': '7'})
@@ -99,7 +99,8 @@ class Layout:
         for kind, patterns in self.patterns.items():
             for pattern in patterns:
                 if match := pattern.fullmatch(path):
-                    return Recognised(kind, self._translate(match.groupdict()))
+                    ids = self._translate(match.groupdict())
+                    return Recognised(kind, ids) if path.isascii() or _are_readable(ids.values()) else None
         return None
 
     def read_labels(self, text: str) -> list[list[str]]:
@@ -271,6 +272,11 @@ def count_recognised(paths: Iterable[str], layouts: Mapping[str, Layout]) -> dic
 def _compile(text: str) -> re.Pattern[str]:
     # Wrapper folders come and go between download and data/raw, so a pattern starts at any folder.
     return re.compile(rf"(?:.*/)?(?:{text.removeprefix('^')})")
+
+
+def _are_readable(ids: Iterable[str]) -> bool:
+    """Tell whether numbers among ids have ASCII digits: to an expression those of all scripts are digits."""
+    return not any(text.isdecimal() and not text.isascii() for text in ids)
 
 
 def _groups_of(kind: str, expressions: list[str]) -> frozenset[str]:

@@ -1,9 +1,10 @@
 """One encoded picture to one small array: background and composite in colour, mask in {0, 1}, depth with 0 near.
 
 The one place where pictures are decoded, where masks are thresholded, and where it is known which end of a depth
-picture is near. Pillow decides what a picture is and whether it is whole: other decoders were seen to crash on damaged
-files. The ordinary JPEG, one scan after another in a data set, is decoded by simplejpeg: libjpeg-turbo too, with the
-processor's vector instructions and without Python around it, and the same pixels.
+picture is near; `levels` says what their levels mean. Pillow decides what a picture is and whether it is whole: other
+decoders were seen to crash on damaged files. The ordinary JPEG, one scan after another in a data set, is decoded by
+simplejpeg: libjpeg-turbo too, with the processor's vector instructions and without Python around it, and the same
+pixels.
 
 What is much larger than wanted is first brought to a half or less: a photograph while JPEG is decoded, a depth map by
 averaging, once it is known to have no frame. That changes a third of what another resizing filter would, and saves a
@@ -21,8 +22,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageChops, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from maskdepth.data.pictures.levels import (
+    DEEP_MODES,
+    GREY_MODES,
+    MASK_THRESHOLD,
+    check_levels,
+    convert,
+    read_mask,
+    to_grey,
+)
 from maskdepth.data.pictures.plotted_pages import find_frame, identify_colour_map, invert_colour_map
 from maskdepth.data.pictures.refusal import DAMAGED, RefusedError
 
@@ -38,10 +48,6 @@ MAX_PIXELS = 40_000_000
 # Each scan of a JPEG goes over all of its pixels, and one of 1 MB can have thousands. Encoders write ten; the rest is
 # for marks in what is not decoded: previews, or a short film behind the picture.
 MAX_SCANS = 200
-# A mask pixel belongs to the object above this grey level.
-MASK_THRESHOLD = 127
-# Grey stored as RGB stays grey to within this many levels through JPEG; a colour map is off by a hundred.
-GREY_TOLERANCE = 8
 
 _ORIENTATION_TAG = 0x0112
 _FILTER = Image.Resampling.BILINEAR  # antialiased
@@ -52,12 +58,11 @@ _JPEG_START, _JPEG_SCAN = b"\xff\xd8\xff", b"\xff\xda"
 _SCANS = re.compile(_JPEG_SCAN)  # four times as fast as counting with `bytes.count`
 # APP1 holds the orientation, APP2 a colour profile or a second picture; both come before the compressed data.
 _EXTRA_SEGMENTS = (b"\xff\xe1", b"\xff\xe2")
+# Marks that begin no segment, and the filling byte that may stand before any mark.
+_WITHOUT_LENGTH = (b"", b"\x00", b"\x01", *(bytes([code]) for code in range(0xD0, 0xDA)), b"\xff")
 # What an ordinary JPEG holds, and what it is decoded to: what Pillow would open it as.
 _PLAIN_JPEG_COLOURS = {"Gray": "GRAY", "YCbCr": "RGB"}
-_DEEP_MODES = ("I;16", "I;16B", "I")
-_DEEPEST = 65535
-_GREY_MODES = ("1", "L", "LA")
-_PLAIN_MODES = (*_GREY_MODES, "P", "PA", "RGB", "RGBA", "CMYK")
+_PLAIN_MODES = (*GREY_MODES, "P", "PA", "RGB", "RGBA", "CMYK")
 # All that Pillow was seen to raise on damaged pictures.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error, zlib.error)
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -122,7 +127,11 @@ def decode_picture(
         raise RefusedError(f"it has over {MAX_SCANS} scans, each as long to decode as a picture", "save it again")
     try:
         decoded = _decode_plain_jpeg(data, least_side, max_pixels) or _decode_any(data, least_side, max_pixels)
-        if kind == "depth" and decoded.image.mode not in _DEEP_MODES:
+        check_levels(decoded.image, data, kind)
+        if kind == "mask":
+            mask = read_mask(decoded.image, is_exact=not data.startswith(_JPEG_START))
+            decoded = decoded._replace(image=mask)
+        if kind == "depth" and decoded.image.mode not in DEEP_MODES:
             decoded = _whole(_without_frame(decoded.image, depth_frame))
         return Picture(_pixels(decoded, kind, image_size, depth_near), decoded.width, decoded.height)
     except UnidentifiedImageError as error:
@@ -145,8 +154,7 @@ def _decode_plain_jpeg(data: bytes, least_side: float, max_pixels: int) -> _Deco
 
     What it gives equals what `_decode_any` would give.
     """
-    header = data[: data.find(_JPEG_SCAN)]
-    if not data.startswith(_JPEG_START) or any(segment in header for segment in _EXTRA_SEGMENTS):
+    if not data.startswith(_JPEG_START) or _has_extra_segments(data):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -161,6 +169,20 @@ def _decode_plain_jpeg(data: bytes, least_side: float, max_pixels: int) -> _Deco
     return _Decoded(image, width, height, (0, 0, width / factor, height / factor))
 
 
+def _has_extra_segments(data: bytes) -> bool:
+    """Tell whether a JPEG has segments that only Pillow heeds, or cannot be followed from one to the next.
+
+    They are gone through by their lengths: a comment, or a preview in another segment, may hold the mark of a scan.
+    """
+    place = 2
+    while (mark := data[place : place + 2]) != _JPEG_SCAN:
+        length = int.from_bytes(data[place + 2 : place + 4])
+        if mark[:1] != b"\xff" or mark[1:] in _WITHOUT_LENGTH or mark in _EXTRA_SEGMENTS or length < 2:
+            return True
+        place += 2 + length
+    return False
+
+
 def _decode_any(data: bytes, least_side: float, max_pixels: int) -> _Decoded:
     """Decode a picture and turn it upright."""
     # Any library may have switched this on; half a picture would then come back filled up with grey.
@@ -169,7 +191,7 @@ def _decode_any(data: bytes, least_side: float, max_pixels: int) -> _Decoded:
     width, height = image.size
     if width * height > max_pixels:
         raise RefusedError(f"it has {width} x {height} pixels, over {max_pixels:,} in all", "shrink it")
-    if image.mode not in _PLAIN_MODES + _DEEP_MODES:
+    if image.mode not in _PLAIN_MODES + DEEP_MODES:
         raise RefusedError(f"its colour mode is {image.mode}", f"convert it to one of {', '.join(_PLAIN_MODES)}")
     orientation = image.getexif().get(_ORIENTATION_TAG, 1)
     factor = _choose_factor(width, height, least_side)
@@ -197,7 +219,7 @@ def _choose_factor(width: int, height: int, least_side: float) -> int:
 
 def _without_frame(image: Image.Image, depth_frame: Frame) -> Image.Image:
     """Treat a drawing on a white page as asked; give anything else as it is."""
-    plain = _convert(image, "L" if image.mode in _GREY_MODES else "RGB")
+    plain = convert(image, "L" if image.mode in GREY_MODES else "RGB")
     box = find_frame(np.asarray(plain))
     if box is None:
         return image
@@ -209,7 +231,7 @@ def _without_frame(image: Image.Image, depth_frame: Frame) -> Image.Image:
     if depth_frame == "keep":
         return plain.convert("L")
     plain = plain.crop(box)  # the page may be large, and is not needed any more
-    colours = np.asarray(_convert(plain, "RGB"))
+    colours = np.asarray(convert(plain, "RGB"))
     colour_map = identify_colour_map(colours)
     return Image.fromarray(invert_colour_map(colours, colour_map)) if colour_map else plain
 
@@ -217,39 +239,14 @@ def _without_frame(image: Image.Image, depth_frame: Frame) -> Image.Image:
 def _pixels(decoded: _Decoded, kind: str, image_size: int, depth_near: Near) -> npt.NDArray[np.uint8]:
     size, image, box = (image_size, image_size), decoded.image, decoded.box
     if kind == "mask":
-        grey = _grey(image, kind).resize(size, _FILTER, box)
-        return (np.asarray(grey) > MASK_THRESHOLD).view(np.uint8)
+        return (np.asarray(image.resize(size, _FILTER, box)) > MASK_THRESHOLD).view(np.uint8)
     if kind in COLOUR_KINDS:
-        return np.asarray(_convert(_plain(image), "RGB").resize(size, _FILTER, box))
-    depth = np.asarray(_grey(image, kind).resize(size, _FILTER, box, reducing_gap=_MARGIN))
+        return np.asarray(convert(_plain(image), "RGB").resize(size, _FILTER, box))
+    depth = np.asarray(to_grey(image, kind).resize(size, _FILTER, box, reducing_gap=_MARGIN))
     levels = depth if depth.dtype == np.uint8 else depth.round().astype(np.uint8)
     return levels if depth_near == "dark" else 255 - levels
 
 
-def _grey(image: Image.Image, kind: str) -> Image.Image:
-    """Reduce to one channel; 16 bits are kept as float, [0, 255], so that resizing rounds once."""
-    if image.mode in _DEEP_MODES:
-        levels = np.asarray(image, np.float32)  # a copy: no deep mode is float
-        levels *= np.float32(255 / _DEEPEST)
-        return Image.fromarray(levels)
-    if image.mode in _GREY_MODES:
-        return _convert(image, "L")
-    red, green, blue = _convert(image, "RGB").split()
-    pairs = ((red, green), (green, blue))
-    difference = max(int(np.asarray(ImageChops.difference(*pair)).max()) for pair in pairs)
-    if difference > GREY_TOLERANCE:
-        raise RefusedError(
-            f"its channels differ by up to {difference} grey levels, but a {kind} has one value a pixel",
-            "save it in grey, without a colour map",
-        )
-    return green
-
-
 def _plain(image: Image.Image) -> Image.Image:
     """Bring 16 bits to 8 by scaling; Pillow's own conversion clips."""
-    return _grey(image, "composite").convert("L") if image.mode in _DEEP_MODES else image
-
-
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Bring to a mode; Pillow's own conversion copies a picture that has it already."""
-    return image if image.mode == mode else image.convert(mode)
+    return to_grey(image, "composite").convert("L") if image.mode in DEEP_MODES else image

@@ -21,12 +21,14 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in JPEG
 # The frame is at least this wide, and the drawing at least this large, as shares of the page's side.
 _FRAME_SHARE = 0.02
 _DRAWING_SHARE = 0.25
-# Little of a drawing is as bright as paper, and axes leave little ink outside of it.
-_INK_INSIDE = 0.9
+# A part of a drawing may be as bright as paper, as the sky of a grey one is; axes leave little ink outside of it.
+_INK_INSIDE = 0.7
 _INK_OUTSIDE = 0.1
-# Every edge of a drawing is a sharp one; a round object before a white background has less ink at the edges of its box.
-_INK_BEFORE_EDGE = 0.9
+# The edges of a drawing are sharp ones, but for one that may be lost in such a part. A round object before a white
+# background has nearly as much ink behind the edges of its box as before them.
+_INK_BEFORE_EDGE = 0.8
 _INK_BEHIND_EDGE = 0.25  # JPEG leaves some
+_SHARP_EDGES = 3
 # Mean distance [levels] of pixels from the colours of their map: 17 in the worst JPEG; from any other map over 50.
 _MAP_DISTANCE = 30
 _SAMPLE_STEP = 7  # every so many pixels are enough to tell the maps apart
@@ -149,9 +151,11 @@ def _is_filled(ink: npt.NDArray[np.bool_], box: Box) -> bool:
 
 
 def _is_sharp(ink: npt.NDArray[np.bool_], box: Box) -> bool:
-    """Tell whether the lines just inside the box are full of ink, and those a little outside are not."""
+    """Tell whether the lines just inside the box hold much ink, and those a little outside hold little."""
     inside = ink[box.top : box.bottom, box.left : box.right]
     around = ink[max(0, box.top - _BLEED) : box.bottom + _BLEED, max(0, box.left - _BLEED) : box.right + _BLEED]
     full = [line.mean() for line in (inside[0], inside[-1], inside[:, 0], inside[:, -1])]
     empty = [line.mean() for line in (around[0], around[-1], around[:, 0], around[:, -1])]
-    return bool(min(full) >= _INK_BEFORE_EDGE and max(empty) <= _INK_BEHIND_EDGE)
+    edges = zip(full, empty, strict=True)
+    num_sharp = sum(before >= _INK_BEFORE_EDGE and behind <= _INK_BEHIND_EDGE for before, behind in edges)
+    return bool(num_sharp >= _SHARP_EDGES)

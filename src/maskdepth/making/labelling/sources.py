@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from maskdepth.data.archives.archive import Archive
-from maskdepth.data.archives.zips import Member
+from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.layouts.layout import Layout
-from maskdepth.data.pictures.decoding import DECODE_ERRORS, MASK_THRESHOLD, MAX_PIXELS
+from maskdepth.data.pictures.decoding import DECODE_ERRORS, MAX_PIXELS
+from maskdepth.data.pictures.levels import MASK_THRESHOLD, PNG_START, read_mask
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.making.labelling.alignment import Marked
 from maskdepth.making.labelling.naming import find_layout, is_composite, name_as_depth, name_as_picture
@@ -175,7 +176,12 @@ def decode_mask(file: File) -> Marked:
     image = decode(file)
     if image.mode not in _MODES:
         raise RefusedError(f"its colour mode is {image.mode}", "convert it to grey with 8 bits", str(file))
-    return np.asarray(image.convert("L")) > MASK_THRESHOLD
+    with _open(file) as content:
+        is_exact = content.read(len(PNG_START)) == PNG_START
+    try:
+        return np.asarray(read_mask(image, is_exact=is_exact)) > MASK_THRESHOLD
+    except RefusedError as error:
+        raise RefusedError(error.reason, error.cure, str(file)) from error
 
 
 def decode(file: File) -> Image.Image:
