@@ -14,10 +14,19 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 from support.plotted import draw_levels, plot_small_page, plot_wide_page
 
-from maskdepth.data.pictures.decoding import MAX_PIXELS, MAX_SCANS, Frame, Picture, decode_picture
+from maskdepth.data.pictures.decoding import (
+    MAX_PIXELS,
+    MAX_SCANS,
+    Frame,
+    Picture,
+    decode_colour,
+    decode_mask,
+    decode_picture,
+    decode_whole,
+)
 from maskdepth.data.pictures.refusal import RefusedError
 
 SIZE = 8
@@ -471,3 +480,40 @@ def test_the_largest_picture_takes_no_more_memory_than_the_settings_say(
     command = [sys.executable, "-c", MEASURED, tmp_path / "large", tmp_path / "small", kind, str(max_pixels)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert 1 < int(done.stdout) / max_pixels <= bytes_a_pixel
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_whole_picture_has_the_pixels_that_pillow_gives(mode, orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (23, 31, 3), np.uint8)
+    picture = Image.fromarray(pixels).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = io.BytesIO()
+    picture.save(content, "JPEG" if mode == "CMYK" else "PNG", exif=exif)
+    with Image.open(io.BytesIO(content.getvalue())) as opened:
+        expected = ImageOps.exif_transpose(opened)
+    whole = decode_whole(content.getvalue())
+    assert (whole.mode, whole.size) == (expected.mode, expected.size)
+    assert np.array_equal(np.asarray(whole), np.asarray(expected))
+    assert np.array_equal(np.asarray(decode_colour(content.getvalue())), np.asarray(expected.convert("RGB")))
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_whole_photograph_has_the_pixels_that_pillow_gives(quality, subsampling):
+    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)).resize((61, 47))
+    content = io.BytesIO()
+    smooth.save(content, "JPEG", quality=quality, subsampling=subsampling)
+    with Image.open(io.BytesIO(content.getvalue())) as opened:
+        assert np.array_equal(np.asarray(decode_colour(content.getvalue())), np.asarray(opened.convert("RGB")))
+
+
+def test_a_mask_at_its_own_size_is_that_of_the_pipeline():
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:9, 3:12] = 255
+    content = io.BytesIO()
+    Image.fromarray(mask).save(content, "PNG")
+    whole = decode_mask(content.getvalue())
+    assert np.array_equal(whole, mask > 127)
+    assert np.array_equal(whole, decode_picture(content.getvalue(), "mask", 16, "dark").pixels)

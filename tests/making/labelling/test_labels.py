@@ -33,7 +33,7 @@ from maskdepth.data.preview import explain_archives
 from maskdepth.data.samples import read_index
 from maskdepth.making.composing.compose import compose
 from maskdepth.making.labelling.labels import label_depth
-from maskdepth.making.labelling.sources import decode, read_sources
+from maskdepth.making.labelling.sources import read_colour, read_mask, read_sources, read_whole
 from maskdepth.making.labelling.teacher import check_licence, load_teacher, predict_distances
 from maskdepth.making.layout_writer import (
     Sample,
@@ -268,7 +268,7 @@ def test_an_archive_counts_as_the_folder_that_it_would_unpack_to(name, table):
         f"{table.parent}/deeper/{name}/inside/0_1.jpg",
         f"{table.parent}/../rooms.zip/0.png",
     ]
-    assert decode(source.composite) == decode(parts / "0_1.jpg")
+    assert read_whole(source.composite) == read_whole(parts / "0_1.jpg")
     (found,) = [one for one in read_sources(table.parent) if one.name == "deeper/0/inside/0_1.jpg"]
     assert found.composite == source.composite
 
@@ -427,19 +427,19 @@ def test_a_broken_picture_is_reported_and_the_others_are_labelled(table, teacher
     summary = make(table, tmp_path / "out", teacher)
     assert summary["labels"] == 4
     assert list(summary["rejected"]) == ["composites/0_1.jpg", "composites/1_0.jpg"]
-    assert "masks/1_0.png: it cannot be decoded: no JPEG or PNG picture" in summary["rejected"]["composites/1_0.jpg"]
+    assert "masks/1_0.png: it is not a JPEG or PNG picture" in summary["rejected"]["composites/1_0.jpg"]
     assert not (tmp_path / "out/composites/0_1.png").exists()  # the label of what it was before it broke
     said = capsys.readouterr()
     assert "no label for composites/0_1.jpg" in said.err and "2 pictures rejected" in said.out
 
 
-def test_pictures_deeper_than_8_bits_are_refused_not_clipped(table, teacher, tmp_path):
-    deep = Image.fromarray(np.full((HEIGHT, WIDTH), 40000, np.uint16))
-    deep.save(table.parent / "masks/0_0.png")
-    deep.save(table.parent / "backgrounds/1.png")
-    rejected = make(table, tmp_path / "out", teacher)["rejected"]
-    assert "masks/0_0.png: its colour mode is I;16; convert it to grey" in rejected["composites/0_0.jpg"]
-    assert "backgrounds/1.png: its colour mode is I;16; convert it to RGB" in rejected["composites/1_2.jpg"]
+def test_pictures_deeper_than_8_bits_are_scaled_not_clipped(tmp_path):
+    levels = np.arange(0, 256, dtype=np.uint16).reshape(8, 32)
+    Image.fromarray(levels * 257).save(tmp_path / "deep.png")
+    Image.fromarray(levels.astype(np.uint8)).save(tmp_path / "plain.png")
+    deep, plain = (np.asarray(read_colour(tmp_path / name)) for name in ("deep.png", "plain.png"))
+    assert np.array_equal(deep, plain)
+    assert np.array_equal(read_mask(tmp_path / "deep.png"), levels > 127)
 
 
 def test_a_turned_photograph_gets_an_upright_label(table, teacher, tmp_path):
@@ -457,7 +457,7 @@ def test_a_turned_photograph_gets_an_upright_label(table, teacher, tmp_path):
 def test_nothing_but_broken_pictures_is_an_error(teacher, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures/a.jpg").write_text("no picture")
-    with pytest.raises(ValueError, match=r"none of 1 pictures could be labelled; a.jpg: .*cannot be decoded"):
+    with pytest.raises(ValueError, match=r"none of 1 pictures could be labelled; a.jpg: .*it is not a JPEG or PNG"):
         make(tmp_path / "pictures", tmp_path / "out", teacher)
 
 
@@ -755,4 +755,4 @@ def test_a_picture_whose_exif_is_damaged_is_refused(tmp_path):
         damaged[start + size : start + size + 4] = zlib.crc32(chunk).to_bytes(4, "big")
         (tmp_path / "a.png").write_bytes(damaged)
         with contextlib.suppress(RefusedError):  # or read, if it was nothing that matters
-            decode(tmp_path / "a.png")
+            read_whole(tmp_path / "a.png")

@@ -16,6 +16,8 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -123,17 +125,45 @@ def decode_picture(
     """
     # Depth comes whole: it may have a frame, and colours that are mixed with others are no longer those of their map.
     least_side = _MARGIN * image_size if kind in COLOUR_KINDS else math.inf
-    if data.startswith(_JPEG_START) and _has_many_scans(data):
-        raise RefusedError(f"it has over {MAX_SCANS} scans, each as long to decode as a picture", "save it again")
-    try:
-        decoded = _decode_plain_jpeg(data, least_side, max_pixels) or _decode_any(data, least_side, max_pixels)
+    with _refusing(max_pixels):
+        decoded = _decode(data, least_side, max_pixels)
         check_levels(decoded.image, data, kind)
         if kind == "mask":
-            mask = read_mask(decoded.image, is_exact=not data.startswith(_JPEG_START))
-            decoded = decoded._replace(image=mask)
+            decoded = decoded._replace(image=_mask_levels(decoded.image, data))
         if kind == "depth" and decoded.image.mode not in DEEP_MODES:
             decoded = _whole(_without_frame(decoded.image, depth_frame))
         return Picture(_pixels(decoded, kind, image_size, depth_near), decoded.width, decoded.height)
+
+
+def decode_whole(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture at its own size and turn it upright; it keeps its channels and its depth.
+
+    Raises:
+        RefusedError: It cannot be decoded, or is too large.
+    """
+    with _refusing(max_pixels):
+        return _decode(data, math.inf, max_pixels).image
+
+
+def decode_colour(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture at its own size to RGB of 8 bits; refuses what `decode_whole` does."""
+    image = decode_whole(data, max_pixels)
+    return convert(_plain(image), "RGB")
+
+
+def decode_mask(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.bool_]:
+    """Decode a mask at its own size to (H, W), True on the object; refuses what `decode_picture` does."""
+    with _refusing(max_pixels):
+        image = _decode(data, math.inf, max_pixels).image
+        check_levels(image, data, "mask")
+        return np.asarray(_mask_levels(image, data)) > MASK_THRESHOLD
+
+
+@contextmanager
+def _refusing(max_pixels: int) -> Iterator[None]:
+    """Turn all that a decoder raises into a refusal."""
+    try:
+        yield
     except UnidentifiedImageError as error:
         raise RefusedError("it is not a JPEG or PNG picture", "convert it to PNG") from error
     except _BOMB_ERRORS as error:
@@ -142,6 +172,16 @@ def decode_picture(
         raise
     except DECODE_ERRORS as error:
         raise RefusedError(f"it cannot be decoded: {error}", DAMAGED) from error
+
+
+def _decode(data: bytes, least_side: float, max_pixels: int) -> _Decoded:
+    if data.startswith(_JPEG_START) and _has_many_scans(data):
+        raise RefusedError(f"it has over {MAX_SCANS} scans, each as long to decode as a picture", "save it again")
+    return _decode_plain_jpeg(data, least_side, max_pixels) or _decode_any(data, least_side, max_pixels)
+
+
+def _mask_levels(image: Image.Image, data: bytes) -> Image.Image:
+    return read_mask(image, is_exact=not data.startswith(_JPEG_START))
 
 
 def _has_many_scans(data: bytes) -> bool:

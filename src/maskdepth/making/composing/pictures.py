@@ -18,7 +18,7 @@ from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.making.composing.composition import Composition
 from maskdepth.making.composing.placing import width_of
 from maskdepth.making.drawing.placing import resize_cutout
-from maskdepth.making.labelling.sources import decode, decode_colour
+from maskdepth.making.labelling.sources import read_colour, read_whole
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 # Opacity up to which the border of a cut-out counts as empty: matting leaves a haze.
@@ -138,7 +138,7 @@ def read_cutout(path: Path, tall: int, size: int) -> npt.NDArray[np.uint8]:
     Raises:
         RefusedError: It is damaged, has no alpha or one that cuts nothing out, or is too wide.
     """
-    image = decode(path)
+    image = read_whole(path)
     cure = "cut the object out, and save it as PNG with transparency around it"
     if not image.has_transparency_data:
         raise RefusedError(f"it has no alpha (its colour mode is {image.mode})", cure, str(path))
@@ -159,7 +159,7 @@ def read_cutout(path: Path, tall: int, size: int) -> npt.NDArray[np.uint8]:
 
 def _decode_depth(path: Path) -> Image.Image:
     """Decode a grey depth map of 8 or 16 bits to float32, [0, 1]."""
-    image = decode(path)
+    image = read_whole(path)
     if image.mode not in _GREY_LEVELS:
         raise RefusedError(f"its colour mode is {image.mode}", "save depth in grey of 8 or 16 bits", str(path))
     return Image.fromarray(np.asarray(image, np.float32) / np.float32(_GREY_LEVELS[image.mode]))
@@ -172,7 +172,7 @@ def _prepare_background(work: Preparation) -> None:
         RefusedError: It cannot be decoded, is smaller than an object, or does not fit its depth map.
     """
     size, tall = work.composition.size, work.composition.tall
-    image = decode_colour(work.path)
+    image = read_colour(work.path)
     if min(image.size) < tall:
         raise RefusedError(
             f"it has {image.width} x {image.height} pixels, an object is {tall} px tall",

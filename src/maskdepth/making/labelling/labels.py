@@ -28,12 +28,12 @@ from maskdepth.making.labelling.sources import (
     File,
     Source,
     check_sizes,
-    decode,
-    decode_colour,
-    decode_mask,
     identify_content,
     label_path,
+    read_colour,
+    read_mask,
     read_sources,
+    read_whole,
 )
 from maskdepth.making.labelling.teacher import (
     UNKNOWN_LICENCE,
@@ -192,7 +192,7 @@ def _label_batch(
     rejected: dict[str, str] = {}
     for source in batch:
         try:
-            pictures[source] = decode_colour(source.composite)
+            pictures[source] = read_colour(source.composite)
         except RefusedError as error:
             rejected[source.name] = str(error)
     for source, distance in zip(pictures, predict_distances(teacher, list(pictures.values())), strict=True):
@@ -213,11 +213,11 @@ def _label_batch(
 def _make_label(source: Source, distance: Distance, look_at_background: Callable[[File], Distance]) -> Label:
     if source.background is None or source.mask is None:
         return label_alone(distance)
-    return label_aligned(distance, look_at_background(source.background), decode_mask(source.mask))
+    return label_aligned(distance, look_at_background(source.background), read_mask(source.mask))
 
 
 def _look_at(teacher: Teacher, file: File) -> Distance:
-    return predict_distances(teacher, [decode_colour(file)])[0]
+    return predict_distances(teacher, [read_colour(file)])[0]
 
 
 def _write_label(path: Path, label: Label, key: str) -> None:
@@ -245,7 +245,7 @@ def _is_labelled(path: Path, key: str) -> bool:
 
 
 def _read_text(path: Path) -> Any:
-    image = decode(path)
+    image = read_whole(path)
     if _TEXT not in image.info:
         raise ValueError(f"{path} is a picture that this command has not made; choose another folder for the labels")
     return json.loads(image.info[_TEXT])

@@ -12,16 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache, partial
 from itertools import product
 from pathlib import Path, PurePath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
-import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from maskdepth.data.archives.archive import Archive
 from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.layouts.layout import Layout
-from maskdepth.data.pictures.decoding import DECODE_ERRORS, MAX_PIXELS
-from maskdepth.data.pictures.levels import MASK_THRESHOLD, PNG_START, read_mask
+from maskdepth.data.pictures.decoding import DECODE_ERRORS, decode_colour, decode_mask, decode_whole
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.making.labelling.alignment import Marked
 from maskdepth.making.labelling.naming import find_layout, is_composite, name_as_depth, name_as_picture
@@ -30,7 +28,6 @@ from maskdepth.process.console import track, warn
 COLUMNS = ("composite", "background", "mask")
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 
 _ORIENTATION_TAG = 0x0112
 _TURNED = (5, 6, 7, 8)
@@ -56,6 +53,7 @@ class Zipped(NamedTuple):
 
 
 File = Path | Zipped
+Decoded = TypeVar("Decoded")
 
 
 class Source(NamedTuple):
@@ -163,47 +161,33 @@ def label_path(out: Path, source: Source) -> Path:
     return out / source.label
 
 
-def decode_colour(file: File) -> Image.Image:
-    """Decode a picture to RGB; `decode` says what it refuses."""
-    image = decode(file)
-    if image.mode not in _MODES:  # Pillow would clip what is deeper than 8 bits
-        raise RefusedError(f"its colour mode is {image.mode}", "convert it to RGB with 8 bits", str(file))
-    return image.convert("RGB")
-
-
-def decode_mask(file: File) -> Marked:
-    """Decode a mask to (H, W), True on the object; `decode` says what it refuses."""
-    image = decode(file)
-    if image.mode not in _MODES:
-        raise RefusedError(f"its colour mode is {image.mode}", "convert it to grey with 8 bits", str(file))
-    with _open(file) as content:
-        is_exact = content.read(len(PNG_START)) == PNG_START
-    try:
-        return np.asarray(read_mask(image, is_exact=is_exact)) > MASK_THRESHOLD
-    except RefusedError as error:
-        raise RefusedError(error.reason, error.cure, str(file)) from error
-
-
-def decode(file: File) -> Image.Image:
-    """Decode a whole picture and turn it upright.
+def read_colour(file: File) -> Image.Image:
+    """Read a picture as RGB of 8 bits, at its own size.
 
     Raises:
-        RefusedError: It is damaged, no picture, or too large.
+        RefusedError: It cannot be read or decoded, or is too large; names it.
     """
-    # Any library may have switched this on; half a picture would then come back filled up with grey.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return _decoded(file, decode_colour)
+
+
+def read_mask(file: File) -> Marked:
+    """Read a mask as (H, W), True on the object; `read_colour` says what it raises."""
+    return _decoded(file, decode_mask)
+
+
+def read_whole(file: File) -> Image.Image:
+    """Read a picture as it is stored, upright; `read_colour` says what it raises."""
+    return _decoded(file, decode_whole)
+
+
+def _decoded(file: File, decode: Callable[[bytes], Decoded]) -> Decoded:
     try:
-        with _open(file) as content, Image.open(content, formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise RefusedError(f"it has {image.width} x {image.height} pixels", "shrink it")
-            image.load()
-            return ImageOps.exif_transpose(image)
+        with _open(file) as content:
+            return decode(content.read())
     except RefusedError as error:
         raise RefusedError(error.reason, error.cure, str(file)) from error
-    except UnidentifiedImageError as error:  # what it says names an object in memory
-        raise RefusedError("it cannot be decoded: no JPEG or PNG picture", "replace it", str(file)) from error
-    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
-        raise RefusedError(f"it cannot be decoded: {error}", "replace it", str(file)) from error
+    except OSError as error:
+        raise RefusedError(f"it cannot be read: {error.strerror}", "replace it", str(file)) from error
 
 
 def identify_content(file: File) -> tuple[int, int]:
