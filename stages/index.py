@@ -10,7 +10,7 @@ import typer
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.index.joining import Index, build_index, check_rejected, describe_samples, write_rejected
-from maskdepth.data.index.pairing import describe_pairings
+from maskdepth.data.index.pairing import BELIEVED_SHARE, describe_pairings
 from maskdepth.data.samples import write_index
 from maskdepth.params import load_params
 from maskdepth.process.command import run
@@ -43,11 +43,18 @@ def main(
         log.metrics(facts)
         if pairing.compared:
             log.metrics({"pairing_fits": pairing.share})
+        log.metrics({f"{kind}_fits": one.share for kind, one in found.agreements.items() if one.compared})
         log.tag("mapping", pairing.mapping)
         log.tag("samples_per_archive", json.dumps(archives.head(_ARCHIVES_TOLD).to_dict()))
         log.artifact(rejected, "tables")
     if len(found.pairings) > 1:
         warn(f"{describe_pairings(found.pairings)}: the last one is used")
+    depth = found.agreements["depth"]
+    if depth.compared and depth.share < BELIEVED_SHARE:
+        warn(
+            f"only {100 * depth.share:.1f} % of the depth maps change where their masks are: look at data/gallery.png, "
+            "whether they are those of their composites"
+        )
     for fault in _list_faults(facts, len(found.samples)):
         warn(fault)
     say(_tell(found))
@@ -67,10 +74,11 @@ def _list_faults(facts: Mapping[str, float], num_samples: int) -> Iterator[str]:
 
 def _tell(found: Index) -> str:
     pairing = found.pairings[-1]
-    fits = f"fits {100 * pairing.share:.1f} % ({pairing.mapping} ids)" if pairing.compared else "cannot be checked"
+    fits = {"backgrounds": pairing} | {f"{kind}s": agreement for kind, agreement in found.agreements.items()}
+    told = [f"{kind} {100 * one.share:.1f} %" if one.compared else f"{kind} not checked" for kind, one in fits.items()]
     archives = found.samples["archive"].nunique()
     counts = f"{len(found.samples):,} samples from {archives:,} archives, {len(found.rejected):,} rejected"
-    return f"index: {counts}; pairing {fits}"
+    return f"index: {counts}; fitting {', '.join(told)} ({pairing.mapping} ids)"
 
 
 if __name__ == "__main__":

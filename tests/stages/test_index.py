@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def test_the_last_line_and_the_journal_say_what_was_joined(workspace, capsys):
     world = write_toy_archive(workspace / "raw")
     run_stage()
     last_line = capsys.readouterr().out.splitlines()[-1]
-    assert last_line == "index: 24 samples from 1 archives, 0 rejected; pairing fits 100.0 % (explicit ids)"
+    fits = "fitting backgrounds 100.0 %, masks 100.0 %, depths 100.0 % (explicit ids)"
+    assert last_line == f"index: 24 samples from 1 archives, 0 rejected; {fits}"
     assert set(read_index(Path("index.csv"))["sample_id"]) == {sample.sample_id for sample in world.samples}
     journal = read_journal(Path("journals/index.jsonl"))
     values = {point.name: point.value for point in journal.points}
@@ -76,7 +78,36 @@ def test_labels_that_the_pixels_contradict_are_warned_of(workspace, capsys):
     told = capsys.readouterr()
     assert "by mapping 'labels' 0.0 %" in told.err
     assert "by mapping 'generated' 100.0 %: the last one is used" in told.err
-    assert told.out.splitlines()[-1].endswith("pairing fits 100.0 % (generated ids)")
+    assert told.out.splitlines()[-1].endswith("backgrounds 100.0 %, masks 100.0 %, depths 100.0 % (generated ids)")
+
+
+def shift_names(path: Path, folder: str) -> None:
+    """Give every picture of a folder the name of the one before it."""
+    with zipfile.ZipFile(path) as opened:
+        members = [(name, opened.read(name)) for name in opened.namelist()]
+    names = [name for name, _ in members if name.startswith(folder)]
+    before = dict(zip(names, [*names[1:], names[0]], strict=True))
+    write_zip(path, [(before.get(name, name), data) for name, data in members])
+
+
+def test_masks_that_are_those_of_other_composites_stop_the_index(workspace):
+    path = write_toy_archive(workspace / "raw", placements=range(1, 7)).path
+    shift_names(path, "mask_black_jpg")
+    unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
+    paths = Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl")
+    with pytest.raises(ValueError, match=r"^only \d\d\.\d % of the masks show what differs .* numbered alike$"):
+        index.main(*paths)
+
+
+def test_depths_that_are_those_of_other_composites_are_told_and_not_called_fitting(workspace, capsys):
+    path = write_toy_archive(workspace / "raw", placements=range(1, 7)).path
+    shift_names(path, "depth_fg_bg_jpg")
+    run_stage()
+    told = capsys.readouterr()
+    assert re.search(
+        r"warning: only \d\d\.\d % of the depth maps change where their masks are: look at data/", told.err
+    )
+    assert re.search(r"masks 100\.0 %, depths [1-6]\d\.\d % \(explicit ids\)\n$", told.out)
 
 
 def test_too_many_rejected_end_in_one_line_and_leave_the_list(workspace):

@@ -12,7 +12,8 @@ import pandas as pd
 
 from maskdepth.data.archives.members import Members
 from maskdepth.data.arrays.arrays import Arrays
-from maskdepth.data.index.pairing import Pairing, choose_mapping, find_rows, read_reduced
+from maskdepth.data.index.agreement import Agreement, compare_depths, compare_masks
+from maskdepth.data.index.pairing import BELIEVED_SHARE, Pairing, choose_mapping, find_rows, read_reduced
 from maskdepth.data.layouts.layout import Layout
 from maskdepth.data.samples import IDS, INDEX_COLUMNS, ROWS
 from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_table
@@ -42,6 +43,7 @@ class Index:
         num_members: How many members were looked at.
         num_archives: How many archives they are from, with those that were refused.
         pairings: The mappings from names to ids that were tried; the last one was used.
+        agreements: Of masks and of depths, by kind, with what their composites show.
     """
 
     samples: pd.DataFrame
@@ -49,6 +51,7 @@ class Index:
     num_members: int
     num_archives: int
     pairings: list[Pairing]
+    agreements: dict[str, Agreement]
 
 
 def build_index(members: Members, arrays: Arrays) -> Index:
@@ -60,7 +63,8 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     it.
 
     Raises:
-        ValueError: No mapping of the layout gives the composites backgrounds that they look like.
+        ValueError: No mapping of the layout gives the composites backgrounds that they look like, or the masks are not
+            those of their composites.
     """
     # Numbers are spelled alike before anything is compared: bg_001 and bg1 are the same background.
     table = members.table[_USED].assign(**{column: spell_numbers(members.table[column]) for column in _NAME})
@@ -82,7 +86,10 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     leftovers = [_find_leftovers(of_kind[kind], composites, kind) for kind in ("mask", "depth")]
     rejected = _collect_rejected([table, pictures, *leftovers, samples])
     num_members = int(table["member"].ne("").sum())  # a refused archive has one row without
-    return Index(_finish(samples), rejected, num_members, table["archive"].nunique(), pairings)
+    finished = _finish(samples)
+    agreements = {"mask": compare_masks(finished, arrays), "depth": compare_depths(finished, arrays)}
+    _check_masks(agreements["mask"])
+    return Index(finished, rejected, num_members, table["archive"].nunique(), pairings, agreements)
 
 
 def judge_rejected(index: Index, max_share: float) -> str:
@@ -146,6 +153,14 @@ def describe_samples(samples: pd.DataFrame, arrays: Arrays) -> dict[str, float]:
 def write_rejected(path: Path, rejected: pd.DataFrame) -> None:
     """Write rejected.csv."""
     write_table(path, rejected[_REJECTED])
+
+
+def _check_masks(agreement: Agreement) -> None:
+    if agreement.compared and agreement.share < BELIEVED_SHARE:
+        raise ValueError(
+            f"only {100 * agreement.share:.1f} % of the masks show what differs between composite and background; at "
+            "least 90 % must. Check that masks and composites are of one data set and numbered alike"
+        )
 
 
 def _mark(table: pd.DataFrame, where: pd.Series, reason: str | pd.Series, cure: str) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from maskdepth.data.tables import spell_numbers
 _NEAREST_FACTOR = 1.5
 _NEAREST_MARGIN = 2.0
 # A mapping from names to ids is believed when this share of the composites fits.
-_BELIEVED_SHARE = 0.9
+BELIEVED_SHARE = 0.9
 # The object's border is left out this wide, as a share of the height: its soft edge is not in the mask.
 _BORDER_SHARE = 0.05
 
@@ -88,12 +88,12 @@ def choose_mapping(samples: pd.DataFrame, backgrounds: pd.Series, members: Membe
     for mapping in layout.mappings:
         ids = layout.resolve(mapping, probes.members, members.labels)
         pairings.append(_compare(probes, find_rows(ids["background"], backgrounds), arrays.background, mapping))
-        if pairings[0].share >= _BELIEVED_SHARE:
+        if pairings[0].share >= BELIEVED_SHARE:
             return pairings
     if not any(pairing.compared for pairing in pairings):
         return pairings[:1]
     pairings.sort(key=lambda pairing: pairing.fitting)
-    if pairings[-1].share < _BELIEVED_SHARE:
+    if pairings[-1].share < BELIEVED_SHARE:
         raise ValueError(
             f"{describe_pairings(pairings)}; at least 90 % must fit. Check that backgrounds and composites are of one "
             "data set, or name the ids by regular expressions in data.layout"
