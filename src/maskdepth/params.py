@@ -22,6 +22,8 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
+SMALLEST_IMAGE, LARGEST_IMAGE = 8, 4096  # side of the pictures that a network sees [px]
+
 # All that the parser was seen to raise: explicit types with nothing behind them, numbers of thousands of digits.
 _YAML_ERRORS = (YAMLError, ValueError, LookupError, TypeError, RecursionError)
 # Problems that an error shows: a file may be wrong from end to end.
@@ -36,7 +38,7 @@ class DataParams(_Section):
     """Reading pictures: their layout, store and size, which end of the depth is near, and what is too large."""
 
     layout: str | dict[str, str | list[str]]
-    image_size: Annotated[int, Field(ge=8, le=4096)]
+    image_size: Annotated[int, Field(ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)]
     store: Literal["pixels", "encoded"]
     depth_near: Literal["dark", "bright"]
     depth_frame: Literal["refuse", "crop", "keep"]

@@ -1,5 +1,6 @@
 """Proves that prediction sees pictures as training did, answers at their own size, and survives every bad picture."""
 
+import copy
 import csv
 import io
 import pickle
@@ -295,6 +296,18 @@ def test_a_model_that_is_not_ours_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(ValueError, match=r"other\.safetensors: found format None, expected 'maskdepth-network-2'"):
         predict(*files, tmp_path / "out", tmp_path / "other.safetensors")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_that_is_no_number_is_no_prediction(trained, tmp_path):
+    overflowing = copy.deepcopy(trained)
+    with torch.no_grad():  # finite, and too large for what it is multiplied with
+        for weights in overflowing.parameters():
+            weights.copy_(weights.sign() * 3e38)
+    save_network(overflowing, tmp_path / "model.safetensors")
+    backgrounds, composites = write_folders(tmp_path)
+    with pytest.raises(ValueError, match=r"3 of 3 pairs failed, such as a: .*\.safetensors answers with no numbers"):
+        predict(backgrounds, composites, tmp_path / "out", tmp_path / "model.safetensors")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.csv"]
 
 
 def test_settings_out_of_range_are_refused(model, tmp_path):

@@ -362,13 +362,67 @@ def test_infinite_values_are_left_out_and_nan_is_kept(experiment):
     assert np.isnan(history(run, "val/total")[-1][1])
 
 
-def test_a_damaged_row_harms_no_other(experiment):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: "{",
+        lambda row: "[" * 100_000,
+        lambda row: "[]",
+        lambda row: "{}",
+        lambda row: json.dumps(row | {"key": "../../x"}),
+        lambda row: json.dumps(row | {"key": 7}),
+        lambda row: json.dumps(row | {"experiment": None}),
+        lambda row: json.dumps(row | {"kind": "other"}),
+        lambda row: json.dumps(row | {"join": []}),
+        lambda row: json.dumps(row | {"params": {"a": {"b": "c"}}}),
+        lambda row: json.dumps(row | {"journals": ["../../../etc/passwd"]}),
+        lambda row: json.dumps(row | {"journals": "index.jsonl"}),
+        lambda row: json.dumps(row | {"points": [{"name": "a", "value": "b", "time": 1, "step": 1}]}),
+        lambda row: json.dumps(row | {"data": [["index.csv"]]}),
+    ],
+)
+def test_a_damaged_row_harms_no_other(experiment, change):
     damaged = put_data_row(experiment / "journals" / "index.jsonl", "index")
-    (damaged / "row.json").write_text("{")
-    folder = put_row(experiment)
+    row = json.loads((damaged / "row.json").read_text())
+    (damaged / "row.json").write_text(change(row))
+    folder = put_data_row(experiment / "journals" / "split.jsonl", "split")
     sent = mirror_outbox(60)
     assert sent[folder.name].is_complete
-    assert "damaged" in sent[damaged.name].reason
+    assert re.search(r"row\.json is damaged \(.*\); delete its folder", sent[damaged.name].reason)
+    assert repair.check_store() == ["1 rows wait to be sent; `maskdepth sync` sends them"]
+
+
+def test_a_folder_of_another_name_in_the_outbox_is_sent_or_named_and_harms_no_other(experiment):
+    whole = put_data_row(experiment / "journals" / "index.jsonl", "index")
+    shutil.copytree(whole, whole.with_name("copied"))
+    shutil.copytree(whole, whole.with_name("torn"))
+    (whole.with_name("torn") / "index.jsonl").unlink()
+    sent = mirror_outbox(60, own=[read_journal(experiment / "journals" / "index.jsonl").id])
+    assert sent.keys() == {whole.name}
+    sent = mirror_outbox(60)
+    assert sent["copied"].is_complete
+    assert "no journal here" in sent["torn"].reason
+
+
+def test_rows_that_come_and_go_while_they_are_listed_are_no_trouble(fresh):
+    row = outbox_dir() / "data-x-y"
+    ended = threading.Event()
+
+    def come_and_go():
+        while not ended.is_set():
+            row.mkdir()
+            (row / "row.json").touch()
+            (row / "row.json").unlink()
+            row.rmdir()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        listed = [len(waiting_rows(older=9)) + len(waiting_rows()) for _ in range(5000)]
+    finally:
+        ended.set()
+        other.join()
+    assert set(listed) <= {0, 1}
 
 
 def test_a_row_under_way_elsewhere_is_left_to_the_other(experiment):

@@ -119,9 +119,13 @@ def predict(
     read_background = lru_cache(maxsize=1)(read)  # a background that is everybody's is read once
     for start in track(range(0, len(pairs), batch_size), "predict"):
         readable, failed = _read_pairs(pairs[start : start + batch_size], read_background, read)
+        outcomes += failed
         for pair, maps in _predict_pairs(network, readable):
+            if not all(np.isfinite(values).all() for values in maps):  # weights may be finite, and too large
+                outcomes.append(Outcome(pair.name, FAILED, f"{model} answers with no numbers; train it again"))
+                continue
             _write_results(results[pair], readable[pair], maps, threshold)
-        outcomes += failed + [Outcome(pair.name, PREDICTED, "") for pair in readable]
+            outcomes.append(Outcome(pair.name, PREDICTED, ""))
     outcomes.sort()
     if report:
         write_report(report, outcomes)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from filelock import Timeout
 
-from maskdepth.process.files import replace_text
+from maskdepth.process.files import parse_json, replace_text
 from maskdepth.tracking.address import DATA_EXPERIMENT, locate_store
 from maskdepth.tracking.journal import (
     FINISHED,
@@ -329,7 +329,7 @@ def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list
 
 def _count_sent(note: Path, run_id: str) -> int:
     try:
-        before = json.loads(note.read_text(encoding="utf-8"))
+        before = parse_json(note.read_text(encoding="utf-8"))
         return int(before["points"]) if before["run_id"] == run_id else 0
     except (FileNotFoundError, ValueError, TypeError, KeyError):  # none, or damaged
         return 0
