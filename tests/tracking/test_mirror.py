@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faults.doors import false_server, whole_answer
 from mlflow import MlflowClient
 from support.tracked import set_param, write_epoch, write_evaluation, write_experiment, write_training, write_weights
 from support.waiting import wait_until
@@ -501,6 +502,36 @@ def test_a_server_that_hangs_makes_the_end_of_the_time_no_later(experiment, monk
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
 
 
+EXPERIMENT_3 = b'{"experiment": {"experiment_id": "3"}, '
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b"<html>",
+        b"\xff\x00\x1b[31m",
+        b"{}",
+        b'{"experiment": {"experiment_id": 3}}',
+        b'{"experiment": {"experiment_id": "3", "creation_time": 1e99}}',
+        EXPERIMENT_3 + b'"runs": 3}',
+        EXPERIMENT_3 + b'"runs": [3]}',
+        EXPERIMENT_3 + b'"runs": [{"info": {}, "data": {}}], "run": {}}',
+        EXPERIMENT_3 + b'"runs": [{"info": {"start_time": "y"}}]}',
+    ],
+)
+def test_what_answers_and_is_no_mlflow_leaves_the_row_waiting_with_a_reason(experiment, monkeypatch, body):
+    with false_server(lambda request: [whole_answer(body)]) as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        folder = put_data_row(experiment / "journals" / "index.jsonl", "index")
+        sent = mirror_row(folder, 60)
+        assert (sent.run_id, sent.is_complete) == ("", False)
+        assert re.search("is no MLflow server|not in a valid JSON format", sent.reason)
+        assert sent.reason.isprintable()
+        assert sent.reason in repair.sync(60, ROW_FILE)[0]
+        assert repair.check_store()[-1] == "1 rows wait to be sent; `maskdepth sync` sends them"
+
+
 @pytest.mark.parametrize(
     ("left", "patience", "wanted"),
     [
@@ -852,6 +883,25 @@ def test_a_renamed_experiment_renames_its_run(experiment, monkeypatch):
     assert repair.sync(60, ROW_FILE) == ["before: renamed to after"]
     (renamed,) = runs_of(train_id(experiment))
     assert (renamed.info.run_name, renamed.data.tags["maskdepth.experiment"]) == ("after", "after")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, "[]", "{}", '{"mlflow": "a"}', '{"run_id": "a"}', '{"mlflow": {"run_id": "x"}}'],
+)
+def test_an_experiment_of_another_version_is_named_and_the_others_are_renamed(experiment, monkeypatch, text):
+    name_experiment(monkeypatch, "before")
+    run = send(put_row(experiment))
+    git(experiment, "init", "-q")
+    for name, row in (("after", json.dumps({"mlflow": {"run_id": run.info.run_id}})), ("old", text + "\n")):
+        ROW_FILE.write_text(row)
+        git(experiment, "add", str(ROW_FILE))
+        git(experiment, "commit", "-qm", name)
+        git(experiment, "update-ref", f"refs/exps/ab/{'c' * 38}/{name}", "HEAD")
+    told = repair.sync(60, ROW_FILE)
+    if text:  # an empty file says nothing, as none does
+        assert told.pop(0).startswith("1 experiments name no run in their metrics/mlflow.json, such as old: ")
+    assert told == ["before: renamed to after"]
 
 
 def test_a_moved_repository_is_noticed_and_mended(experiment, shared_root, monkeypatch, tmp_path_factory):

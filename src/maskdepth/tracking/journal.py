@@ -7,6 +7,7 @@ are in the records, so sending a journal twice sends the same thing twice.
 
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -29,7 +30,7 @@ SILENT_HOURS = 24
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Time = Annotated[int, Field(ge=0, lt=10**13)]  # [ms] since 1970; a calendar ends somewhere
 Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # as a database holds it
-_Process = Annotated[str, Field(pattern=r"^[0-9]{1,9}( |$)")]
+PROCESS = re.compile(r"[0-9]{1,9}( |$)")
 
 
 class _Start(TypedDict):
@@ -37,7 +38,7 @@ class _Start(TypedDict):
     id: Id
     stage: str
     host: str
-    process: _Process
+    process: Annotated[str, Field(pattern=PROCESS)]
     time: Time
 
 

@@ -43,7 +43,7 @@ from maskdepth.tracking.outbox import (
     row_lock,
     waiting_rows,
 )
-from maskdepth.tracking.store import Connection, Deadline, connect, explain, trouble
+from maskdepth.tracking.store import NO_SERVER, Connection, Deadline, connect, explain, trouble
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -253,7 +253,10 @@ def _create_run(connection: Connection, row: Row, first: JournalContents) -> "Ru
     client = connection.client
     client.create_run(connection.experiments[row.experiment], first.started, tags, row.name)
     # A server that did the work and lost its answer is asked again and has two runs: the first one stays.
-    run, *others = find_runs(connection, row.experiment, made_for)
+    found = find_runs(connection, row.experiment, made_for)
+    if not found:
+        raise ValueError(NO_SERVER)
+    run, *others = found
     for other in others:
         client.delete_run(other.info.run_id)
     return run
