@@ -247,9 +247,14 @@ def sync(
 ) -> None:
     """Send what an unreachable tracking server missed, end dead rows, rename renamed ones."""
     from maskdepth.tracking import repair
+    from maskdepth.tracking.sending import ask_store
 
-    for line in repair.sync(seconds, row) or ["nothing to do: every row is complete"]:
+    told = False
+    for line in ask_store(seconds, repair.sync, seconds, row):
         say(line)
+        told = True
+    if not told:
+        say("nothing to do: every row is complete")
 
 
 @app.command()

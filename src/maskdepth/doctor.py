@@ -17,8 +17,10 @@ from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.process.workspace import repository_root, state_dir
 from maskdepth.tracking.repair import check_store
+from maskdepth.tracking.sending import ask_store
 from maskdepth.training.states import list_abandoned_states
 
+_STORE_SECONDS = 60.0
 _LIBRARIES = ("dvc", "mlflow", "torch", "torchvision", "kornia", "pandas")
 
 
@@ -41,7 +43,7 @@ def examine() -> list[str]:
     root = repository_root()
     trainings = list_abandoned_states(state_dir() / "train")
     found = [*check_settings(root), *check_data(root), *check_git(root), *check_dvc(root), *check_cache(root)]
-    return [*found, *trainings, *check_store()]
+    return [*found, *trainings, *ask_store(_STORE_SECONDS, check_store)]
 
 
 def check_settings(root: Path) -> list[str]:

@@ -100,6 +100,14 @@ def false_server(answer):
             hang_up(connection)
 
 
+def drip(request, pause=0.3):
+    """Answer for ever, a byte at a time: no wait for a single one is too long."""
+    yield b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
+    while True:
+        yield b" "
+        time.sleep(pause)
+
+
 def whole_answer(body, status="200 OK"):
     """Make of a body the answer of a server."""
     return b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status.encode(), len(body), body)

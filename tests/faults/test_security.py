@@ -158,7 +158,7 @@ def report():
 
 
 def sync():
-    return repair.sync(1, ROW_FILE)
+    return list(repair.sync(1, ROW_FILE))
 
 
 def find_canary(folder):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from faults.doors import false_server, whole_answer
+from faults.doors import drip, false_server, whole_answer
 from mlflow import MlflowClient
 from support.tracked import set_param, write_epoch, write_evaluation, write_experiment, write_training, write_weights
 from support.waiting import wait_until
@@ -33,7 +33,7 @@ from maskdepth.tracking.address import EXPERIMENT, locate_store
 from maskdepth.tracking.identity import workspace_tags
 from maskdepth.tracking.journal import Journal, read_journal
 from maskdepth.tracking.live import start_mirror
-from maskdepth.tracking.mirror import Sent, mirror_outbox, mirror_row
+from maskdepth.tracking.mirror import Sent, mirror_row, mirror_rows
 from maskdepth.tracking.model import export_model
 from maskdepth.tracking.outbox import outbox_dir, put_live_row, read_row, row_lock, waiting_rows
 from maskdepth.tracking.runs import live_row, put_data_row, put_experiment_row
@@ -107,10 +107,14 @@ def name_experiment(monkeypatch, name: str) -> None:
 
 
 def send(folder: Path):
-    sent = mirror_outbox(60)[folder.name]
+    sent = dict(mirror_rows(60))[folder.name]
     assert (sent.is_complete, sent.reason) == (True, "")
     client = connect(locate_store()).client
     return client.get_run(sent.run_id)
+
+
+def sync() -> list[str]:
+    return list(repair.sync(60, ROW_FILE))
 
 
 def runs_of(train_id: str) -> list:
@@ -387,7 +391,7 @@ def test_a_damaged_row_harms_no_other(experiment, change):
     row = json.loads((damaged / "row.json").read_text())
     (damaged / "row.json").write_text(change(row))
     folder = put_data_row(experiment / "journals" / "split.jsonl", "split")
-    sent = mirror_outbox(60)
+    sent = dict(mirror_rows(60))
     assert sent[folder.name].is_complete
     assert re.search(r"row\.json is damaged \(.*\); delete its folder", sent[damaged.name].reason)
     assert repair.check_store() == ["1 rows wait to be sent; `maskdepth sync` sends them"]
@@ -398,9 +402,9 @@ def test_a_folder_of_another_name_in_the_outbox_is_sent_or_named_and_harms_no_ot
     shutil.copytree(whole, whole.with_name("copied"))
     shutil.copytree(whole, whole.with_name("torn"))
     (whole.with_name("torn") / "index.jsonl").unlink()
-    sent = mirror_outbox(60, own=[read_journal(experiment / "journals" / "index.jsonl").id])
+    sent = dict(mirror_rows(60, own=[read_journal(experiment / "journals" / "index.jsonl").id]))
     assert sent.keys() == {whole.name}
-    sent = mirror_outbox(60)
+    sent = dict(mirror_rows(60))
     assert sent["copied"].is_complete
     assert "no journal here" in sent["torn"].reason
 
@@ -450,10 +454,10 @@ def test_a_row_sent_by_another_while_this_process_waited_is_complete(experiment)
 
 def test_a_row_that_its_sender_has_not_given_up_is_left_to_it(experiment):
     folder = put_row(experiment)
-    assert mirror_outbox(60, own={"another"}) == {}
+    assert dict(mirror_rows(60, own={"another"})) == {}
     long_ago = time.time() - 3600
     os.utime(folder / "row.json", (long_ago, long_ago))
-    assert mirror_outbox(60, own={"another"})[folder.name].is_complete
+    assert dict(mirror_rows(60, own={"another"}))[folder.name].is_complete
 
 
 def test_empty_and_endless_settings_are_kept_apart_and_found_again(experiment):
@@ -479,13 +483,13 @@ def test_a_dead_server_costs_little_time_and_no_record(experiment, monkeypatch):
         put_data_row(experiment / "journals" / f"{stage}.jsonl", stage)
     folder = put_row(experiment)
     began = time.monotonic()
-    sent = mirror_outbox(60)
+    sent = dict(mirror_rows(60))
     assert time.monotonic() - began < 20
     assert [row.is_complete for row in sent.values()] == [False] * 3
     assert sent[folder.name].name.endswith("-bce|l1")
     assert sent[folder.name].reason == "[Errno 111] Connection refused"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert len(repair.sync(60, ROW_FILE)) == 3
+    assert len(sync()) == 3
     assert waiting_rows() == []
     assert len(history(runs_of(train_id(experiment))[0], "val/mask_iou")) == 2
 
@@ -495,7 +499,7 @@ def test_a_server_that_hangs_makes_the_end_of_the_time_no_later(experiment, monk
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{never_answers.getsockname()[1]}")
         put_row(experiment)
         began = time.monotonic()
-        (sent,) = mirror_outbox(1).values()
+        (sent,) = dict(mirror_rows(1)).values()
         assert time.monotonic() - began < 5  # its usual patience takes half a minute
     assert not sent.is_complete
     assert "timed out" in sent.reason.lower()
@@ -528,7 +532,7 @@ def test_what_answers_and_is_no_mlflow_leaves_the_row_waiting_with_a_reason(expe
         assert (sent.run_id, sent.is_complete) == ("", False)
         assert re.search("is no MLflow server|not in a valid JSON format", sent.reason)
         assert sent.reason.isprintable()
-        assert sent.reason in repair.sync(60, ROW_FILE)[0]
+        assert sent.reason in sync()[0]
         assert repair.check_store()[-1] == "1 rows wait to be sent; `maskdepth sync` sends them"
 
 
@@ -676,6 +680,38 @@ def test_the_mirror_process_sends_what_is_written_and_ends_with_the_training(exp
     assert (run.info.status, history(run, "val/mask_iou")) == ("FINISHED", [(1, 1.0), (2, 0.5)])
 
 
+FOLLOW = (
+    "import sys; from pathlib import Path; from maskdepth.tracking import live;"
+    "live._PASS_SECONDS = live._LAST_PASS_SECONDS = live._GRACE_SECONDS = 1; live.follow(Path(sys.argv[1]))"
+)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_server_that_drips_bytes_for_ever_does_not_hold_the_mirror_process(experiment, monkeypatch, goes_on):
+    (experiment / "journals" / "train.jsonl").unlink()
+    journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    folder = put_live_row(live_row(train_id(experiment), load_params()), journal.path)
+    if not goes_on:
+        journal.end("FINISHED")
+    with false_server(drip) as port, (experiment / "log").open("w") as log:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+        command = [sys.executable, "-c", FOLLOW, str(folder)]
+        mirror = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: "held a call beyond its time" in (experiment / "log").read_text())
+            if goes_on:  # as a fresh process under the same number
+                wait_until(lambda: "maskdepth.tracking\0" in Path(f"/proc/{mirror.pid}/cmdline").read_text())
+                assert mirror.poll() is None
+            else:
+                assert mirror.wait() == 1
+        finally:
+            mirror.kill()
+            mirror.wait()
+    with row_lock(folder, train_id(experiment), 5):  # nobody holds it any more
+        pass
+
+
 @pytest.mark.slow
 def test_a_killed_training_ends_as_killed(experiment):
     path = experiment / "killed.jsonl"
@@ -702,7 +738,7 @@ def run_python(code: str, cwd: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code], cwd=cwd, env=environment, stdout=-1, stderr=-1, text=True)
 
 
-SEND = "from maskdepth.tracking.mirror import mirror_outbox; print(*mirror_outbox(60).values())"
+SEND = "from maskdepth.tracking.mirror import mirror_rows; print(*dict(mirror_rows(60)).values())"
 
 
 @pytest.mark.slow
@@ -741,7 +777,7 @@ def test_a_sender_killed_at_any_instant_leaves_no_double_and_loses_nothing(exper
             process.stdout.readline()
             time.sleep(seconds)
             process.kill()
-    mirror_outbox(60)
+    dict(mirror_rows(60))
     assert not folder.exists()
     (run,) = runs_of(train_id(experiment))
     assert (run.info.status, history(run, "val/mask_iou")) == ("FINISHED", [(1, 1.0), (2, 0.5)])
@@ -825,10 +861,10 @@ def test_sync_ends_runs_whose_process_is_gone(experiment):
     mirror_row(folder, 60)
     shutil.rmtree(folder)  # the row was lost with its machine's disk
     (run,) = runs_of(train_id(experiment))
-    assert not any("KILLED" in line for line in repair.sync(60, ROW_FILE))
+    assert not any("KILLED" in line for line in sync())
     connect(locate_store()).client.set_tag(run.info.run_id, "process", "1 0 another-boot")
     assert repair.check_store() == ["1 rows are RUNNING without a process; `maskdepth sync` ends them"]
-    assert [line for line in repair.sync(60, ROW_FILE) if "KILLED" in line]
+    assert [line for line in sync() if "KILLED" in line]
     assert runs_of(train_id(experiment))[0].info.status == "KILLED"
     assert repair.check_store() == []
 
@@ -842,14 +878,14 @@ def test_sync_and_doctor_say_the_same_of_a_training_left_by_another_container(ex
     reason = (
         r"whether it still runs on a-container cannot be seen from here; .* 24 h, `maskdepth sync` ends it as KILLED"
     )
-    (told,) = repair.sync(60, ROW_FILE)
+    (told,) = sync()
     assert re.search(f": waits: {reason} from 20", told)
     (found,) = repair.check_store()
     assert re.match(f"{folder.name}: {reason} from 20", found)
     tomorrow = time.time_ns() + 25 * 3600 * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: tomorrow)
     assert repair.check_store() == ["1 rows wait to be sent; `maskdepth sync` sends them"]
-    assert repair.sync(60, ROW_FILE)[0].endswith(": sent")
+    assert sync()[0].endswith(": sent")
     (run,) = runs_of(train_id(experiment))
     assert (run.info.status, run.info.end_time) == ("KILLED", read_journal(journal.path).written)
     assert repair.check_store() == []
@@ -876,11 +912,11 @@ def test_a_renamed_experiment_renames_its_run(experiment, monkeypatch):
     git(experiment, "commit", "-qm", "experiment")
     for name in ("before", "unchanged"):  # the second changed nothing and names the run of the first
         git(experiment, "update-ref", f"refs/exps/ab/{'c' * 38}/{name}", "HEAD")
-    assert repair.sync(60, ROW_FILE) == []
+    assert sync() == []
     git(experiment, "update-ref", "-d", f"refs/exps/ab/{'c' * 38}/unchanged")
     git(experiment, "update-ref", "-d", f"refs/exps/ab/{'c' * 38}/before")
     git(experiment, "update-ref", f"refs/exps/ab/{'c' * 38}/after", "HEAD")
-    assert repair.sync(60, ROW_FILE) == ["before: renamed to after"]
+    assert sync() == ["before: renamed to after"]
     (renamed,) = runs_of(train_id(experiment))
     assert (renamed.info.run_name, renamed.data.tags["maskdepth.experiment"]) == ("after", "after")
 
@@ -898,7 +934,7 @@ def test_an_experiment_of_another_version_is_named_and_the_others_are_renamed(ex
         git(experiment, "add", str(ROW_FILE))
         git(experiment, "commit", "-qm", name)
         git(experiment, "update-ref", f"refs/exps/ab/{'c' * 38}/{name}", "HEAD")
-    told = repair.sync(60, ROW_FILE)
+    told = sync()
     if text:  # an empty file says nothing, as none does
         assert told.pop(0).startswith("1 experiments name no run in their metrics/mlflow.json, such as old: ")
     assert told == ["before: renamed to after"]

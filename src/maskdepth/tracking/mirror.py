@@ -84,7 +84,7 @@ class Sent:
     reason: str
 
 
-def mirror_outbox(budget: float, own: Collection[str] | None = None) -> dict[str, Sent]:
+def mirror_rows(budget: float, own: Collection[str] | None = None) -> Iterator[tuple[str, Sent]]:
     """Send waiting rows.
 
     Args:
@@ -92,19 +92,21 @@ def mirror_outbox(budget: float, own: Collection[str] | None = None) -> dict[str
         own: Keys of rows to send before all others, of which those that another process may be about to send are left
             to it; None sends all.
 
-    Returns:
-        What became of each row, by the name of its folder; see `mirror_row`.
+    Yields:
+        The name of each row's folder, and what became of it; see `mirror_row`.
     """
     folders = waiting_rows() if own is None else waiting_rows(own, _LEFT_TO_SENDER_SECONDS)
     if not folders:
-        return {}
+        return
     with Deadline(budget) as deadline:
         try:
             connection = _connect(deadline)
         except trouble() as error:
             # Asked once: a store that is away would take its full time for every row.
-            return {folder.name: _waits(folder, explain(error)) for folder in folders}
-        return {folder.name: _mirror(connection, folder, deadline) for folder in folders}
+            yield from ((folder.name, row_waits(folder, explain(error))) for folder in folders)
+            return
+        for folder in folders:
+            yield folder.name, _mirror(connection, folder, deadline)
 
 
 def mirror_row(folder: Path, budget: float) -> Sent:
@@ -112,7 +114,7 @@ def mirror_row(folder: Path, budget: float) -> Sent:
 
     Args:
         folder: The row's folder in the outbox; one that is gone has been sent.
-        budget: As for `mirror_outbox`.
+        budget: As for `mirror_rows`.
 
     Returns:
         What became of it; trouble with the store is told there and never raised.
@@ -121,7 +123,7 @@ def mirror_row(folder: Path, budget: float) -> Sent:
         try:
             connection = _connect(deadline)
         except trouble() as error:
-            return _waits(folder, explain(error))
+            return row_waits(folder, explain(error))
         return _mirror(connection, folder, deadline)
 
 
@@ -142,9 +144,9 @@ def _mirror(connection: Connection, folder: Path, deadline: Deadline) -> Sent:
                 Path(lock.lock_file).unlink(missing_ok=True)
         return sent
     except Timeout:
-        return _waits(folder, "another process is sending it")
+        return row_waits(folder, "another process is sending it")
     except trouble() as error:
-        return _waits(folder, explain(error))
+        return row_waits(folder, explain(error))
 
 
 def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: Deadline) -> Sent:
@@ -160,7 +162,7 @@ def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: Dea
     return sent
 
 
-def _waits(folder: Path, reason: str) -> Sent:
+def row_waits(folder: Path, reason: str) -> Sent:
     """Say that a row waits; one whose folder is gone was sent by another process meanwhile."""
     if not folder.is_dir():
         return Sent(folder.name, "", is_complete=True, reason="")

@@ -32,6 +32,8 @@ EXPERIMENT_TAG = "maskdepth.experiment"
 TRAIN_TAG = "maskdepth.train"
 EVALUATE_TAG = "maskdepth.evaluate"
 
+# [s] for another process that holds a lock: a pass of the one that mirrors a training has at most 70.
+_PATIENCE_SECONDS = 90.0
 _FileName = Annotated[str, Field(pattern=r"^\w+\.jsonl$")]
 
 
@@ -129,7 +131,7 @@ def arrival_lock() -> FileLock:
 
     The lock of a row would be held while a store is asked, and a training that goes on must not wait for a store.
     """
-    return FileLock(state_dir() / "outbox.lock")
+    return FileLock(state_dir() / "outbox.lock", timeout=_PATIENCE_SECONDS)
 
 
 def read_row(folder: Path) -> Row:
@@ -156,10 +158,13 @@ def put_row(row: Row, files: Mapping[str, Path]) -> Path:
 
     Returns:
         The row's folder.
+
+    Raises:
+        Timeout: Another process holds the row; names the lock.
     """
     folder = outbox_dir() / row.folder_name
     partial = folder.with_name(f".{folder.name}")
-    with row_lock(folder, row.key, seconds=-1):
+    with row_lock(folder, row.key, _PATIENCE_SECONDS):
         shutil.rmtree(partial, ignore_errors=True)  # left by a process killed here
         for name, source in files.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)

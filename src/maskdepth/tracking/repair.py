@@ -3,6 +3,7 @@
 import re
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.tracking.address import EXPERIMENT, locate_store
 from maskdepth.tracking.journal import KILLED, PROCESS, RUNNING, describe_process
-from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, explain_unfinished, mirror_outbox
+from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, explain_unfinished, mirror_rows
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
 from maskdepth.tracking.sqlite import holds_something
 from maskdepth.tracking.store import Connection, connect, explain, trouble
@@ -23,30 +24,28 @@ _EXPERIMENT_REF = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def sync(budget: float, row_file: Path) -> list[str]:
+def sync(budget: float, row_file: Path) -> Iterator[str]:
     """Send what waits, end rows of dead processes, give rows the new names of renamed DVC experiments.
 
     Args:
         budget: Time for sending [s].
         row_file: The file in which each experiment's commit names its MLflow run.
 
-    Returns:
+    Yields:
         One line for everything that was done or could not be done.
 
     Raises:
         ValueError: The address of the store is one that we refuse; see `locate_store`.
     """
     store = locate_store()
-    lines = []
-    for folder, sent in mirror_outbox(budget).items():
-        lines.append(f"{sent.name or folder}: {'sent' if sent.is_complete else f'waits: {sent.reason}'}")
+    for folder, sent in mirror_rows(budget):
+        yield f"{sent.name or folder}: {'sent' if sent.is_complete else f'waits: {sent.reason}'}"
     try:
         connection = connect(store)
-        lines += [f"{run.info.run_name}: ended as KILLED, its process is gone" for run in end_dead_runs(connection)]
-        lines += rename_runs(connection, row_file)
+        yield from (f"{run.info.run_name}: ended as KILLED, its process is gone" for run in end_dead_runs(connection))
+        yield from rename_runs(connection, row_file)
     except trouble() as error:
-        lines.append(f"{store.address}: {explain(error)}")
-    return lines
+        yield f"{store.address}: {explain(error)}"
 
 
 def end_dead_runs(connection: Connection) -> "list[Run]":
