@@ -12,6 +12,7 @@ from maskdepth.params import load_params
 from maskdepth.process.command import run
 from maskdepth.process.console import say
 from maskdepth.process.files import replace_text
+from maskdepth.process.secrets import hide_secrets
 from maskdepth.tracking.address import locate_store
 from maskdepth.tracking.journal import read_journal
 from maskdepth.tracking.runs import DATA_STAGES, curves, put_data_row, put_experiment_row
@@ -42,6 +43,7 @@ def main(
     sent = send_outbox(BUDGET, own)[waiting.name]
 
     named = {"run_id": sent.run_id, "run_name": sent.name} | ({"reason": sent.reason} if sent.reason else {})
+    named = {key: hide_secrets(value) for key, value in named.items()}  # git keeps it, and a server said it
     replace_text(row, json.dumps({"mlflow": named}, indent=2) + "\n")
     if sent.is_complete:
         say(f"report: row {sent.name} in {store.address} (complete)")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from maskdepth.process.secrets import hiding_secrets
 from maskdepth.process.workers import prepare_worker
 
 Item = TypeVar("Item")
@@ -65,9 +66,10 @@ def _send_items(
 ) -> None:
     """Send each item in a list of its own, an empty list at the end."""
     prepare_worker()
-    try:
-        for item in function(*arguments):
-            there.send(([item], None))
-        there.send(([], None))
-    except (OSError, ValueError) as error:
-        there.send(([], error))
+    with hiding_secrets():
+        try:
+            for item in function(*arguments):
+                there.send(([item], None))
+            there.send(([], None))
+        except (OSError, ValueError) as error:
+            there.send(([], error))

@@ -4,7 +4,9 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
+from maskdepth.process.secrets import hide_secrets
 from maskdepth.process.workspace import repository_root
 
 EXPERIMENT = "maskdepth"
@@ -15,6 +17,8 @@ SQLITE = "sqlite:///"
 _SERVER = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?(/[^?#@\s]*)?", re.IGNORECASE)
 _PLACE = re.compile(r"([\w.-]*|\[[\da-f:.]+\])(:\d+)?(?=[/?#]|$)(/[\w./~-]*)?", re.IGNORECASE)
 _ADDRESS = re.compile(r"[\w+.-]+://\S*[\w/]")  # within a text, without the punctuation behind it
+# Before an equals sign in the query of a database's address; `passfile` names a file, which is what to use.
+_SECRET_WORD = re.compile(r"[?#].*?(password|passwd|passphrase|pwd|secret|token|credential)\w*\s*=", re.I | re.S)
 _MOST_RETRIES = 10  # above this MLflow refuses every call
 
 
@@ -51,7 +55,8 @@ def locate_store() -> Store:
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     login = (uri.partition("://")[2] or uri).rpartition("@")[0]
     is_name = "://" in uri and ":" not in login  # of a database's user: no secret
-    if (login and not is_name) or (scheme in ("http", "https") and not _SERVER.fullmatch(uri)):
+    is_open = scheme not in ("http", "https") or _SERVER.fullmatch(uri)
+    if (login and not is_name) or not is_open or _SECRET_WORD.search(unquote(uri)):
         raise ValueError(
             f"MLFLOW_TRACKING_URI {redact_address(uri)} holds a login or more than host, port and path, and MLflow "
             "prints it at the end of each run; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead, for "
@@ -69,12 +74,12 @@ def locate_store() -> Store:
 
 
 def redact(text: str) -> str:
-    """Hide what may be a secret in every address of a text.
+    """Hide what may be a secret in a text of others: every address, and all that `hide_secrets` knows.
 
     >>> redact("no answer from http://ann:secret@example.org:5000/api: refused")
     'no answer from http://***@example.org:5000/api: refused'
     """
-    return _ADDRESS.sub(lambda found: redact_address(found[0]), text)
+    return hide_secrets(_ADDRESS.sub(lambda found: redact_address(found[0]), text), also_login=True)
 
 
 def redact_address(address: str) -> str:

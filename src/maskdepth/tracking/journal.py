@@ -30,7 +30,7 @@ SILENT_HOURS = 24
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Time = Annotated[int, Field(ge=0, lt=10**13)]  # [ms] since 1970; a calendar ends somewhere
 Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # as a database holds it
-PROCESS = re.compile(r"[0-9]{1,9}( |$)")
+PROCESS = re.compile(r"^[0-9]{1,9}( |$)")
 
 
 class _Start(TypedDict):

@@ -120,7 +120,7 @@ def explain(error: Exception) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = printable(redact(" ".join(text.split())))
+    text = printable(" ".join(redact(text).split()))
     return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."
 
 
