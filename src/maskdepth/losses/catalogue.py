@@ -62,7 +62,8 @@ Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
 Head = Literal["mask", "depth"]
 
 # [number *] name; a number may hold a plus itself (1e+2), so a sum cannot just be split.
-TERM = r"(?:((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*)?([A-Za-z]\w*)"
+# Each text is read in one way only: where digits could be shared out among parts, a long number would be for ever.
+TERM = r"(?:((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*)?([A-Za-z]\w*)"
 SUM = rf"\s*{TERM}\s*(?:\+\s*{TERM}\s*)*"
 # Of a weight: enough that no two that anyone means are taken for one.
 _DIGITS = 12
@@ -277,7 +278,7 @@ def _check_weight(name: str, weight: float, head: Head) -> None:
 def _read_sum(expression: str, head: Head) -> list[tuple[str, float]]:
     if not re.fullmatch(SUM, expression):
         raise ValueError(
-            f"loss.{head}: cannot read {expression!r}; "
+            f"loss.{head}: cannot read {expression!r:.200}; "
             f"expected a sum of names with optional weights, such as {_example(head)}"
         )
     return [(name, float(weight or 1)) for weight, name in re.findall(TERM, expression)]
@@ -291,7 +292,7 @@ def _expand(name: str, head: Head) -> dict[str, float]:
     known = sorted([*LOSSES[head], *PRESETS[head]])
     near = difflib.get_close_matches(name.lower(), known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise ValueError(f"loss.{head}: unknown loss {name!r}; {hint}known: {', '.join(known)}")
+    raise ValueError(f"loss.{head}: unknown loss {name!r:.200}; {hint}known: {', '.join(known)}")
 
 
 def _example(head: Head) -> str:
