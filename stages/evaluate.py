@@ -76,6 +76,8 @@ def main(
         write_reports(reports, trained, summary)
         score = (trained["mask_iou"] + trained["depth_ssim"]) / 2
         for kind, positions in pick_samples(score, held_out["background"], settings.pictures).items():
+            if not positions:
+                continue
             drawn = describe_samples(network, Batches(pictures, held_out.iloc[positions], len(positions), device))
             draw_samples(drawn, settings.threshold, reports / "pictures" / f"{kind}.png")
             log.artifact(reports / "pictures" / f"{kind}.png", "pictures")

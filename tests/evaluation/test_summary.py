@@ -88,6 +88,14 @@ def test_cells_say_what_training_saw():
     assert len(set(assign_cells(held_out, train))) == 4
 
 
+@pytest.mark.parametrize(
+    ("areas", "sizes"),
+    [([0.5], ["small"]), ([0.5, 0.1], ["large", "small"]), ([0.2] * 3, ["small", "medium", "large"])],
+)
+def test_sizes_of_a_few_samples_are_as_many_as_there_are(areas, sizes):
+    assert assign_sizes(pd.Series(areas)).tolist() == sizes
+
+
 def test_sizes_are_terciles():
     sizes = assign_sizes(pd.Series(np.linspace(0.3, 0.01, 9)))
     assert sizes.tolist() == ["large"] * 3 + ["medium"] * 3 + ["small"] * 3

@@ -89,7 +89,10 @@ def assign_cells(held_out: pd.DataFrame, train: pd.DataFrame) -> pd.Series:
 
 def assign_sizes(areas: pd.Series) -> pd.Series:
     """Call each object small, medium or large: the terciles of the mask's share of the picture."""
-    return pd.qcut(areas.rank(method="first"), 3, labels=["small", "medium", "large"]).astype(str)
+    # By rank, and not by borders between values: of one or two samples some borders would be one.
+    thirds = 3 * (areas.rank(method="first").to_numpy() - 1) / max(len(areas) - 1, 1)
+    names = np.array(["small", "medium", "large"])
+    return pd.Series(names[np.ceil(thirds - 1).clip(0, 2).astype(int)], areas.index, dtype=object)
 
 
 def summarise(trained: pd.DataFrame, untrained: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
