@@ -957,6 +957,83 @@ def test_a_moved_repository_is_noticed_and_mended(experiment, shared_root, monke
     assert repair.check_store() == []
 
 
+def test_a_copy_of_a_repository_sends_nothing_into_the_original(fresh, monkeypatch, tmp_path_factory):
+    write_experiment(fresh)
+    send(put_data_row(fresh / "journals" / "index.jsonl", "index"))
+    copy = tmp_path_factory.mktemp("copies") / "copy"
+    shutil.copytree(fresh, copy)
+    before = sorted(fresh.rglob("*"))
+    enter(monkeypatch, copy, copy)
+    shutil.copy(copy / "reports" / "pictures" / "best.png", copy / "curves.png")
+    folder = put_row(copy)
+    reason = f"{copy}/mlflow.db was made in {fresh}; `maskdepth relocate` mends its paths"
+    for sent in (mirror_row(folder, 60), *dict(mirror_rows(60)).values()):
+        assert (sent.is_complete, sent.reason) == (False, reason)
+    assert sorted(fresh.rglob("*")) == before
+    relocate(fresh, copy)
+    run = send(folder)
+    assert Path(run.info.artifact_uri, "pictures", "best.png").is_relative_to(copy)
+    assert Path(run.info.artifact_uri, "pictures", "best.png").is_file()
+    assert sorted(fresh.rglob("*")) == before
+
+
+def test_a_store_of_several_repositories_belongs_to_the_first(fresh, monkeypatch, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / ".dvc").mkdir()
+    connect(locate_store())
+    enter(monkeypatch, other, other)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{fresh}/mlflow.db")
+    assert connect(locate_store()).experiments.keys() == {"maskdepth", "maskdepth-data"}
+    assert find_moved_root() is None
+    assert repair.check_store() == []
+
+
+def test_a_repository_that_is_moved_while_it_sends_loses_nothing(fresh, monkeypatch, tmp_path_factory):
+    write_experiment(fresh)
+    shutil.copy(fresh / "reports" / "pictures" / "best.png", fresh / "curves.png")
+    names = [put_data_row(fresh / "journals" / "index.jsonl", "index").name, put_row(fresh).name]
+    rows = mirror_rows(60)
+    assert next(rows)[1].is_complete
+    moved = fresh.rename(tmp_path_factory.mktemp("moved") / "repository")
+    enter(monkeypatch, moved, moved)
+    name, sent = next(rows)
+    assert (name, sent.is_complete) == (names[1], False)
+    assert sent.reason == "the repository was moved away meanwhile; run again where it is now"
+    assert not fresh.exists()
+    assert "`maskdepth relocate`" in dict(mirror_rows(60))[name].reason
+    relocate(fresh, moved)
+    run = send(moved / ".dvc" / "tmp" / "maskdepth" / "outbox" / name)
+    assert Path(run.info.artifact_uri, "pictures", "best.png").is_relative_to(moved)
+    assert Path(run.info.artifact_uri, "pictures", "best.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%41b", "100%", "a#b", "a'b\"c", "a@:b", ":b", "\udcff"])
+def test_a_path_that_would_be_misread_is_refused_and_no_store_is_made_elsewhere(tmp_path, monkeypatch, name):
+    root = tmp_path / name
+    (root / ".dvc").mkdir(parents=True)
+    enter(monkeypatch, root, root)
+    with pytest.raises(ValueError, match=r"no store can be in a path with .*; rename its folder") as refused:
+        locate_store()
+    assert str(refused.value).isprintable()
+    assert "rename its folder" in repair.check_store()[0]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert locate_store().database is None
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", 'a"b', "a&b=c;d", "ü", "a@b:c", "a\\b", "a[b]{c}"])
+def test_any_other_path_holds_the_store_and_its_pictures(tmp_path, monkeypatch, name):
+    root = tmp_path / name
+    (root / ".dvc").mkdir(parents=True)
+    enter(monkeypatch, root, root)
+    write_experiment(root)
+    shutil.copy(root / "reports" / "pictures" / "best.png", root / "curves.png")
+    run = send(put_row(root))
+    assert (root / "mlflow.db").stat().st_size > 0
+    assert len([*(root / "mlartifacts" / "maskdepth" / run.info.run_id).rglob("best.png")]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_relocate_wants_a_store_of_files(fresh, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"mlflow\.db: no store here"):
         relocate(fresh, fresh)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from maskdepth.process.console import printable
 from maskdepth.process.secrets import hide_secrets
 from maskdepth.process.workspace import repository_root
 
@@ -44,14 +45,17 @@ def locate_store() -> Store:
     """Say which store is used: MLFLOW_TRACKING_URI, else `mlflow.db` at the root of the repository.
 
     Raises:
-        ValueError: The address holds a password or, for a server, more than host, port and path; it names a folder; or
-            the number of retries is one MLflow refuses.
+        ValueError: The address holds a password or, for a server, more than host, port and path; it names a folder, or
+            a path that would be misread; or the number of retries is one MLflow refuses.
         FileNotFoundError: The current folder is in no DVC repository.
     """
     root = repository_root()
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"{SQLITE}mlflow.db"
     if uri.startswith(SQLITE):
-        return Store(root, SQLITE + str(Path(root, uri.removeprefix(SQLITE)).resolve()))
+        path = Path(root, uri.removeprefix(SQLITE)).resolve()
+        for folder in (path, root):
+            _check_path(str(folder))
+        return Store(root, SQLITE + str(path))
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     login = (uri.partition("://")[2] or uri).rpartition("@")[0]
     is_name = "://" in uri and ":" not in login  # of a database's user: no secret
@@ -71,6 +75,16 @@ def locate_store() -> Store:
     if not retries.isdigit() or int(retries) > _MOST_RETRIES:
         raise ValueError(f"MLFLOW_HTTP_REQUEST_MAX_RETRIES is {retries!r}; MLflow takes 0 to {_MOST_RETRIES}")
     return Store(root, uri)
+
+
+def _check_path(path: str) -> None:
+    """Refuse a path of which MLflow and SQLAlchemy, who take it for an address or a part of SQL, would make another."""
+    is_text = path.encode(errors="ignore").decode() == path
+    if not is_text or re.search(r"[?%#]|(?<![\w:\\]):\w", path) or {"'", '"'} <= set(path):
+        raise ValueError(
+            f"{printable(path)}: no store can be in a path with ?, %, #, both kinds of quotes, a colon before a word "
+            "or bytes that are no text; rename its folder, or name a server in MLFLOW_TRACKING_URI"
+        )
 
 
 def redact(text: str) -> str:

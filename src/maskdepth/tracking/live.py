@@ -12,7 +12,7 @@ from maskdepth.params import Params
 from maskdepth.tracking.address import locate_store
 from maskdepth.tracking.journal import RUNNING, is_writer_alive, read_journal
 from maskdepth.tracking.mirror import mirror_row
-from maskdepth.tracking.outbox import LIVE_JOURNAL, put_live_row
+from maskdepth.tracking.outbox import LIVE_JOURNAL, outbox_dir, put_live_row
 from maskdepth.tracking.runs import live_row
 
 _LOG = "mirror.log"
@@ -40,7 +40,7 @@ class MirrorProcess:
             self.process.wait(budget)
         except subprocess.TimeoutExpired:
             return "tracking: still sending in the background; what is left, `maskdepth sync` sends"
-        if self.folder.exists():
+        if (outbox_dir() / self.folder.name).exists():  # which the repository may have taken elsewhere
             return "tracking: the store did not take everything; `maskdepth sync` sends the rest"
         return "tracking: all sent"
 

@@ -43,6 +43,7 @@ from maskdepth.tracking.outbox import (
     row_lock,
     waiting_rows,
 )
+from maskdepth.tracking.sqlite import require_in_place
 from maskdepth.tracking.store import NO_SERVER, Connection, Deadline, connect, explain, trouble
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: Dea
 def row_waits(folder: Path, reason: str) -> Sent:
     """Say that a row waits; one whose folder is gone was sent by another process meanwhile."""
     if not folder.is_dir():
-        return Sent(folder.name, "", is_complete=True, reason="")
+        moved = "" if folder.parent.is_dir() else "the repository was moved away meanwhile; run again where it is now"
+        return Sent(folder.name, "", is_complete=not moved, reason=moved)
     try:
         name = read_row(folder).name
     except (ValueError, OSError):
@@ -229,6 +231,7 @@ def _send_row(connection: Connection, folder: Path, row: Row, deadline: Deadline
     if (folder / MODEL).is_file():
         deadline.check()
         _send_network(connection, row, run_id, folder)
+    require_in_place(connection.store)  # where else all that was sent may be now
     return _send_status(connection.client, run, row, journals)
 
 

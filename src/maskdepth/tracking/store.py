@@ -21,7 +21,7 @@ from maskdepth.process.workspace import state_dir
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT, Store, redact
-from maskdepth.tracking.sqlite import build_database, holds_something
+from maskdepth.tracking.sqlite import build_database, holds_something, require_in_place
 
 # Without it the web interface shows runs of networks as if they were of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -137,6 +137,7 @@ def connect(store: Store) -> Connection:
     with FileLock(state / "store.lock", timeout=_LOCK_SECONDS):
         if store.database is not None and not holds_something(store.database):
             build_database(store.database, store.root)
+        require_in_place(store)
         client = mlflow.MlflowClient(store.uri)
         experiments = {name: _make_experiment(store, client, name) for name in (EXPERIMENT, DATA_EXPERIMENT)}
     return Connection(store, client, experiments)
