@@ -174,6 +174,9 @@ def predict(
     strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
 ) -> None:
     """Predict mask and depth of pictures of any size, at their own size."""
+    from maskdepth.serving.files import require_inputs
+
+    require_inputs(background, composite, model)  # loading what predicts takes seconds
     from maskdepth.serving.predict import predict as write_predictions
 
     write_predictions(

@@ -3,6 +3,7 @@
 import copy
 import csv
 import io
+import os
 import pickle
 from pathlib import Path
 
@@ -234,6 +235,23 @@ def test_bad_pictures_cost_their_own_pairs_and_are_reported(model, tmp_path, cap
     printed = capsys.readouterr()
     assert "predict: 2 predicted, 5 failed" in printed.out
     assert printed.err.count("warning: ") == 5
+
+
+def test_links_to_devices_pipes_and_folders_named_as_pictures_fail_in_a_row_of_their_own(model, tmp_path):
+    backgrounds, composites = write_folders(tmp_path, "abcdef")
+    for name, make in (
+        ("a", lambda path: path.symlink_to("/dev/zero")),
+        ("b", os.mkfifo),
+        ("c", Path.mkdir),
+        ("d", lambda path: path.symlink_to(tmp_path / "nowhere")),
+        ("e", lambda path: path.symlink_to(path)),
+    ):
+        (composites / f"{name}.png").unlink()
+        make(composites / f"{name}.png")
+    rows = {outcome.name: outcome for outcome in predict(backgrounds, composites, tmp_path / "out", model)}
+    assert [rows[name].status for name in "abcdef"] == ["failed"] * 5 + ["predicted"]
+    assert all("it is a folder, a pipe or a device" in rows[name].reason for name in "abc")
+    assert all("it leads nowhere" in rows[name].reason for name in "de")
 
 
 def test_strict_fails_after_all_the_others_are_done(model, tmp_path):

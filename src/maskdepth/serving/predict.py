@@ -31,6 +31,7 @@ from maskdepth.serving.files import (
     find_pairs,
     name_results,
     read_picture,
+    require_inputs,
     write_png,
     write_report,
 )
@@ -108,6 +109,7 @@ def predict(
     if not 0 < threshold < 1 or batch_size < 1:
         raise ValueError(f"found threshold {threshold:g} and batch size {batch_size}; expected (0, 1) and 1 or more")
     out, composite = Path(out), Path(composite)
+    require_inputs(Path(background), composite, Path(model))
     pairs, outcomes = find_pairs(Path(background), composite)
     results = {pair: name_results(out, pair.name, probability) for pair in pairs}
     report = out / REPORT_FILE if composite.is_dir() else None
