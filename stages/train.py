@@ -34,6 +34,7 @@ from maskdepth.training.states import (
     load_state,
     lock_folder,
     name_training,
+    not_a_state,
     save_state,
     tell_apart,
 )
@@ -113,7 +114,10 @@ def resume(state: TrainState, folder: Path, origin: Origin) -> None:
         return
     for notice in resumed.notices:
         warn(notice)
-    state.load_state_dict(resumed.state)
+    try:
+        state.load_state_dict(resumed.state)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise not_a_state(folder / "state") from error
     say(f"train: going on at epoch {state.epoch + 1} step {state.step}")
 
 

@@ -1,7 +1,9 @@
 """The command line: every command explains itself, does what it says, and ends a mistake in one line."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -95,6 +97,24 @@ def test_a_pair_is_predicted_at_its_own_size(tmp_path):
     run("predict", *pair, "--out", str(tmp_path / "out"), "--model", str(tmp_path / "model.safetensors"))
     with Image.open(tmp_path / "out" / "visitor_mask.png") as mask:
         assert mask.size == (60, 40)
+
+
+@pytest.mark.parametrize("missing", ["room.png", "visitor.png", "model.safetensors"])
+def test_a_file_that_is_missing_is_told_before_anything_is_loaded(tmp_path, missing):
+    for name in {"room.png", "visitor.png", "model.safetensors"} - {missing}:
+        (tmp_path / name).touch()
+    code = (
+        "import sys; from maskdepth import cli\n"
+        "sys.argv[1:] = 'predict room.png visitor.png --out out --model model.safetensors'.split()\n"
+        "try: cli.main()\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "False\n")
+    assert done.stderr.startswith(f"error: {missing} is missing; ")
 
 
 def test_composing_without_cutouts_is_refused(tmp_path, monkeypatch, capsys):

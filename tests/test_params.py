@@ -1,6 +1,7 @@
 """params.yaml is complete and checked: every kind of mistake is named with its key, and nothing has a default."""
 
 import copy
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_any_other_file_is_refused_by_its_name(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"params\.yaml: "):
         load_params(path)
+
+
+def test_a_file_too_large_for_settings_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(SHIPPED.read_text() + "# more\n" * 3_000_000)
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match=r"params\.yaml: it has over 100,000 bytes"):
+        load_params(path)
+    assert time.perf_counter() - began < 5  # half a minute to be parsed
 
 
 LEVELS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 7))

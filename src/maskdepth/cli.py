@@ -174,6 +174,9 @@ def predict(
     strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
 ) -> None:
     """Predict mask and depth of pictures of any size, at their own size."""
+    from maskdepth.serving.files import require_inputs
+
+    require_inputs(background, composite, model)  # loading what predicts takes seconds
     from maskdepth.serving.predict import predict as write_predictions
 
     write_predictions(
@@ -247,9 +250,14 @@ def sync(
 ) -> None:
     """Send what an unreachable tracking server missed, end dead rows, rename renamed ones."""
     from maskdepth.tracking import repair
+    from maskdepth.tracking.sending import ask_store
 
-    for line in repair.sync(seconds, row) or ["nothing to do: every row is complete"]:
+    told = False
+    for line in ask_store(seconds, repair.sync, seconds, row):
         say(line)
+        told = True
+    if not told:
+        say("nothing to do: every row is complete")
 
 
 @app.command()

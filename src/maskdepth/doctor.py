@@ -1,7 +1,6 @@
 """What is wrong with this repository, in words, each with its cure; nothing is changed."""
 
 import hashlib
-import json
 import platform
 import re
 import subprocess
@@ -15,11 +14,14 @@ from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import check_image_size, resolve_inputs
 from maskdepth.params import load_params
 from maskdepth.process.console import track
+from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.process.workspace import repository_root, state_dir
 from maskdepth.tracking.repair import check_store
+from maskdepth.tracking.sending import ask_store
 from maskdepth.training.states import list_abandoned_states
 
+_STORE_SECONDS = 60.0
 _LIBRARIES = ("dvc", "mlflow", "torch", "torchvision", "kornia", "pandas")
 
 
@@ -49,7 +51,7 @@ def examine() -> list[str]:
         *check_dvc(root),
         *check_cache(root),
     ]
-    return [*found, *trainings, *check_store()]
+    return [*found, *trainings, *ask_store(_STORE_SECONDS, check_store)]
 
 
 def check_settings(root: Path) -> list[str]:
@@ -147,7 +149,7 @@ def _check_rwlock(path: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parse_json(path.read_text(encoding="utf-8"))
         writers, readers = held.get("write", {}).values(), held.get("read", {}).values()
         numbers = {int(holder["pid"]) for holder in [*writers, *(one for several in readers for one in several)]}
     except (ValueError, AttributeError, TypeError, KeyError):

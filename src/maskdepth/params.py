@@ -22,8 +22,11 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
+SMALLEST_IMAGE, LARGEST_IMAGE = 8, 4096  # side of the pictures that a network sees [px]
+
 # All that the parser was seen to raise: explicit types with nothing behind them, numbers of thousands of digits.
 _YAML_ERRORS = (YAMLError, ValueError, LookupError, TypeError, RecursionError)
+_MOST_BYTES = 100_000  # the parser takes a second for them, and minutes for what is no settings file
 # Problems that an error shows: a file may be wrong from end to end.
 _SHOWN = 10
 
@@ -36,7 +39,7 @@ class DataParams(_Section):
     """Reading pictures: their layout, store and size, which end of the depth is near, and what is too large."""
 
     layout: str | dict[str, str | list[str]]
-    image_size: Annotated[int, Field(ge=8, le=4096)]
+    image_size: Annotated[int, Field(ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)]
     store: Literal["pixels", "encoded"]
     depth_near: Literal["dark", "bright"]
     depth_frame: Literal["refuse", "crop", "keep"]
@@ -121,6 +124,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise FileNotFoundError(
             f"{path.absolute()} is missing; run this in the folder that holds params.yaml, or name the file"
         )
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path}: it has over {_MOST_BYTES:,} bytes; settings are a few thousand")
     try:
         # YAML 1.2, as DVC reads it: 1e-3 is a number, a repeated key is an error.
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))

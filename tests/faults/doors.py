@@ -1,4 +1,4 @@
-"""A tracking server behind a door that can be shut, opened again, or lose an answer."""
+"""A tracking server behind a door that can be shut, opened again, or lose an answer; and servers that are none."""
 
 import os
 import socket
@@ -66,6 +66,51 @@ class Door:
                 sink.sendall(block)
         hang_up(source)
         hang_up(sink)
+
+
+@contextmanager
+def false_server(answer):
+    """Run a server that answers every request with what `answer(request)` gives, piece by piece; give its port.
+
+    The answer's bytes are all that is sent, so that they hold a head too; pieces are sent as they come.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections = []
+
+    def serve(connection):
+        with suppress(OSError):
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += connection.recv(65536)
+            for piece in answer(request):
+                connection.sendall(piece)
+        hang_up(connection)
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                connections.append(listener.accept()[0])
+                threading.Thread(target=serve, args=[connections[-1]], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        for connection in (listener, *connections):
+            hang_up(connection)
+
+
+def drip(request, pause=0.3):
+    """Answer for ever, a byte at a time: no wait for a single one is too long."""
+    yield b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"
+    while True:
+        yield b" "
+        time.sleep(pause)
+
+
+def whole_answer(body, status="200 OK"):
+    """Make of a body the answer of a server."""
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status.encode(), len(body), body)
 
 
 def hang_up(connection):

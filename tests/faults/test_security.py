@@ -7,9 +7,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
-from faults.doors import Door, tracking_server
+from faults.doors import Door, false_server, tracking_server, whole_answer
 from support.tracked import write_experiment
 from support.trained import ROOT, start_stage, write_small_params
 
@@ -119,6 +120,11 @@ def test_an_address_with_a_password_is_refused_without_showing_it(nowhere):
         f"http://127.0.0.1:9/api?mail=a@{CANARY}",
         f"http://127.0.0.1:9/#token={CANARY}",
         f"postgresql+pg8000://{USER}:a/{CANARY}@127.0.0.1:9/runs",
+        f"postgresql+pg8000://127.0.0.1:9/runs?password={CANARY}",
+        f"postgresql+pg8000://{USER}@127.0.0.1:9/runs?sslmode=require&sslpassword={CANARY}",
+        f"postgresql://127.0.0.1:9/runs?user={USER}&PassWord%3D{CANARY}",
+        f"mysql+pymysql://127.0.0.1:9/runs?ssl_key=a&passwd={CANARY}",
+        f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dodbc%3BUID%3Dsa%3BPWD%3D{CANARY}",
     ],
 )
 def test_a_secret_anywhere_in_an_address_is_refused_without_showing_it(nowhere, monkeypatch, address):
@@ -135,10 +141,10 @@ def test_a_secret_anywhere_in_an_address_is_refused_without_showing_it(nowhere, 
 @pytest.mark.parametrize(
     ("address", "shown"),
     [  # a driver that is not installed
-        (f"postgresql+pg8000://127.0.0.1:9/runs?password={CANARY}", "postgresql+pg8000://127.0.0.1:9/runs***"),
+        (f"postgresql+pg8000://127.0.0.1:9/runs?passfile={CANARY}", "postgresql+pg8000://127.0.0.1:9/runs***"),
         (f"postgresql+pg8000://{CANARY}@127.0.0.1:9/runs", "postgresql+pg8000://***@127.0.0.1:9/runs"),
         # a scheme that MLflow does not know, and names with the whole address
-        (f"other://{CANARY}@127.0.0.1:9/runs?password={CANARY}", "other://***@127.0.0.1:9/runs***"),
+        (f"other://{CANARY}@127.0.0.1:9/runs?user={CANARY}", "other://***@127.0.0.1:9/runs***"),
     ],
 )
 def test_the_address_of_a_database_is_shown_without_its_user_and_query(nowhere, monkeypatch, capfd, address, shown):
@@ -153,12 +159,41 @@ def test_the_address_of_a_database_is_shown_without_its_user_and_query(nowhere, 
     assert find_canary(nowhere) == []
 
 
+def echo(request):
+    """Repeat all that was sent, as a proxy may do in its page about an error, and once more as an address would."""
+    header = re.search(rb"(?i)authorization: basic (\S+)", request)
+    login = base64.b64decode(header[1])
+    return [whole_answer(b"%s %s %s" % (header[0], login, quote(login).encode()), "403 Forbidden")]
+
+
+@pytest.mark.parametrize("secret", [CANARY, f"a b/{CANARY}?ü", f'"{CANARY}\\'])
+def test_a_proxy_that_repeats_the_login_puts_it_nowhere(nowhere, monkeypatch, capfd, secret):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", USER)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", secret)
+    with false_server(echo) as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        mirror = start_mirror(nowhere / "journals" / "train.jsonl", load_params())
+        mirror.finish(60)
+        report()
+        log = (mirror.folder / "mirror.log").read_text()
+        printed = "".join([*sync(), *repair.check_store(), *capfd.readouterr(), log])
+    assert re.search("authorization: Basic ", ROW_FILE.read_text(), re.IGNORECASE)
+    for text in (printed, ROW_FILE.read_text()):
+        for spelling in (CANARY, USER, *(b64(f"{USER}:{secret}", code) for code in ("utf-8", "latin-1"))):
+            assert spelling not in text
+    assert find_canary(nowhere) == []
+
+
+def b64(text, code):
+    return base64.b64encode(text.encode(code)).decode().rstrip("=")
+
+
 def report():
     report_stage(Path("journals"), Path("models"), Path("metrics/train.json"), Path("metrics/test.json"), ROW_FILE)
 
 
 def sync():
-    return repair.sync(1, ROW_FILE)
+    return list(repair.sync(1, ROW_FILE))
 
 
 def find_canary(folder):

@@ -77,6 +77,10 @@ def write_epochs(journal, epochs, pause=0.0):
         time.sleep(pause)
 
 
+def sync():
+    return list(repair.sync(60, ROW_FILE))
+
+
 def stored_points(database, train_id):
     """Count how often each point of a training is in the store, in runs that are not deleted."""
     with closing(sqlite3.connect(database)) as store:
@@ -119,7 +123,7 @@ def test_a_server_that_is_away_or_hangs_from_start_to_end_gets_everything_later(
     mirror.process.wait()
     assert len(waiting_rows()) == 1
     door.open()
-    (line,) = repair.sync(60, ROW_FILE)
+    (line,) = sync()
     assert line.endswith(": sent")
     assert_each_point_once(server[0] / "server.db", journal.path, epochs=40)
 
@@ -137,7 +141,7 @@ def test_a_server_that_goes_and_comes_back_misses_nothing(root, server, door):
     write_epochs(journal, range(21, 41), pause=0.1)
     journal.end(FINISHED)
     mirror.finish(30)
-    repair.sync(60, ROW_FILE)
+    sync()
     assert_each_point_once(database, journal.path, epochs=40)
 
 
@@ -152,7 +156,7 @@ def test_a_lost_answer_doubles_nothing_whichever_it_is(root, server, door):
         door.lose_answer(path)
         mirror_row(folder, 60)  # long enough to ask again
         assert door.lost == number
-        repair.sync(60, ROW_FILE)
+        sync()
         assert_each_point_once(database, journal.path, epochs=40)
     with closing(sqlite3.connect(database)) as store:  # asked again, the server has made one run twice
         assert store.execute("select count(*) from runs where lifecycle_stage = 'deleted'").fetchone() == (1,)
@@ -175,7 +179,7 @@ def test_a_store_locked_by_another_writer_delays_only_the_mirror(root):
     sender.join()
     journal.end(FINISHED)
     assert sent[0].reason == "database is locked"
-    repair.sync(60, ROW_FILE)
+    sync()
     assert_each_point_once(database, journal.path, epochs=40)
 
 
@@ -234,7 +238,7 @@ def test_artifacts_that_cannot_be_written_wait_and_the_points_are_there_once(roo
         sent = mirror_row(folder, 60)
     assert not sent.is_complete
     assert "mlartifacts" in sent.reason
-    assert repair.sync(60, ROW_FILE)[0].endswith(": sent")
+    assert sync()[0].endswith(": sent")
     (run,) = stored_runs(root / "mlflow.db", read_journal(root / "journals" / "train.jsonl").id)
     assert set(stored_points(root / "mlflow.db", read_journal(root / "journals" / "train.jsonl").id).values()) == {1}
     artifacts = {path.name for path in (root / "mlartifacts" / "maskdepth" / run[0]).rglob("*.png")}
@@ -280,7 +284,7 @@ def test_four_trainings_at_once_share_a_fresh_store(root):
         for n in range(4)
     ]
     assert all(float(writer.communicate()[0]) < patience(SLOWEST_WRITE) for writer in writers)
-    repair.sync(60, ROW_FILE)
+    sync()
     assert waiting_rows() == []
     for number in range(4):
         assert_each_point_once(root / "mlflow.db", root / f"{number}.jsonl", epochs=40)

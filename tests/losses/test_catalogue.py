@@ -1,6 +1,7 @@
 """Proves that sums of losses mean what they say, and that every loss that can be named is fit to train with."""
 
 import copy
+import time
 
 import pytest
 import torch
@@ -176,6 +177,16 @@ def test_what_is_no_sum_is_refused(expression):
 def test_unknown_name_brings_the_nearest_and_all_known(typed, meant):
     with pytest.raises(ValueError, match=rf"loss\.depth: unknown loss '{typed}'; did you mean {meant}\? known: .*tv"):
         parse_loss(f"l1+{typed}", "depth")
+
+
+@pytest.mark.parametrize("text", ["9", "9*bce", "1.", "1e", "a", ".", " ", "bce+", "(", "1.0", "1+", "bce*"], ids=repr)
+@pytest.mark.parametrize("before", ["", "bce+", "2*"])
+def test_a_text_of_any_length_is_refused_at_once_and_in_a_line_that_can_be_read(before, text):
+    began = time.perf_counter()
+    with pytest.raises(ValueError, match=r"^loss\.mask: ") as refused:
+        parse_loss(before + text[0] * 30_000 + text[1:] * 10_000, "mask")
+    assert time.perf_counter() - began < 5  # two minutes, where digits could be shared out among parts
+    assert len(str(refused.value)) < 700
 
 
 def test_a_loss_of_the_other_head_is_unknown():

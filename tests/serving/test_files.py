@@ -16,6 +16,7 @@ from maskdepth.serving.files import (
     find_pairs,
     name_results,
     read_picture,
+    require_inputs,
     slug,
     write_png,
 )
@@ -41,6 +42,32 @@ def test_two_folders_are_paired_by_name_whatever_the_suffix(tmp_path):
         ("b", "b.PNG", "b.jpeg"),
     ]
     assert left_over == []
+
+
+@pytest.mark.parametrize(
+    ("backgrounds", "composites", "pairs"),
+    [
+        (
+            ["bg_jpg/bg_img_7.jpg", "bg_jpg/bg_img_8.jpg", "bg_jpg/bg_img_9.jpg"],
+            ["fg_bg_jpg/fg_bg_3_7_0_1.jpg", "fg_bg_jpg/fg_bg_12_8_1_20.jpg", "fg_bg_jpg/fg_bg_1_77_0_1.jpg"],
+            {"fg_bg_3_7_0_1": "bg_img_7.jpg", "fg_bg_12_8_1_20": "bg_img_8.jpg"},
+        ),
+        (["bg/7_bg.jpg"], ["bg_fg_1/7_bg_12_fg.jpg"], {"7_bg_12_fg": "7_bg.jpg"}),
+        (["background/7.jpg"], ["fg_bg/bg_007/24001.jpg"], {"24001": "7.jpg"}),
+    ],
+)
+def test_names_of_the_known_archives_are_paired_by_the_background_they_name(tmp_path, backgrounds, composites, pairs):
+    touch(tmp_path, *backgrounds, *composites)
+    folders = (tmp_path / names[0] for names in (backgrounds, composites))
+    found, left_over = find_pairs(*(path.parent for path in folders))
+    assert {pair.name: pair.background.name for pair in found} == pairs
+    assert len(left_over) == len(backgrounds) + len(composites) - 2 * len(pairs)
+
+
+def test_names_with_a_running_number_alone_are_not_guessed(tmp_path):
+    touch(tmp_path, "bg/bg_1.jpg", "image/fg_bg_1.jpg")
+    with pytest.raises(ValueError, match="a pair has one name"):
+        find_pairs(tmp_path / "bg", tmp_path / "image")
 
 
 def test_an_accent_written_in_two_ways_is_one_name(tmp_path):
@@ -76,7 +103,7 @@ def test_what_cannot_be_paired_is_an_error_that_says_why(tmp_path):
     with pytest.raises(ValueError, match=r"full is a folder but .*a\.jpg is one picture; name the background"):
         find_pairs(full, picture)
     with pytest.raises(FileNotFoundError, match=r"b\.jpg is missing; expected a JPEG or PNG picture, or a folder"):
-        find_pairs(full / "b.jpg", picture)
+        require_inputs(full / "b.jpg", picture, picture)
     with pytest.raises(ValueError, match=r"no file name of .*other is also in .*full; a pair has one name"):
         find_pairs(full, touch(tmp_path / "other", "b.jpg"))
     with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png have the same name up to the suffix; rename one"):
@@ -150,12 +177,15 @@ def test_a_picture_is_read_as_the_network_and_as_people_see_it(tmp_path):
 
 def test_a_file_above_the_cap_is_refused_after_so_many_bytes(tmp_path):
     (tmp_path / "endless.png").symlink_to("/dev/zero")
-    with pytest.raises(RefusedError, match=r"endless\.png: it has over 1,000 bytes; shrink it"):
+    with pytest.raises(RefusedError, match=r"endless\.png: it is a folder, a pipe or a device; put a picture"):
         read_picture(16, 1000, tmp_path / "endless.png")
+    (tmp_path / "large.png").write_bytes(bytes(1001))
+    with pytest.raises(RefusedError, match=r"large\.png: it has over 1,000 bytes; shrink it"):
+        read_picture(16, 1000, tmp_path / "large.png")
 
 
 def test_a_file_that_cannot_be_read_is_refused_with_the_system_s_reason(tmp_path):
-    with pytest.raises(RefusedError, match=r"gone\.png: it cannot be read: No such file or directory"):
+    with pytest.raises(RefusedError, match=r"gone\.png: it leads nowhere; put a picture"):
         read_picture(16, 1000, tmp_path / "gone.png")
 
 

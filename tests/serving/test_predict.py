@@ -1,7 +1,9 @@
 """Proves that prediction sees pictures as training did, answers at their own size, and survives every bad picture."""
 
+import copy
 import csv
 import io
+import os
 import pickle
 from pathlib import Path
 
@@ -235,6 +237,23 @@ def test_bad_pictures_cost_their_own_pairs_and_are_reported(model, tmp_path, cap
     assert printed.err.count("warning: ") == 5
 
 
+def test_links_to_devices_pipes_and_folders_named_as_pictures_fail_in_a_row_of_their_own(model, tmp_path):
+    backgrounds, composites = write_folders(tmp_path, "abcdef")
+    for name, make in (
+        ("a", lambda path: path.symlink_to("/dev/zero")),
+        ("b", os.mkfifo),
+        ("c", Path.mkdir),
+        ("d", lambda path: path.symlink_to(tmp_path / "nowhere")),
+        ("e", lambda path: path.symlink_to(path)),
+    ):
+        (composites / f"{name}.png").unlink()
+        make(composites / f"{name}.png")
+    rows = {outcome.name: outcome for outcome in predict(backgrounds, composites, tmp_path / "out", model)}
+    assert [rows[name].status for name in "abcdef"] == ["failed"] * 5 + ["predicted"]
+    assert all("it is a folder, a pipe or a device" in rows[name].reason for name in "abc")
+    assert all("it leads nowhere" in rows[name].reason for name in "de")
+
+
 def test_strict_fails_after_all_the_others_are_done(model, tmp_path):
     backgrounds, composites = write_folders(tmp_path)
     (composites / "a.png").write_bytes(b"")
@@ -295,6 +314,18 @@ def test_a_model_that_is_not_ours_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(ValueError, match=r"other\.safetensors: found format None, expected 'maskdepth-network-2'"):
         predict(*files, tmp_path / "out", tmp_path / "other.safetensors")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_that_is_no_number_is_no_prediction(trained, tmp_path):
+    overflowing = copy.deepcopy(trained)
+    with torch.no_grad():  # finite, and too large for what it is multiplied with
+        for weights in overflowing.parameters():
+            weights.copy_(weights.sign() * 3e38)
+    save_network(overflowing, tmp_path / "model.safetensors")
+    backgrounds, composites = write_folders(tmp_path)
+    with pytest.raises(ValueError, match=r"3 of 3 pairs failed, such as a: .*\.safetensors answers with no numbers"):
+        predict(backgrounds, composites, tmp_path / "out", tmp_path / "model.safetensors")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.csv"]
 
 
 def test_settings_out_of_range_are_refused(model, tmp_path):

@@ -1,12 +1,13 @@
 """The evaluate stage: numbers that agree with its own tables, baselines beside them, pictures, a complete journal."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
-from support.trained import make_repository, run_stage, start_stage
+from support.trained import make_repository, run_stage, start_stage, write_small_params
 
 from maskdepth.metrics.catalogue import HEADLINE
 from maskdepth.process.command import BAD_INPUT
@@ -85,6 +86,20 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(evaluated):
     _, stderr = process.communicate()
     assert process.returncode == BAD_INPUT
     assert stderr.splitlines() == ["error: cannot write to file/reports: Not a directory; choose another folder"]
+
+
+def test_one_test_sample_and_no_pictures_are_enough(evaluated, tmp_path):
+    repository = Path(shutil.copytree(evaluated[0], tmp_path / "repository"))
+    shutil.rmtree(repository / "reports")
+    write_small_params(repository, {"pictures": 0})
+    split = pd.read_csv(repository / "data" / "split.csv", dtype=str)
+    split.loc[split.index[split["split"] == "test"][1:], "split"] = "unused"
+    split.to_csv(repository / "data" / "split.csv", index=False)
+    assert "evaluate: 1 samples" in run_stage(repository, "evaluate")
+    assert numbers_of(repository)["num_samples"] == 1
+    assert not (repository / "reports" / "pictures").exists()
+    artifacts = read_journal(repository / "journals" / "evaluate.jsonl").artifacts
+    assert {artifact.folder for artifact in artifacts} == {"tables"}
 
 
 def test_evaluated_again_gives_the_same_numbers(evaluated):

@@ -2,16 +2,28 @@
 
 import json
 import os
+import re
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from faults.doors import drip, false_server
 from support.tracked import write_experiment
 
-from maskdepth.tracking import repair
+import stages.report
+from maskdepth.process import limited
+from maskdepth.process.command import CONFLICT, guard
+from maskdepth.tracking import outbox, repair, sending
 from maskdepth.tracking.address import locate_store
+from maskdepth.tracking.journal import read_journal
+from maskdepth.tracking.sending import ask_store
 from maskdepth.tracking.store import connect
 from stages.report import main
+
+SOURCE = Path(outbox.__file__).parents[2]
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -80,6 +92,43 @@ def test_without_the_driver_of_a_database_the_row_waits_and_the_module_is_named(
     assert len(rows) == 5
     assert all(line.endswith(f": waits: {reason}") for line in rows)
     assert store == f"postgresql+pg8000://127.0.0.1:9/runs: {reason}"
+
+
+def test_a_server_that_drips_bytes_for_ever_holds_nobody_beyond_the_time(repository, monkeypatch, capsys):
+    monkeypatch.setattr(stages.report, "BUDGET", 2.0)
+    monkeypatch.setattr(sending, "_GRACE_SECONDS", 6.0)  # enough for a call to be under way
+    monkeypatch.setattr(limited, "_BEAT_SECONDS", 1.0)
+    with false_server(drip) as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        began = time.monotonic()
+        assert report()["reason"] == "the tracking store did not answer in time (no end after 8 s)"
+        printed = capsys.readouterr()
+        assert "waits in the outbox" in printed.out
+        assert re.search(r"^report: sending, 0 rows done after \d+ s$", printed.err, re.MULTILINE)
+        for question in ([repair.sync, 1, Path("metrics/mlflow.json")], [repair.check_store]):
+            *_, line = ask_store(1, *question)
+            assert line.startswith("the tracking store did not answer in time (no end after 7 s)")
+        assert time.monotonic() - began < 8 + 2 * 7 + 20
+
+
+def test_a_row_that_another_process_holds_ends_the_wait_with_its_number(repository, monkeypatch, capsys):
+    monkeypatch.setattr(outbox, "_PATIENCE_SECONDS", 0.5)
+    key = read_journal(Path("journals/train.jsonl")).id
+    code = (
+        "from maskdepth.tracking.outbox import outbox_dir, row_lock\n"
+        f"with row_lock(outbox_dir() / 'x', '{key}', 1): print('held', flush=True); input()"
+    )
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(SystemExit) as ended:
+            guard(report)
+        assert ended.value.code == CONFLICT
+        assert re.search(
+            rf"error: .*{key}\.lock is held by process {holder.pid}; wait for it to end", capsys.readouterr().err
+        )
+        holder.communicate("\n")
+    assert report()["run_id"]
 
 
 def test_a_stage_that_has_not_run_is_named(repository):

@@ -32,10 +32,12 @@ def write_params(repository, **sections):
         YAML(typ="safe").dump(params, file)
 
 
-def write_small_params(repository, **train):
+def write_small_params(repository, evaluate=(), **train):
     """Write settings with which a training takes seconds and saves its state after each step."""
     small = {"epochs": 4, "batch_size": 8, "checkpoint_seconds": 0.01, "precision": "fp32"}
-    write_params(repository, data={"image_size": 32}, model={"name": "dsunet"}, train=small | train)
+    write_params(
+        repository, data={"image_size": 32}, model={"name": "dsunet"}, train=small | train, evaluate=dict(evaluate)
+    )
 
 
 def make_repository(folder):

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,53 @@ def test_a_process_number_used_again_is_another_process(tmp_path):
     number, start, boot = read.process.split()
     assert is_writer_alive(read)
     assert describe_process(int(number)) != f"{number} {int(start) - 1} {boot}"
+
+
+def write_line(path, text):
+    """Append a line with the right checksum, whatever it says."""
+    with path.open("ab") as file:
+        file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+
+
+TIME = b'"time": 1700000000000'
+HOSTILE = [
+    b"[" * 100_000,
+    b"{}",
+    b"[]",
+    b"null",
+    b'{"kind": "start"}',
+    b'{"kind": "other", ' + TIME + b"}",
+    b'{"kind": ["start"], ' + TIME + b"}",
+    b'{"kind": "start", "id": "../../x", "stage": "s", "host": "h", "process": "1", ' + TIME + b"}",
+    b'{"kind": "start", "id": "%s", "stage": "s", "host": "h", "process": "x", ' % (b"a" * 32) + TIME + b"}",
+    b'{"kind": "start", "id": "%s", "stage": "s", "host": "h", "process": "%s", ' % (b"a" * 32, b"9" * 40)
+    + TIME
+    + b"}",
+    b'{"kind": "metrics", "values": {"a": "b"}, "step": 1, ' + TIME + b"}",
+    b'{"kind": "metrics", "values": {"a": 1}, ' + TIME + b"}",
+    b'{"kind": "metrics", "values": [1], "step": 1, ' + TIME + b"}",
+    b'{"kind": "metrics", "values": {"a": 1}, "step": 1e99, ' + TIME + b"}",
+    b'{"kind": "params", "values": {"a": {}}, ' + TIME + b"}",
+    b'{"kind": "artifact", "path": 3, "folder": "x", ' + TIME + b"}",
+    b'{"kind": "tag", "name": "x", ' + TIME + b"}",
+    b'{"kind": "end", "status": "HAPPY", ' + TIME + b"}",
+    b'{"kind": "end", "status": "FINISHED", "time": 1%s}' % (b"0" * 30),
+    b'{"kind": "end", "status": "FINISHED"}',
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_record_that_is_none_of_ours_counts_as_damaged_whatever_its_checksum(tmp_path, text):
+    path = tmp_path / "train.jsonl"
+    write_line(path, text)
+    with pytest.raises(ValueError, match=r"no readable start record \(1 damaged lines\)"):
+        read_journal(path)
+    whole = write_whole(path)
+    write_line(path, text)
+    read = read_journal(path)
+    assert (read.points, read.status, read.damaged) == (whole.points, "FINISHED", 1)
+    Journal(path).start("train")
+    assert read_journal(path).id == whole.id
 
 
 def test_a_missing_journal_says_what_makes_it(tmp_path):

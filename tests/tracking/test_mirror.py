@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faults.doors import drip, false_server, whole_answer
 from mlflow import MlflowClient
 from support.tracked import set_param, write_epoch, write_evaluation, write_experiment, write_training, write_weights
 from support.waiting import patience, wait_until
@@ -32,7 +33,7 @@ from maskdepth.tracking.address import EXPERIMENT, locate_store
 from maskdepth.tracking.identity import workspace_tags
 from maskdepth.tracking.journal import Journal, read_journal
 from maskdepth.tracking.live import start_mirror
-from maskdepth.tracking.mirror import Sent, mirror_outbox, mirror_row
+from maskdepth.tracking.mirror import Sent, mirror_row, mirror_rows
 from maskdepth.tracking.model import export_model
 from maskdepth.tracking.outbox import outbox_dir, put_live_row, read_row, row_lock, waiting_rows
 from maskdepth.tracking.runs import live_row, put_data_row, put_experiment_row
@@ -106,10 +107,14 @@ def name_experiment(monkeypatch, name: str) -> None:
 
 
 def send(folder: Path):
-    sent = mirror_outbox(60)[folder.name]
+    sent = dict(mirror_rows(60))[folder.name]
     assert (sent.is_complete, sent.reason) == (True, "")
     client = connect(locate_store()).client
     return client.get_run(sent.run_id)
+
+
+def sync() -> list[str]:
+    return list(repair.sync(60, ROW_FILE))
 
 
 def runs_of(train_id: str) -> list:
@@ -362,13 +367,67 @@ def test_infinite_values_are_left_out_and_nan_is_kept(experiment):
     assert np.isnan(history(run, "val/total")[-1][1])
 
 
-def test_a_damaged_row_harms_no_other(experiment):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: "{",
+        lambda row: "[" * 100_000,
+        lambda row: "[]",
+        lambda row: "{}",
+        lambda row: json.dumps(row | {"key": "../../x"}),
+        lambda row: json.dumps(row | {"key": 7}),
+        lambda row: json.dumps(row | {"experiment": None}),
+        lambda row: json.dumps(row | {"kind": "other"}),
+        lambda row: json.dumps(row | {"join": []}),
+        lambda row: json.dumps(row | {"params": {"a": {"b": "c"}}}),
+        lambda row: json.dumps(row | {"journals": ["../../../etc/passwd"]}),
+        lambda row: json.dumps(row | {"journals": "index.jsonl"}),
+        lambda row: json.dumps(row | {"points": [{"name": "a", "value": "b", "time": 1, "step": 1}]}),
+        lambda row: json.dumps(row | {"data": [["index.csv"]]}),
+    ],
+)
+def test_a_damaged_row_harms_no_other(experiment, change):
     damaged = put_data_row(experiment / "journals" / "index.jsonl", "index")
-    (damaged / "row.json").write_text("{")
-    folder = put_row(experiment)
-    sent = mirror_outbox(60)
+    row = json.loads((damaged / "row.json").read_text())
+    (damaged / "row.json").write_text(change(row))
+    folder = put_data_row(experiment / "journals" / "split.jsonl", "split")
+    sent = dict(mirror_rows(60))
     assert sent[folder.name].is_complete
-    assert "damaged" in sent[damaged.name].reason
+    assert re.search(r"row\.json is damaged \(.*\); delete its folder", sent[damaged.name].reason)
+    assert repair.check_store() == ["1 rows wait to be sent; `maskdepth sync` sends them"]
+
+
+def test_a_folder_of_another_name_in_the_outbox_is_sent_or_named_and_harms_no_other(experiment):
+    whole = put_data_row(experiment / "journals" / "index.jsonl", "index")
+    shutil.copytree(whole, whole.with_name("copied"))
+    shutil.copytree(whole, whole.with_name("torn"))
+    (whole.with_name("torn") / "index.jsonl").unlink()
+    sent = dict(mirror_rows(60, own=[read_journal(experiment / "journals" / "index.jsonl").id]))
+    assert sent.keys() == {whole.name}
+    sent = dict(mirror_rows(60))
+    assert sent["copied"].is_complete
+    assert "no journal here" in sent["torn"].reason
+
+
+def test_rows_that_come_and_go_while_they_are_listed_are_no_trouble(fresh):
+    row = outbox_dir() / "data-x-y"
+    ended = threading.Event()
+
+    def come_and_go():
+        while not ended.is_set():
+            row.mkdir()
+            (row / "row.json").touch()
+            (row / "row.json").unlink()
+            row.rmdir()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    try:
+        listed = [len(waiting_rows(older=9)) + len(waiting_rows()) for _ in range(5000)]
+    finally:
+        ended.set()
+        other.join()
+    assert set(listed) <= {0, 1}
 
 
 def test_a_row_under_way_elsewhere_is_left_to_the_other(experiment):
@@ -395,10 +454,10 @@ def test_a_row_sent_by_another_while_this_process_waited_is_complete(experiment)
 
 def test_a_row_that_its_sender_has_not_given_up_is_left_to_it(experiment):
     folder = put_row(experiment)
-    assert mirror_outbox(60, own={"another"}) == {}
+    assert dict(mirror_rows(60, own={"another"})) == {}
     long_ago = time.time() - 3600
     os.utime(folder / "row.json", (long_ago, long_ago))
-    assert mirror_outbox(60, own={"another"})[folder.name].is_complete
+    assert dict(mirror_rows(60, own={"another"}))[folder.name].is_complete
 
 
 def test_empty_and_endless_settings_are_kept_apart_and_found_again(experiment):
@@ -424,13 +483,13 @@ def test_a_dead_server_costs_little_time_and_no_record(experiment, monkeypatch):
         put_data_row(experiment / "journals" / f"{stage}.jsonl", stage)
     folder = put_row(experiment)
     began = time.monotonic()
-    sent = mirror_outbox(60)
+    sent = dict(mirror_rows(60))
     assert time.monotonic() - began < patience(20)
     assert [row.is_complete for row in sent.values()] == [False] * 3
     assert sent[folder.name].name.endswith("-bce|l1")
     assert sent[folder.name].reason == "[Errno 111] Connection refused"
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert len(repair.sync(60, ROW_FILE)) == 3
+    assert len(sync()) == 3
     assert waiting_rows() == []
     assert len(history(runs_of(train_id(experiment))[0], "val/mask_iou")) == 2
 
@@ -440,11 +499,41 @@ def test_a_server_that_hangs_makes_the_end_of_the_time_no_later(experiment, monk
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{never_answers.getsockname()[1]}")
         put_row(experiment)
         began = time.monotonic()
-        (sent,) = mirror_outbox(1).values()
+        (sent,) = dict(mirror_rows(1)).values()
         assert time.monotonic() - began < patience(5)  # its usual patience takes half a minute
     assert not sent.is_complete
     assert "timed out" in sent.reason.lower()
     assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+EXPERIMENT_3 = b'{"experiment": {"experiment_id": "3"}, '
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b"<html>",
+        b"\xff\x00\x1b[31m",
+        b"{}",
+        b'{"experiment": {"experiment_id": 3}}',
+        b'{"experiment": {"experiment_id": "3", "creation_time": 1e99}}',
+        EXPERIMENT_3 + b'"runs": 3}',
+        EXPERIMENT_3 + b'"runs": [3]}',
+        EXPERIMENT_3 + b'"runs": [{"info": {}, "data": {}}], "run": {}}',
+        EXPERIMENT_3 + b'"runs": [{"info": {"start_time": "y"}}]}',
+    ],
+)
+def test_what_answers_and_is_no_mlflow_leaves_the_row_waiting_with_a_reason(experiment, monkeypatch, body):
+    with false_server(lambda request: [whole_answer(body)]) as port:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        folder = put_data_row(experiment / "journals" / "index.jsonl", "index")
+        sent = mirror_row(folder, 60)
+        assert (sent.run_id, sent.is_complete) == ("", False)
+        assert re.search("is no MLflow server|not in a valid JSON format", sent.reason)
+        assert sent.reason.isprintable()
+        assert sent.reason in sync()[0]
+        assert repair.check_store()[-1] == "1 rows wait to be sent; `maskdepth sync` sends them"
 
 
 @pytest.mark.parametrize(
@@ -591,6 +680,38 @@ def test_the_mirror_process_sends_what_is_written_and_ends_with_the_training(exp
     assert (run.info.status, history(run, "val/mask_iou")) == ("FINISHED", [(1, 1.0), (2, 0.5)])
 
 
+FOLLOW = (
+    "import sys; from pathlib import Path; from maskdepth.tracking import live;"
+    "live._PASS_SECONDS = live._LAST_PASS_SECONDS = live._GRACE_SECONDS = 1; live.follow(Path(sys.argv[1]))"
+)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_server_that_drips_bytes_for_ever_does_not_hold_the_mirror_process(experiment, monkeypatch, goes_on):
+    (experiment / "journals" / "train.jsonl").unlink()
+    journal = write_training(experiment / "journals" / "train.jsonl", epochs=1)
+    folder = put_live_row(live_row(train_id(experiment), load_params()), journal.path)
+    if not goes_on:
+        journal.end("FINISHED")
+    with false_server(drip) as port, (experiment / "log").open("w") as log:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+        command = [sys.executable, "-c", FOLLOW, str(folder)]
+        mirror = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: "held a call beyond its time" in (experiment / "log").read_text())
+            if goes_on:  # as a fresh process under the same number
+                wait_until(lambda: "maskdepth.tracking\0" in Path(f"/proc/{mirror.pid}/cmdline").read_text())
+                assert mirror.poll() is None
+            else:
+                assert mirror.wait() == 1
+        finally:
+            mirror.kill()
+            mirror.wait()
+    with row_lock(folder, train_id(experiment), 5):  # nobody holds it any more
+        pass
+
+
 @pytest.mark.slow
 def test_a_killed_training_ends_as_killed(experiment):
     path = experiment / "killed.jsonl"
@@ -617,7 +738,7 @@ def run_python(code: str, cwd: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code], cwd=cwd, env=environment, stdout=-1, stderr=-1, text=True)
 
 
-SEND = "from maskdepth.tracking.mirror import mirror_outbox; print(*mirror_outbox(60).values())"
+SEND = "from maskdepth.tracking.mirror import mirror_rows; print(*dict(mirror_rows(60)).values())"
 
 
 @pytest.mark.slow
@@ -656,7 +777,7 @@ def test_a_sender_killed_at_any_instant_leaves_no_double_and_loses_nothing(exper
             process.stdout.readline()
             time.sleep(seconds)
             process.kill()
-    mirror_outbox(60)
+    dict(mirror_rows(60))
     assert not folder.exists()
     (run,) = runs_of(train_id(experiment))
     assert (run.info.status, history(run, "val/mask_iou")) == ("FINISHED", [(1, 1.0), (2, 0.5)])
@@ -740,10 +861,10 @@ def test_sync_ends_runs_whose_process_is_gone(experiment):
     mirror_row(folder, 60)
     shutil.rmtree(folder)  # the row was lost with its machine's disk
     (run,) = runs_of(train_id(experiment))
-    assert not any("KILLED" in line for line in repair.sync(60, ROW_FILE))
+    assert not any("KILLED" in line for line in sync())
     connect(locate_store()).client.set_tag(run.info.run_id, "process", "1 0 another-boot")
     assert repair.check_store() == ["1 rows are RUNNING without a process; `maskdepth sync` ends them"]
-    assert [line for line in repair.sync(60, ROW_FILE) if "KILLED" in line]
+    assert [line for line in sync() if "KILLED" in line]
     assert runs_of(train_id(experiment))[0].info.status == "KILLED"
     assert repair.check_store() == []
 
@@ -757,14 +878,14 @@ def test_sync_and_doctor_say_the_same_of_a_training_left_by_another_container(ex
     reason = (
         r"whether it still runs on a-container cannot be seen from here; .* 24 h, `maskdepth sync` ends it as KILLED"
     )
-    (told,) = repair.sync(60, ROW_FILE)
+    (told,) = sync()
     assert re.search(f": waits: {reason} from 20", told)
     (found,) = repair.check_store()
     assert re.match(f"{folder.name}: {reason} from 20", found)
     tomorrow = time.time_ns() + 25 * 3600 * 10**9
     monkeypatch.setattr(time, "time_ns", lambda: tomorrow)
     assert repair.check_store() == ["1 rows wait to be sent; `maskdepth sync` sends them"]
-    assert repair.sync(60, ROW_FILE)[0].endswith(": sent")
+    assert sync()[0].endswith(": sent")
     (run,) = runs_of(train_id(experiment))
     assert (run.info.status, run.info.end_time) == ("KILLED", read_journal(journal.path).written)
     assert repair.check_store() == []
@@ -791,13 +912,32 @@ def test_a_renamed_experiment_renames_its_run(experiment, monkeypatch):
     git(experiment, "commit", "-qm", "experiment")
     for name in ("before", "unchanged"):  # the second changed nothing and names the run of the first
         git(experiment, "update-ref", f"refs/exps/ab/{'c' * 38}/{name}", "HEAD")
-    assert repair.sync(60, ROW_FILE) == []
+    assert sync() == []
     git(experiment, "update-ref", "-d", f"refs/exps/ab/{'c' * 38}/unchanged")
     git(experiment, "update-ref", "-d", f"refs/exps/ab/{'c' * 38}/before")
     git(experiment, "update-ref", f"refs/exps/ab/{'c' * 38}/after", "HEAD")
-    assert repair.sync(60, ROW_FILE) == ["before: renamed to after"]
+    assert sync() == ["before: renamed to after"]
     (renamed,) = runs_of(train_id(experiment))
     assert (renamed.info.run_name, renamed.data.tags["maskdepth.experiment"]) == ("after", "after")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, "[]", "{}", '{"mlflow": "a"}', '{"run_id": "a"}', '{"mlflow": {"run_id": "x"}}'],
+)
+def test_an_experiment_of_another_version_is_named_and_the_others_are_renamed(experiment, monkeypatch, text):
+    name_experiment(monkeypatch, "before")
+    run = send(put_row(experiment))
+    git(experiment, "init", "-q")
+    for name, row in (("after", json.dumps({"mlflow": {"run_id": run.info.run_id}})), ("old", text + "\n")):
+        ROW_FILE.write_text(row)
+        git(experiment, "add", str(ROW_FILE))
+        git(experiment, "commit", "-qm", name)
+        git(experiment, "update-ref", f"refs/exps/ab/{'c' * 38}/{name}", "HEAD")
+    told = sync()
+    if text:  # an empty file says nothing, as none does
+        assert told.pop(0).startswith("1 experiments name no run in their metrics/mlflow.json, such as old: ")
+    assert told == ["before: renamed to after"]
 
 
 def test_a_moved_repository_is_noticed_and_mended(experiment, shared_root, monkeypatch, tmp_path_factory):
@@ -815,6 +955,83 @@ def test_a_moved_repository_is_noticed_and_mended(experiment, shared_root, monke
     assert (moved / "mlflow.db.before-relocate").is_file()
     assert find_moved_root() is None
     assert repair.check_store() == []
+
+
+def test_a_copy_of_a_repository_sends_nothing_into_the_original(fresh, monkeypatch, tmp_path_factory):
+    write_experiment(fresh)
+    send(put_data_row(fresh / "journals" / "index.jsonl", "index"))
+    copy = tmp_path_factory.mktemp("copies") / "copy"
+    shutil.copytree(fresh, copy)
+    before = sorted(fresh.rglob("*"))
+    enter(monkeypatch, copy, copy)
+    shutil.copy(copy / "reports" / "pictures" / "best.png", copy / "curves.png")
+    folder = put_row(copy)
+    reason = f"{copy}/mlflow.db was made in {fresh}; `maskdepth relocate` mends its paths"
+    for sent in (mirror_row(folder, 60), *dict(mirror_rows(60)).values()):
+        assert (sent.is_complete, sent.reason) == (False, reason)
+    assert sorted(fresh.rglob("*")) == before
+    relocate(fresh, copy)
+    run = send(folder)
+    assert Path(run.info.artifact_uri, "pictures", "best.png").is_relative_to(copy)
+    assert Path(run.info.artifact_uri, "pictures", "best.png").is_file()
+    assert sorted(fresh.rglob("*")) == before
+
+
+def test_a_store_of_several_repositories_belongs_to_the_first(fresh, monkeypatch, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / ".dvc").mkdir()
+    connect(locate_store())
+    enter(monkeypatch, other, other)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{fresh}/mlflow.db")
+    assert connect(locate_store()).experiments.keys() == {"maskdepth", "maskdepth-data"}
+    assert find_moved_root() is None
+    assert repair.check_store() == []
+
+
+def test_a_repository_that_is_moved_while_it_sends_loses_nothing(fresh, monkeypatch, tmp_path_factory):
+    write_experiment(fresh)
+    shutil.copy(fresh / "reports" / "pictures" / "best.png", fresh / "curves.png")
+    names = [put_data_row(fresh / "journals" / "index.jsonl", "index").name, put_row(fresh).name]
+    rows = mirror_rows(60)
+    assert next(rows)[1].is_complete
+    moved = fresh.rename(tmp_path_factory.mktemp("moved") / "repository")
+    enter(monkeypatch, moved, moved)
+    name, sent = next(rows)
+    assert (name, sent.is_complete) == (names[1], False)
+    assert sent.reason == "the repository was moved away meanwhile; run again where it is now"
+    assert not fresh.exists()
+    assert "`maskdepth relocate`" in dict(mirror_rows(60))[name].reason
+    relocate(fresh, moved)
+    run = send(moved / ".dvc" / "tmp" / "maskdepth" / "outbox" / name)
+    assert Path(run.info.artifact_uri, "pictures", "best.png").is_relative_to(moved)
+    assert Path(run.info.artifact_uri, "pictures", "best.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%41b", "100%", "a#b", "a'b\"c", "a@:b", ":b", "\udcff"])
+def test_a_path_that_would_be_misread_is_refused_and_no_store_is_made_elsewhere(tmp_path, monkeypatch, name):
+    root = tmp_path / name
+    (root / ".dvc").mkdir(parents=True)
+    enter(monkeypatch, root, root)
+    with pytest.raises(ValueError, match=r"no store can be in a path with .*; rename its folder") as refused:
+        locate_store()
+    assert str(refused.value).isprintable()
+    assert "rename its folder" in repair.check_store()[0]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert locate_store().database is None
+
+
+@pytest.mark.parametrize("name", ["a b", "a'b", 'a"b', "a&b=c;d", "ü", "a@b:c", "a\\b", "a[b]{c}"])
+def test_any_other_path_holds_the_store_and_its_pictures(tmp_path, monkeypatch, name):
+    root = tmp_path / name
+    (root / ".dvc").mkdir(parents=True)
+    enter(monkeypatch, root, root)
+    write_experiment(root)
+    shutil.copy(root / "reports" / "pictures" / "best.png", root / "curves.png")
+    run = send(put_row(root))
+    assert (root / "mlflow.db").stat().st_size > 0
+    assert len([*(root / "mlartifacts" / "maskdepth" / run.info.run_id).rglob("best.png")]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_relocate_wants_a_store_of_files(fresh, monkeypatch):

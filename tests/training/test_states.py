@@ -129,11 +129,35 @@ def test_weights_of_another_architecture_are_refused(path):
         lambda card: card | {"normalisation": None},
         lambda card: card | {"normalisation": {"mean": 1}},
         lambda card: card | {"image_size": None, "inputs": 3},
+        lambda card: card | {"inputs": "background"},
+        *[lambda card, size=size: card | {"image_size": size} for size in (-5, 0, 7, 4097, 33.0, "64", True, 1e300)],
+        *[
+            lambda card, moments=moments: card | {"normalisation": card["normalisation"] | {"composite_std": moments}}
+            for moments in ([], [0.5], [0.5] * 4, "abc", [0.5, 0.5, None], [[0.5] * 3] * 3, [0.5, 0.5, float("nan")])
+        ],
     ],
 )
 def test_a_card_that_is_none_is_one_clear_error(path, change):
     edit_card(path, change)
     with pytest.raises(ValueError, match=r"model\.safetensors.*`dvc repro --force train`"):
+        load_network(path)
+
+
+def test_a_card_nested_without_end_is_one_clear_error(path):
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(weights, path, {"maskdepth": "[" * 100_000})
+    with pytest.raises(ValueError, match=r"is no readable safetensors file \(nested too deeply\)"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(network, path, value):
+    harmed = copy.deepcopy(network)
+    with torch.no_grad():
+        next(harmed.parameters())[0, 0, 0, 0] = value
+    save_network(harmed, path)
+    with pytest.raises(ValueError, match=r"its weights .* are not finite.*`dvc repro --force train`"):
         load_network(path)
 
 
@@ -186,6 +210,26 @@ def test_a_damaged_state_gives_way_to_the_one_before_and_says_so(tmp_path, place
     resumed = load_state(tmp_path)
     assert resumed.state["step"] == 1
     assert resumed.notices == ["state-00000002 is damaged (SHA-256 differs); going on from the one before"]
+
+
+def write_content(folder, content):
+    """Write a state whose name carries the right digest of any content."""
+    (folder / f"state-00000001-{hashlib.sha256(content).hexdigest()}.pt").write_bytes(content)
+
+
+def saved_bytes(values):
+    buffer = io.BytesIO()
+    torch.save(values, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK", b"text", saved_bytes([1]), saved_bytes({}), saved_bytes({"environment": 1})]
+)
+def test_a_state_of_something_else_is_refused_in_one_line(tmp_path, content):
+    write_content(tmp_path, content)
+    with pytest.raises(ValueError, match=r"delete .* to start training anew|holds unsafe content"):
+        load_state(tmp_path)
 
 
 def test_only_damaged_states_are_an_error_and_never_a_fresh_start(tmp_path):
@@ -314,5 +358,8 @@ def test_a_training_that_was_left_says_what_it_does_not_go_on_with(files):
     assert line == f"not going on from the training left in {states / '1'}: model.name unet there, dsunet here"
     os.utime(states / "0", (9, 9))
     assert tell_apart(states, here) == [f"not going on from the training left in {states / '0'}: other data"]
+    for text in ("[" * 100_000, "[]", "{", "7"):
+        (states / "0" / "origin.json").write_text(text)
+        assert "model.name unet there" in tell_apart(states, here)[0]
     with lock_folder(states / "0"), lock_folder(states / "1"):  # both go on now
         assert tell_apart(states, here) == []

@@ -62,7 +62,8 @@ Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
 Head = Literal["mask", "depth"]
 
 # [number *] name; a number may hold a plus itself (1e+2), so a sum cannot just be split.
-TERM = r"(?:((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*)?([A-Za-z]\w*)"
+# Each text is read in one way only: where digits could be shared out among parts, a long number would be for ever.
+TERM = r"(?:((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*\*\s*)?([A-Za-z]\w*)"
 SUM = rf"\s*{TERM}\s*(?:\+\s*{TERM}\s*)*"
 # Of a weight: enough that no two that anyone means are taken for one.
 _DIGITS = 12
@@ -313,7 +314,7 @@ def _check_weight(name: str, weight: float, head: Head) -> None:
 def _read_sum(expression: str, head: Head) -> list[tuple[str, float]]:
     if not re.fullmatch(SUM, expression):
         raise ValueError(
-            f"loss.{head}: cannot read {expression!r}; "
+            f"loss.{head}: cannot read {expression!r:.200}; "
             f"expected a sum of names with optional weights, such as {_example(head)}"
         )
     return [(name, float(weight or 1)) for weight, name in re.findall(TERM, expression)]
@@ -325,7 +326,7 @@ def _expand(name: str, head: Head) -> dict[str, float]:
     if name in LOSSES[head]:
         return {name: 1.0}
     known = sorted([*LOSSES[head], *PRESETS[head]])
-    raise ValueError(f"loss.{head}: unknown loss {name!r}; {suggest(name, known)}")
+    raise ValueError(f"loss.{head}: unknown loss {name!r:.200}; {suggest(name, known)}")
 
 
 def _example(head: Head) -> str:

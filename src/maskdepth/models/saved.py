@@ -8,16 +8,18 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from maskdepth.models.catalogue import build_network
+from maskdepth.models.catalogue import build_network, check_image_size
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
-from maskdepth.process.files import replacing
+from maskdepth.params import LARGEST_IMAGE, SMALLEST_IMAGE
+from maskdepth.process.files import parse_json, replacing
 
 _FORMAT = "maskdepth-network-2"
 
@@ -47,9 +49,9 @@ def load_network(path: Path) -> Network:
         raise FileNotFoundError(f"{path} is missing; `dvc repro train` makes it")
     try:
         with safe_open(path, framework="pt") as file:
-            card = json.loads((file.metadata() or {}).get("maskdepth", "{}"))
+            card = parse_json((file.metadata() or {}).get("maskdepth", "{}"))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is no readable safetensors file ({error}); {_RESTORE}") from error
     found = card.get("format") if isinstance(card, dict) else card
     if found != _FORMAT:
@@ -59,17 +61,51 @@ def load_network(path: Path) -> Network:
     try:
         network = build_network(_read_spec(card))
         network.load_state_dict(weights)
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RuntimeError) as error:
         raise ValueError(f"{path} does not fit this version of maskdepth: {error}; {_RESTORE}") from error
+    wrong = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
+    if wrong is not None:
+        raise ValueError(f"{path}: its weights {wrong} are not finite, so that it predicts nothing; {_RESTORE}")
     return network.eval()
 
 
 _RESTORE = "restore it with `dvc checkout --force` or make it again with `dvc repro --force train`"
 
 
+_Moments = Annotated[tuple[FiniteFloat, FiniteFloat, FiniteFloat], Field(strict=False)]  # JSON has lists alone
+
+
+class _Normalisation(BaseModel):
+    """What the card must say of `Normalisation`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    background_mean: _Moments
+    background_std: _Moments
+    composite_mean: _Moments
+    composite_std: _Moments
+
+
+class _Card(BaseModel):
+    """What the card must say of `NetworkSpec`: right digests say who wrote it last, not that it is one of ours."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format: str
+    architecture: str
+    inputs: Literal["background+composite", "background+composite+difference"]
+    normalisation: _Normalisation
+    image_size: Annotated[int, Field(ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)]
+
+
 def _read_spec(card: dict[str, Any]) -> NetworkSpec:
-    moments = {name: tuple(values) for name, values in card["normalisation"].items()}
-    return NetworkSpec(card["architecture"], card["inputs"], Normalisation(**moments), card["image_size"])
+    try:
+        read = _Card.model_validate(card)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    check_image_size(read.architecture, read.image_size)
+    return NetworkSpec(read.architecture, read.inputs, Normalisation(**dict(read.normalisation)), read.image_size)
 
 
 def _digest_network(card: dict[str, Any], weights: dict[str, Tensor]) -> str:

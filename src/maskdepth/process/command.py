@@ -10,6 +10,7 @@ from typing import Any
 
 from maskdepth.device import is_out_of_memory
 from maskdepth.process.alone import ConflictError, name_holder, only_one
+from maskdepth.process.secrets import hiding_secrets
 
 # Exit codes: 1 is left to bugs, which keep their traceback.
 BAD_INPUT = 2
@@ -51,6 +52,11 @@ def run(main: Callable[..., Any]) -> None:
 
 def guard(program: Callable[[], Any]) -> None:
     """Call `program`; turn what a user can mend into one line on stderr and an exit code."""
+    with hiding_secrets():
+        _guard(program)
+
+
+def _guard(program: Callable[[], Any]) -> None:
     from filelock import Timeout
 
     if os.environ.get("MASKDEPTH_DEBUG"):

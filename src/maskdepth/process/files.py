@@ -1,9 +1,11 @@
 """Files that change in one step: whoever reads one finds the old file or the whole new one, at any instant."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 # Begins the name of everything that is not complete yet.
 PARTIAL = ".partial-"
@@ -47,6 +49,18 @@ def replace_text(path: Path, text: str) -> None:
     """Write a text file in one step, making its folder."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON that may come from anywhere.
+
+    Raises:
+        ValueError: It is none, or is nested deeper than anything of ours.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def sync(path: Path) -> None:

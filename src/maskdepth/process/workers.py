@@ -36,7 +36,7 @@ class WorkerPool(ProcessPoolExecutor):
 
     def __init__(self, helpers: int) -> None:
         # Started afresh, and not forked, so that threads of this process cannot leave a lock behind in a worker.
-        super().__init__(helpers, multiprocessing.get_context("spawn"), _prepare_worker)
+        super().__init__(helpers, multiprocessing.get_context("spawn"), prepare_worker)
         self.helpers = helpers
 
 
@@ -122,7 +122,7 @@ def _do(function: Callable[[Item], Result], item: Item) -> Future[Result]:
     return future
 
 
-def _prepare_worker() -> None:
+def prepare_worker() -> None:
     """Leave Ctrl-C to the parent, and die with it even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()

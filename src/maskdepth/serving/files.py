@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskdepth.data.layouts.layout import Layout, read_layouts
 from maskdepth.data.pictures.decoding import decode_picture
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.process.console import printable, readable_size
@@ -67,22 +68,35 @@ class Decoded(NamedTuple):
     height: int
 
 
+def require_inputs(background: Path, composite: Path, model: Path) -> None:
+    """Make sure, before anything large is loaded, that all is there that a prediction is made of.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder; says which.
+    """
+    for path in (background, composite):
+        if not path.is_file() and not path.is_dir():
+            raise FileNotFoundError(f"{path} is missing; expected a JPEG or PNG picture, or a folder of such")
+    if not model.is_file():
+        raise FileNotFoundError(f"{model} is missing; `dvc repro train` makes it")
+
+
 def find_pairs(background: Path, composite: Path) -> tuple[list[Pair], list[Outcome]]:
     """Pair pictures without and with an object: two files, two folders by file name, or one file with a whole folder.
+
+    File names of a known layout are paired by the background that they name, as `bg_img_7` and `fg_bg_3_7_0_1`.
 
     Returns:
         The pairs, by file name, and a failure for every picture of a folder that is left over.
 
     Raises:
-        FileNotFoundError: There is no such file or folder.
         ValueError: A folder without pictures, two pictures of one name, or no pair at all.
     """
-    for path in (background, composite):
-        if not path.is_file() and not path.is_dir():
-            raise FileNotFoundError(f"{path} is missing; expected a JPEG or PNG picture, or a folder of such")
     if composite.is_dir():
         composites = _list_pictures(composite)
         backgrounds = _list_pictures(background) if background.is_dir() else dict.fromkeys(composites, background)
+        if not composites.keys() & backgrounds.keys():
+            backgrounds = _pair_by_layout(backgrounds, composites) or backgrounds
     elif background.is_dir():
         raise ValueError(
             f"{background} is a folder but {composite} is one picture; name the background of that picture"
@@ -131,7 +145,8 @@ def check_results(results: Mapping[Pair, Mapping[str, Path]], report: Path | Non
     Raises:
         ValueError: Two pairs write the same file, a result is an input, or is there already.
     """
-    inputs = {path.resolve() for pair in results for path in (pair.background, pair.composite)}
+    # Unlike `Path.resolve` this also takes a link that leads to itself.
+    inputs = {Path(os.path.realpath(path)) for pair in results for path in (pair.background, pair.composite)}
     makers: dict[str, Pair] = {}
     paths = [report] if report else []
     for pair, named in results.items():
@@ -162,6 +177,9 @@ def read_picture(image_size: int, max_bytes: int, path: Path) -> Decoded:
     Raises:
         RefusedError: It cannot be read or decoded, or is too large.
     """
+    if not path.is_file():  # a pipe would be waited for, and a device may never end
+        what = "it leads nowhere" if not path.exists() else "it is a folder, a pipe or a device"
+        raise RefusedError(what, "put a picture in its place", path.name)
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -207,13 +225,39 @@ def _list_pictures(folder: Path) -> dict[str, Path]:
     """List the pictures right in a folder, by file name without suffix."""
     pictures: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file():
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
             other = pictures.setdefault(_stem(path), path)
             if other is not path:
                 raise ValueError(f"{other} and {path} have the same name up to the suffix; rename one of them")
     if not pictures:
         raise ValueError(f"{folder} holds no pictures; expected files that end in {', '.join(sorted(_SUFFIXES))}")
     return pictures
+
+
+def _pair_by_layout(backgrounds: Mapping[str, Path], composites: Mapping[str, Path]) -> dict[str, Path]:
+    """Find the background that the name of each composite names, where a known layout reads both.
+
+    Layouts whose composites carry a running number alone are left out: which background that means, pixels decide.
+
+    Returns:
+        Background by the file name of its composite, those that are left over by their own; empty where none fits.
+    """
+    for layout in read_layouts().values():
+        shown = {number: stem for stem, number in _read_backgrounds(layout, backgrounds, "background").items()}
+        wanted = _read_backgrounds(layout, composites, "composite")
+        pairs = {stem: shown[number] for stem, number in wanted.items() if number in shown}
+        if pairs:
+            used = set(pairs.values())
+            unused = {stem: path for stem, path in backgrounds.items() if stem not in used}
+            return unused | {stem: backgrounds[partner] for stem, partner in pairs.items()}
+    return {}
+
+
+def _read_backgrounds(layout: Layout, pictures: Mapping[str, Path], kind: str) -> dict[str, str]:
+    """Read which background each picture of a kind names, by file name."""
+    found = {stem: layout.recognise(path.absolute().as_posix()) for stem, path in pictures.items()}
+    named = {stem: read.ids.get("background", "") for stem, read in found.items() if read and read.kind == kind}
+    return {stem: number.lstrip("0") or "0" for stem, number in named.items() if number}
 
 
 def _stem(path: Path) -> str:

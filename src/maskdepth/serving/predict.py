@@ -31,6 +31,7 @@ from maskdepth.serving.files import (
     find_pairs,
     name_results,
     read_picture,
+    require_inputs,
     write_png,
     write_report,
 )
@@ -108,6 +109,7 @@ def predict(
     if not 0 < threshold < 1 or batch_size < 1:
         raise ValueError(f"found threshold {threshold:g} and batch size {batch_size}; expected (0, 1) and 1 or more")
     out, composite = Path(out), Path(composite)
+    require_inputs(Path(background), composite, Path(model))
     pairs, outcomes = find_pairs(Path(background), composite)
     results = {pair: name_results(out, pair.name, probability) for pair in pairs}
     report = out / REPORT_FILE if composite.is_dir() else None
@@ -119,9 +121,13 @@ def predict(
     read_background = lru_cache(maxsize=1)(read)  # a background that is everybody's is read once
     for start in track(range(0, len(pairs), batch_size), "predict"):
         readable, failed = _read_pairs(pairs[start : start + batch_size], read_background, read)
+        outcomes += failed
         for pair, maps in _predict_pairs(network, readable):
+            if not all(np.isfinite(values).all() for values in maps):  # weights may be finite, and too large
+                outcomes.append(Outcome(pair.name, FAILED, f"{model} answers with no numbers; train it again"))
+                continue
             _write_results(results[pair], readable[pair], maps, threshold)
-        outcomes += failed + [Outcome(pair.name, PREDICTED, "") for pair in readable]
+            outcomes.append(Outcome(pair.name, PREDICTED, ""))
     outcomes.sort()
     if report:
         write_report(report, outcomes)

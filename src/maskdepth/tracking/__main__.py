@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
+from maskdepth.process.secrets import hiding_secrets
 from maskdepth.tracking.live import follow
 
 if __name__ == "__main__":
-    follow(Path(sys.argv[1]))
+    with hiding_secrets():
+        follow(Path(sys.argv[1]))

@@ -7,6 +7,7 @@ are in the records, so sending a journal twice sends the same thing twice.
 
 import json
 import os
+import re
 import socket
 import time
 import uuid
@@ -15,7 +16,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic brings it; it takes those of the library from Python 3.12 on
 
 from maskdepth.params import flatten
 
@@ -24,6 +28,58 @@ RUNNING, FINISHED, FAILED, KILLED = "RUNNING", "FINISHED", "FAILED", "KILLED"
 # After so long [h] without a record a process of another host counts as gone. An epoch may take hours.
 SILENT_HOURS = 24
 
+# What names a file or a row must be nothing but a number, whatever wrote it.
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Time = Annotated[int, Field(ge=0, lt=10**13)]  # [ms] since 1970; a calendar ends somewhere
+Step = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # as a database holds it
+PROCESS = re.compile(r"^[0-9]{1,9}( |$)")
+
+
+class _Start(TypedDict):
+    kind: Literal["start"]
+    id: Id
+    stage: str
+    host: str
+    process: Annotated[str, Field(pattern=PROCESS)]
+    time: Time
+
+
+class _Params(TypedDict):
+    kind: Literal["params"]
+    values: dict[str, str]
+    time: Time
+
+
+class _Metrics(TypedDict):
+    kind: Literal["metrics"]
+    values: dict[str, float]
+    step: Step
+    time: Time
+
+
+class _Artifact(TypedDict):
+    kind: Literal["artifact"]
+    path: str
+    folder: str
+    time: Time
+
+
+class _Tag(TypedDict):
+    kind: Literal["tag"]
+    name: str
+    value: str
+    time: Time
+
+
+class _End(TypedDict):
+    kind: Literal["end"]
+    status: Literal["FINISHED", "FAILED", "KILLED"]
+    time: Time
+
+
+_Record = _Start | _Params | _Metrics | _Artifact | _Tag | _End
+_RECORD: TypeAdapter[_Record] = TypeAdapter(Annotated[_Record, Field(discriminator="kind")])
+
 
 @dataclass(frozen=True)
 class Point:
@@ -31,8 +87,8 @@ class Point:
 
     name: str
     value: float
-    time: int  # [ms] since 1970
-    step: int
+    time: Time
+    step: Step
 
 
 @dataclass(frozen=True)
@@ -78,7 +134,7 @@ class Journal:
     def start(self, stage: str) -> str:
         """Begin a session of `stage`; return the journal's id, which later sessions in the same file keep."""
         known = _records(self.path)[0] if self.path.is_file() else []
-        journal_id = next((str(r["id"]) for r in known if r["kind"] == "start"), uuid.uuid4().hex)
+        journal_id = next((r["id"] for r in known if r["kind"] == "start"), uuid.uuid4().hex)
         process = describe_process(os.getpid())
         # A session begins with a line break: a line that the last session left torn then damages nothing but itself.
         self._append(
@@ -157,13 +213,12 @@ def read_journal(path: Path) -> JournalContents:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no journal here; the stage that writes it has not run: `dvc repro`")
     records, damaged = _records(path)
-    sessions = [record for record in records if record["kind"] == "start"]
+    sessions: list[_Start] = [record for record in records if record["kind"] == "start"]
     if not sessions:
         raise ValueError(
             f"{path}: no readable start record ({damaged} damaged lines); run the stage that writes it again"
         )
-    last = [record for record in records if record["kind"] in ("start", "end")][-1]
-    ended = last["kind"] == "end"
+    last = [record for record in records if record["kind"] == "start" or record["kind"] == "end"][-1]
     return JournalContents(
         id=sessions[0]["id"],
         stage=sessions[0]["stage"],
@@ -171,8 +226,8 @@ def read_journal(path: Path) -> JournalContents:
         process=sessions[-1]["process"],
         started=sessions[0]["time"],
         written=records[-1]["time"],
-        ended=last["time"] if ended else None,
-        status=last["status"] if ended else RUNNING,
+        ended=last["time"] if last["kind"] == "end" else None,
+        status=last["status"] if last["kind"] == "end" else RUNNING,
         params={key: value for r in records if r["kind"] == "params" for key, value in r["values"].items()},
         points=_points(records),
         artifacts=tuple(dict.fromkeys(Artifact(r["path"], r["folder"]) for r in records if r["kind"] == "artifact")),
@@ -223,7 +278,7 @@ def describe_process(pid: int) -> str:
     return f"{pid} {fields[19]} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
 
 
-def _points(records: list[dict[str, Any]]) -> tuple[Point, ...]:
+def _points(records: list[_Record]) -> tuple[Point, ...]:
     # A resumed training may do its last epoch again: the first record of a step stays, it may have been sent already.
     points: dict[tuple[str, int], Point] = {}
     for record in records:
@@ -233,15 +288,18 @@ def _points(records: list[dict[str, Any]]) -> tuple[Point, ...]:
     return tuple(points.values())
 
 
-def _records(path: Path) -> tuple[list[dict[str, Any]], int]:
-    records = []
-    damaged = 0
-    for line in path.read_bytes().split(b"\n"):
-        checksum, _, text = line.partition(b" ")
-        if not line:
-            continue
-        if checksum == b"%08x" % zlib.crc32(text):
-            records.append(json.loads(text))
-        else:
-            damaged += 1
-    return records, damaged
+def _records(path: Path) -> tuple[list[_Record], int]:
+    """Read the whole records, and count the lines that are none: torn, damaged, or not of this version."""
+    lines = [line for line in path.read_bytes().split(b"\n") if line]
+    records = [record for line in lines if (record := _read_record(line)) is not None]
+    return records, len(lines) - len(records)
+
+
+def _read_record(line: bytes) -> _Record | None:
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        return None
+    try:
+        return _RECORD.validate_json(text, strict=True)
+    except ValidationError:
+        return None

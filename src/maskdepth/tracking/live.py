@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from maskdepth.params import Params
 from maskdepth.tracking.address import locate_store
 from maskdepth.tracking.journal import RUNNING, is_writer_alive, read_journal
 from maskdepth.tracking.mirror import mirror_row
-from maskdepth.tracking.outbox import LIVE_JOURNAL, put_live_row
+from maskdepth.tracking.outbox import LIVE_JOURNAL, outbox_dir, put_live_row
 from maskdepth.tracking.runs import live_row
 
 _LOG = "mirror.log"
@@ -20,6 +21,7 @@ _PAUSE_SECONDS = 3.0
 _LONGEST_PAUSE_SECONDS = 30.0  # while the store is away
 _PASS_SECONDS = 60.0
 _LAST_PASS_SECONDS = 30.0
+_GRACE_SECONDS = 10.0  # for a call under way
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class MirrorProcess:
             self.process.wait(budget)
         except subprocess.TimeoutExpired:
             return "tracking: still sending in the background; what is left, `maskdepth sync` sends"
-        if self.folder.exists():
+        if (outbox_dir() / self.folder.name).exists():  # which the repository may have taken elsewhere
             return "tracking: the store did not take everything; `maskdepth sync` sends the rest"
         return "tracking: all sent"
 
@@ -74,11 +76,15 @@ def start_mirror(journal_path: Path, params: Params) -> MirrorProcess:
 
 def follow(folder: Path) -> None:
     """Mirror a live row until its training has ended and all is sent, or the store stays away after that."""
-    os.nice(_NICENESS)
+    os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     pause = _PAUSE_SECONDS
     while folder.exists():
         goes_on = _goes_on(folder)
-        sent = mirror_row(folder, _PASS_SECONDS if goes_on else _LAST_PASS_SECONDS)
+        seconds = _PASS_SECONDS if goes_on else _LAST_PASS_SECONDS
+        watchdog = threading.Timer(seconds + _GRACE_SECONDS, _leave, [folder, goes_on])
+        watchdog.start()
+        sent = mirror_row(folder, seconds)
+        watchdog.cancel()
         if not sent.run_id and not sent.is_complete:
             print(f"{time.strftime('%H:%M:%S')} {sent.reason}", flush=True)
             if not goes_on:
@@ -86,6 +92,14 @@ def follow(folder: Path) -> None:
         # Without a run the store is away: ask less often.
         pause = _PAUSE_SECONDS if sent.run_id else min(2 * pause, _LONGEST_PAUSE_SECONDS)
         _wait_for_end(folder, pause)
+
+
+def _leave(folder: Path, goes_on: bool) -> None:
+    """Leave a call that a server holds beyond any limit, with the process: a fresh one takes its place, or none."""
+    print(f"{time.strftime('%H:%M:%S')} the tracking store held a call beyond its time", flush=True)
+    if goes_on:
+        os.execv(sys.executable, [sys.executable, "-m", "maskdepth.tracking", str(folder)])
+    os._exit(1)
 
 
 def _wait_for_end(folder: Path, seconds: float) -> None:

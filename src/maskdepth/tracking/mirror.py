@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from filelock import Timeout
 
-from maskdepth.process.files import replace_text
+from maskdepth.process.files import parse_json, replace_text
 from maskdepth.tracking.address import DATA_EXPERIMENT, locate_store
 from maskdepth.tracking.journal import (
     FINISHED,
@@ -43,7 +43,8 @@ from maskdepth.tracking.outbox import (
     row_lock,
     waiting_rows,
 )
-from maskdepth.tracking.store import Connection, Deadline, connect, explain, trouble
+from maskdepth.tracking.sqlite import require_in_place
+from maskdepth.tracking.store import NO_SERVER, Connection, Deadline, connect, explain, trouble
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,7 +85,7 @@ class Sent:
     reason: str
 
 
-def mirror_outbox(budget: float, own: Collection[str] | None = None) -> dict[str, Sent]:
+def mirror_rows(budget: float, own: Collection[str] | None = None) -> Iterator[tuple[str, Sent]]:
     """Send waiting rows.
 
     Args:
@@ -92,19 +93,21 @@ def mirror_outbox(budget: float, own: Collection[str] | None = None) -> dict[str
         own: Keys of rows to send before all others, of which those that another process may be about to send are left
             to it; None sends all.
 
-    Returns:
-        What became of each row, by the name of its folder; see `mirror_row`.
+    Yields:
+        The name of each row's folder, and what became of it; see `mirror_row`.
     """
     folders = waiting_rows() if own is None else waiting_rows(own, _LEFT_TO_SENDER_SECONDS)
     if not folders:
-        return {}
+        return
     with Deadline(budget) as deadline:
         try:
             connection = _connect(deadline)
         except trouble() as error:
             # Asked once: a store that is away would take its full time for every row.
-            return {folder.name: _waits(folder, explain(error)) for folder in folders}
-        return {folder.name: _mirror(connection, folder, deadline) for folder in folders}
+            yield from ((folder.name, row_waits(folder, explain(error))) for folder in folders)
+            return
+        for folder in folders:
+            yield folder.name, _mirror(connection, folder, deadline)
 
 
 def mirror_row(folder: Path, budget: float) -> Sent:
@@ -112,7 +115,7 @@ def mirror_row(folder: Path, budget: float) -> Sent:
 
     Args:
         folder: The row's folder in the outbox; one that is gone has been sent.
-        budget: As for `mirror_outbox`.
+        budget: As for `mirror_rows`.
 
     Returns:
         What became of it; trouble with the store is told there and never raised.
@@ -121,7 +124,7 @@ def mirror_row(folder: Path, budget: float) -> Sent:
         try:
             connection = _connect(deadline)
         except trouble() as error:
-            return _waits(folder, explain(error))
+            return row_waits(folder, explain(error))
         return _mirror(connection, folder, deadline)
 
 
@@ -142,9 +145,9 @@ def _mirror(connection: Connection, folder: Path, deadline: Deadline) -> Sent:
                 Path(lock.lock_file).unlink(missing_ok=True)
         return sent
     except Timeout:
-        return _waits(folder, "another process is sending it")
+        return row_waits(folder, "another process is sending it")
     except trouble() as error:
-        return _waits(folder, explain(error))
+        return row_waits(folder, explain(error))
 
 
 def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: Deadline) -> Sent:
@@ -160,10 +163,11 @@ def _mirror_locked(connection: Connection, folder: Path, row: Row, deadline: Dea
     return sent
 
 
-def _waits(folder: Path, reason: str) -> Sent:
+def row_waits(folder: Path, reason: str) -> Sent:
     """Say that a row waits; one whose folder is gone was sent by another process meanwhile."""
     if not folder.is_dir():
-        return Sent(folder.name, "", is_complete=True, reason="")
+        moved = "" if folder.parent.is_dir() else "the repository was moved away meanwhile; run again where it is now"
+        return Sent(folder.name, "", is_complete=not moved, reason=moved)
     try:
         name = read_row(folder).name
     except (ValueError, OSError):
@@ -227,6 +231,7 @@ def _send_row(connection: Connection, folder: Path, row: Row, deadline: Deadline
     if (folder / MODEL).is_file():
         deadline.check()
         _send_network(connection, row, run_id, folder)
+    require_in_place(connection.store)  # where else all that was sent may be now
     return _send_status(connection.client, run, row, journals)
 
 
@@ -253,7 +258,10 @@ def _create_run(connection: Connection, row: Row, first: JournalContents) -> "Ru
     client = connection.client
     client.create_run(connection.experiments[row.experiment], first.started, tags, row.name)
     # A server that did the work and lost its answer is asked again and has two runs: the first one stays.
-    run, *others = find_runs(connection, row.experiment, made_for)
+    found = find_runs(connection, row.experiment, made_for)
+    if not found:
+        raise ValueError(NO_SERVER)
+    run, *others = found
     for other in others:
         client.delete_run(other.info.run_id)
     return run
@@ -329,7 +337,7 @@ def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list
 
 def _count_sent(note: Path, run_id: str) -> int:
     try:
-        before = json.loads(note.read_text(encoding="utf-8"))
+        before = parse_json(note.read_text(encoding="utf-8"))
         return int(before["points"]) if before["run_id"] == run_id else 0
     except (FileNotFoundError, ValueError, TypeError, KeyError):  # none, or damaged
         return 0

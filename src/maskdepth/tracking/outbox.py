@@ -7,18 +7,20 @@ tags that it must have or lack.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 from filelock import FileLock
+from pydantic import Field, TypeAdapter, ValidationError
 
 from maskdepth.process.workspace import state_dir
-from maskdepth.tracking.journal import Point
+from maskdepth.tracking.journal import Id, Point
 
 ROW_FILE = "row.json"
 FILES = "files"
@@ -29,6 +31,10 @@ JOURNAL_TAG = "maskdepth.journal"
 EXPERIMENT_TAG = "maskdepth.experiment"
 TRAIN_TAG = "maskdepth.train"
 EVALUATE_TAG = "maskdepth.evaluate"
+
+# [s] for another process that holds a lock: a pass of the one that mirrors a training has at most 70.
+_PATIENCE_SECONDS = 90.0
+_FileName = Annotated[str, Field(pattern=r"^\w+\.jsonl$")]
 
 
 @dataclass(frozen=True)
@@ -60,15 +66,15 @@ class Row:
         links: Journal ids of the data stages by stage.
     """
 
-    key: str
-    kind: str
+    key: Id
+    kind: Literal["data", "live", "report"]
     experiment: str
     name: str
     join: dict[str, str]
     claim: dict[str, str]
     tags: dict[str, str]
     params: dict[str, str]
-    journals: tuple[str, ...]
+    journals: tuple[_FileName, ...]
     points: tuple[Point, ...] = ()
     data: tuple[DataVersion, ...] = ()
     links: dict[str, str] = field(default_factory=dict)
@@ -82,6 +88,9 @@ class Row:
     def run_key(self) -> str:
         """What the run made for this row is tagged with: the row and its settings."""
         return f"{self.folder_name}-{_digest([self.params])}"
+
+
+_ROW = TypeAdapter(Row)
 
 
 def outbox_dir() -> Path:
@@ -98,10 +107,18 @@ def waiting_rows(own: Collection[str] = (), older: float = 0) -> list[Path]:
         own: Keys of rows that come before all others.
         older: How long the others must have waited to be taken [s].
     """
-    folders = {path.parent: path.stat().st_mtime for path in outbox_dir().glob(f"[!.]*/{ROW_FILE}")}
-    is_own = {folder: folder.name.split("-")[1] in own for folder in folders}
-    taken = [folder for folder, put in folders.items() if is_own[folder] or put <= time.time() - older]
+    folders = [path.parent for path in outbox_dir().glob(f"[!.]*/{ROW_FILE}")]
+    is_own = {folder: any(key in folder.name.split("-") for key in own) for folder in folders}
+    taken = [folder for folder in folders if is_own[folder] or _put_time(folder) <= time.time() - older]
     return sorted(taken, key=lambda folder: (not is_own[folder], folder.name))
+
+
+def _put_time(folder: Path) -> float:
+    """Say when a row was put here [s]; of one that another process has just sent, that it is not old enough."""
+    try:
+        return (folder / ROW_FILE).stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
 
 
 def row_lock(folder: Path, key: str, seconds: float) -> FileLock:
@@ -114,7 +131,7 @@ def arrival_lock() -> FileLock:
 
     The lock of a row would be held while a store is asked, and a training that goes on must not wait for a store.
     """
-    return FileLock(state_dir() / "outbox.lock")
+    return FileLock(state_dir() / "outbox.lock", timeout=_PATIENCE_SECONDS)
 
 
 def read_row(folder: Path) -> Row:
@@ -125,13 +142,11 @@ def read_row(folder: Path) -> Row:
     """
     path = folder / ROW_FILE
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        values["points"] = tuple(Point(**point) for point in values["points"])
-        values["data"] = tuple(DataVersion(**version) for version in values["data"])
-        values["journals"] = tuple(values["journals"])
-        return Row(**values)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete its folder and run `dvc repro -f -s report`") from error
+        return _ROW.validate_json(path.read_bytes(), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = ".".join(map(str, first["loc"])) + ": " + first["msg"]
+        raise ValueError(f"{path} is damaged ({found}); delete its folder and run `dvc repro -f -s report`") from error
 
 
 def put_row(row: Row, files: Mapping[str, Path]) -> Path:
@@ -143,10 +158,13 @@ def put_row(row: Row, files: Mapping[str, Path]) -> Path:
 
     Returns:
         The row's folder.
+
+    Raises:
+        Timeout: Another process holds the row; names the lock.
     """
     folder = outbox_dir() / row.folder_name
     partial = folder.with_name(f".{folder.name}")
-    with row_lock(folder, row.key, seconds=-1):
+    with row_lock(folder, row.key, _PATIENCE_SECONDS):
         shutil.rmtree(partial, ignore_errors=True)  # left by a process killed here
         for name, source in files.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,17 @@
 """What is put right after the fact: rows that wait, rows of dead processes, renamed experiments, a moved repository."""
 
-import json
 import re
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.tracking.address import EXPERIMENT, locate_store
-from maskdepth.tracking.journal import KILLED, RUNNING, describe_process
-from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, explain_unfinished, mirror_outbox
+from maskdepth.tracking.journal import KILLED, PROCESS, RUNNING, describe_process
+from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, explain_unfinished, mirror_rows
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
 from maskdepth.tracking.sqlite import holds_something
 from maskdepth.tracking.store import Connection, connect, explain, trouble
@@ -20,32 +21,31 @@ if TYPE_CHECKING:
 from maskdepth.tracking.sqlite import check_database, check_room
 
 _EXPERIMENT_REF = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
-def sync(budget: float, row_file: Path) -> list[str]:
+def sync(budget: float, row_file: Path) -> Iterator[str]:
     """Send what waits, end rows of dead processes, give rows the new names of renamed DVC experiments.
 
     Args:
         budget: Time for sending [s].
         row_file: The file in which each experiment's commit names its MLflow run.
 
-    Returns:
+    Yields:
         One line for everything that was done or could not be done.
 
     Raises:
         ValueError: The address of the store is one that we refuse; see `locate_store`.
     """
     store = locate_store()
-    lines = []
-    for folder, sent in mirror_outbox(budget).items():
-        lines.append(f"{sent.name or folder}: {'sent' if sent.is_complete else f'waits: {sent.reason}'}")
+    for folder, sent in mirror_rows(budget):
+        yield f"{sent.name or folder}: {'sent' if sent.is_complete else f'waits: {sent.reason}'}"
     try:
         connection = connect(store)
-        lines += [f"{run.info.run_name}: ended as KILLED, its process is gone" for run in end_dead_runs(connection)]
-        lines += rename_runs(connection, row_file)
+        yield from (f"{run.info.run_name}: ended as KILLED, its process is gone" for run in end_dead_runs(connection))
+        yield from rename_runs(connection, row_file)
     except trouble() as error:
-        lines.append(f"{store.address}: {explain(error)}")
-    return lines
+        yield f"{store.address}: {explain(error)}"
 
 
 def end_dead_runs(connection: Connection) -> "list[Run]":
@@ -63,8 +63,16 @@ def end_dead_runs(connection: Connection) -> "list[Run]":
 def rename_runs(connection: Connection, row_file: Path) -> list[str]:
     """Rename the runs of DVC experiments that `dvc exp rename` has renamed; return one line for each."""
     experiments = _experiment_runs(row_file)
+    nameless = [name for name, run_id in experiments.items() if run_id is None]
     lines = []
+    if nameless:
+        lines.append(
+            f"{len(nameless)} experiments name no run in their {row_file}, such as {nameless[0]}: reported without a "
+            "store, or by another version; a run of theirs keeps its name"
+        )
     for name, run_id in experiments.items():
+        if run_id is None:
+            continue
         found = connection.client.search_runs([connection.experiments[EXPERIMENT]], f"attributes.run_id = '{run_id}'")
         before = found[0].data.tags.get(EXPERIMENT_TAG, "") if found else ""
         # An experiment that changed nothing names the run of the one before it, whose name is still in use.
@@ -110,17 +118,25 @@ def _dead_runs(connection: Connection) -> "list[Run]":
 
 def _is_dead(tags: dict[str, str]) -> bool:
     process = tags.get(PROCESS_TAG, "")
-    if not process or tags.get(HOST_TAG) != socket.gethostname():
+    if not PROCESS.match(process) or tags.get(HOST_TAG) != socket.gethostname():
         return False
     return describe_process(int(process.split()[0])) != process
 
 
-def _experiment_runs(row_file: Path) -> dict[str, str]:
-    """Read which MLflow run each DVC experiment names in its commit."""
+def _experiment_runs(row_file: Path) -> dict[str, str | None]:
+    """Read which MLflow run each DVC experiment names in its commit; None where its file names none."""
     runs = {}
     for ref in ask_git("for-each-ref", "--format=%(refname)", "refs/exps").splitlines():
         named = _EXPERIMENT_REF.fullmatch(ref)
         text = ask_git("show", f"{ref}:{row_file.as_posix()}") if named else ""
         if named and text:
-            runs[named["name"]] = str(json.loads(text)["mlflow"]["run_id"])
+            runs[named["name"]] = _read_run_id(text)
     return runs
+
+
+def _read_run_id(text: str) -> str | None:
+    try:
+        run_id = str(parse_json(text)["mlflow"]["run_id"])
+    except (ValueError, LookupError, TypeError):
+        return None
+    return run_id if _RUN_ID.fullmatch(run_id) else None

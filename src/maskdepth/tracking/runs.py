@@ -1,11 +1,11 @@
 """The rows of this project: what MLflow shall show of a data stage, a running training and a whole experiment."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from maskdepth.params import Params
+from maskdepth.process.files import parse_json
 from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT
 from maskdepth.tracking.identity import data_versions, experiment_name, run_name, run_params, run_tags, workspace_tags
 from maskdepth.tracking.journal import JournalContents, Point, read_journal
@@ -114,7 +114,7 @@ def _points(path: Path, prefix: str, journal: JournalContents) -> tuple[Point, .
     known = {point.name for point in journal.points}
     numbers = {
         prefix + name: value
-        for name, value in json.loads(path.read_text(encoding="utf-8")).items()
+        for name, value in parse_json(path.read_text(encoding="utf-8")).items()
         if isinstance(value, int | float)
     }
     when = journal.ended or journal.started

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from maskdepth.tracking.address import EXPERIMENT, SQLITE, locate_store
+from maskdepth.tracking.address import EXPERIMENT, SQLITE, Store, locate_store
 
 
 def holds_something(path: Path) -> bool:
@@ -45,6 +45,7 @@ _PATH_COLUMNS = (
 )
 _LEAST_ROOM = 1_000_000  # [byte], of a disk: SQLite also wants room for the files that it keeps beside
 _ARTIFACTS = "mlartifacts"
+_MOVED = "{path} was made in {before}; `maskdepth relocate` mends its paths"
 
 
 def find_moved_root() -> Path | None:
@@ -53,6 +54,21 @@ def find_moved_root() -> Path | None:
     if store.database is None or not store.database.is_file():
         return None
     return _recorded_root(store.database, store.root)
+
+
+def require_in_place(store: Store) -> None:
+    """Refuse a store that came here with its repository: its rows would go on filling the folder that it came from.
+
+    Raises:
+        ValueError: It was made elsewhere, or moved away while it was open; says what to do.
+    """
+    if store.database is None:
+        return
+    if not store.database.is_file():
+        raise ValueError(f"{store.database} was moved away meanwhile; run again from where it is now")
+    before = _recorded_root(store.database, store.root)
+    if before is not None:
+        raise ValueError(_MOVED.format(path=store.database, before=before))
 
 
 def relocate(old_root: Path, new_root: Path) -> int:
@@ -112,10 +128,13 @@ def check_database(path: Path, root: Path) -> list[str]:
             "there; then put a copy in its place, or run `dvc repro -f -s report`"
         ]
     moved_from = _recorded_root(path, root)
-    return [f"{path} was made in {moved_from}; `maskdepth relocate` mends its paths"] if moved_from else []
+    return [_MOVED.format(path=path, before=moved_from)] if moved_from else []
 
 
 def _recorded_root(path: Path, root: Path) -> Path | None:
+    """Say in which other folder than `root` a database that lies in it was made, None if in none."""
+    if not path.is_relative_to(root):  # of several repositories: it belongs to the first
+        return None
     with closing(sqlite3.connect(path)) as database:
         found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
     recorded = Path(found[0].removeprefix("file://")) if found else root / _ARTIFACTS / EXPERIMENT

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from maskdepth.process.console import printable
 from maskdepth.process.workspace import state_dir
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT, Store, redact
-from maskdepth.tracking.sqlite import build_database, holds_something
+from maskdepth.tracking.sqlite import build_database, holds_something, require_in_place
 
 # Without it the web interface shows runs of networks as if they were of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -39,6 +40,7 @@ _SETTINGS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+NO_SERVER = "what answers is no MLflow server: its answers lack what it was asked for; check MLFLOW_TRACKING_URI"
 _PAUSE_SECONDS = 2.0  # between two tries, on average, with the back-off of above
 
 
@@ -94,22 +96,31 @@ class Deadline:
 
 def trouble() -> tuple[type[Exception], ...]:
     """List what a store that is away, locked, full, damaged or without its driver raises, and a damaged row."""
+    from google.protobuf.json_format import Error as ForeignAnswer
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    # A database needs a driver, which may not be installed.
-    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError, ImportError)
+    # A database needs a driver, which may not be installed; what a server answers may be anything.
+    return (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ValueError, ImportError, ForeignAnswer)
 
 
 def explain(error: Exception) -> str:
     """Say in one line what went wrong: in our own words, else in those of the first cause below a library's layers."""
+    from google.protobuf.json_format import Error as ForeignAnswer
+
+    if isinstance(error, ForeignAnswer):
+        return _shorten(f"{NO_SERVER} ({error})")
     cause = error.__cause__ or error.__context__
     # A KeyError tells nothing but a key.
     while type(error) is not ValueError and isinstance(cause, Exception) and not isinstance(cause, KeyError):
         error, cause = cause, cause.__cause__ or cause.__context__
     if isinstance(error, ModuleNotFoundError):
         return f"the Python module {error.name} is not installed, which the address in MLFLOW_TRACKING_URI needs"
-    text = redact(" ".join(str(error).split()))
+    return _shorten(str(error))
+
+
+def _shorten(text: str) -> str:
+    text = printable(" ".join(redact(text).split()))
     return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + " ..."
 
 
@@ -126,6 +137,7 @@ def connect(store: Store) -> Connection:
     with FileLock(state / "store.lock", timeout=_LOCK_SECONDS):
         if store.database is not None and not holds_something(store.database):
             build_database(store.database, store.root)
+        require_in_place(store)
         client = mlflow.MlflowClient(store.uri)
         experiments = {name: _make_experiment(store, client, name) for name in (EXPERIMENT, DATA_EXPERIMENT)}
     return Connection(store, client, experiments)
@@ -137,6 +149,8 @@ def _make_experiment(store: Store, client: "MlflowClient", name: str) -> str:
         # A server decides itself where artifacts go.
         location = str(store.root / "mlartifacts" / name) if store.database else None
         return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
+    if not experiment.experiment_id:
+        raise ValueError(NO_SERVER)
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)

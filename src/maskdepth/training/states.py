@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from maskdepth.params import flatten
 from maskdepth.process.alone import ConflictError
-from maskdepth.process.files import PARTIAL, replace_text, replacing
+from maskdepth.process.files import PARTIAL, parse_json, replace_text, replacing
 
 # What a training depends on, by name.
 Origin = dict[str, str]
@@ -72,7 +72,7 @@ def load_state(folder: Path) -> ResumedState | None:
     """Read the newest undamaged training state of a folder; None where none was saved yet.
 
     Raises:
-        ConflictError: Every state there is damaged; training anew in silence would hide it.
+        ConflictError: Every state there is damaged, or one is something else; training anew in silence would hide it.
         ValueError: A state holds more than tensors and plain values.
     """
     notices = []
@@ -88,12 +88,23 @@ def load_state(folder: Path) -> ResumedState | None:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise ValueError(f"{path} holds unsafe content and was not loaded; delete {folder}") from error
+        except (RuntimeError, EOFError, LookupError, TypeError, AttributeError) as error:
+            raise not_a_state(path) from error
+        if not isinstance(state, dict) or not isinstance(state.get("environment"), dict):
+            raise not_a_state(path)
         return ResumedState(state, notices + _compare_environments(state.pop("environment")))
     if states:
         raise ConflictError(
             f"every saved training state in {folder} is damaged; delete that folder to start training anew"
         )
     return None
+
+
+def not_a_state(path: Path) -> ConflictError:
+    """Say of a state, or of a folder of states, that its digest is right and its content is not ours."""
+    return ConflictError(
+        f"{path} holds something else than a training state of this version; delete its folder to start training anew"
+    )
 
 
 @contextmanager
@@ -203,10 +214,9 @@ def tell_apart(states_dir: Path, origin: Origin) -> list[str]:
         One line for the last that was left before its end, with what differs; none if there is no such.
     """
     for folder in reversed(_list_abandoned(states_dir)):
-        path = folder / _ORIGIN_FILE
-        if not path.is_file():
+        left = _read_origin(folder / _ORIGIN_FILE)
+        if left is None:
             continue
-        left = json.loads(path.read_text(encoding="utf-8"))
         names = [name for name in origin | left if origin.get(name) != left.get(name)]
         told = [
             f"other {name}" if name in ("data", "code") else f"{name} {left.get(name)} there, {origin.get(name)} here"
@@ -214,6 +224,15 @@ def tell_apart(states_dir: Path, origin: Origin) -> list[str]:
         ]
         return [f"not going on from the training left in {folder}: {'; '.join(told)}"]
     return []
+
+
+def _read_origin(path: Path) -> Origin | None:
+    """Read what `keep_origin` wrote; None where it is missing or is something else."""
+    try:
+        left = parse_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return left if isinstance(left, dict) else None
 
 
 def describe_environment() -> dict[str, str]:
