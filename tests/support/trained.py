@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 OPTIONS = {
     "unzip": "--raw data/raw --arrays data/arrays --journal journals/unzip.jsonl",
     "index": "--arrays data/arrays --index data/index.csv --rejected data/rejected.csv --journal journals/index.jsonl",
-    "stats": "--arrays data/arrays --index data/index.csv --moments data/stats.csv --summary data/stats.json "
-    "--gallery data/gallery.png --journal journals/stats.jsonl",
+    "stats": "--arrays data/arrays --index data/index.csv --places places.csv --moments data/stats.csv "
+    "--summary data/stats.json --gallery data/gallery.png --journal journals/stats.jsonl",
     "split": "--index data/index.csv --places places.csv --split data/split.csv --journal journals/split.jsonl",
     "train": "--arrays data/arrays --index data/index.csv --stats data/stats.csv --split data/split.csv "
     "--models models --metrics metrics/train.json --plots plots --journal journals/train.jsonl",
