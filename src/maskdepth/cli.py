@@ -98,7 +98,8 @@ def layouts(
         explanation = explain_archives(path, "auto")
     else:
         data, table = load_params(params).data, params.with_name("places.csv")
-        places = read_places(table).to_dict() if table.is_file() else None
+        known = read_places(table).items() if table.is_file() else ()
+        places = {str(background): str(place) for background, place in known}
         explanation = explain_archives(path, data.layout, data.max_rejected, places)
     for line in explanation.lines:
         say(line)
