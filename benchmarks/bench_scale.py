@@ -38,8 +38,8 @@ _ARRAYS, _INDEX, _SPLIT = "--arrays arrays", "--index index.csv", "--split split
 _STAGES = {
     "unzip": f"--raw raw {_ARRAYS}",
     "index": f"{_ARRAYS} {_INDEX} --rejected rejected.csv",
-    "stats": f"{_ARRAYS} {_INDEX} --moments stats.csv --summary stats.json --gallery gallery.png",
-    "split": f"{_INDEX} {_SPLIT}",
+    "stats": f"{_ARRAYS} {_INDEX} --places places.csv --moments stats.csv --summary stats.json --gallery gallery.png",
+    "split": f"{_INDEX} --places places.csv {_SPLIT}",
     "train": f"{_ARRAYS} {_INDEX} --stats stats.csv {_SPLIT} --models models --metrics train.json --plots plots",
     "evaluate": f"{_ARRAYS} {_INDEX} {_SPLIT} --models models --metrics test.json --reports reports",
 }
@@ -173,6 +173,7 @@ def run_all(base: Path, world: World, size: int) -> dict[str, Run]:
     runs = {"compose": watch(folder, ["-m", "maskdepth.cli", "compose", *settings.split()])}
     write_params(folder, world.share)
     (folder / "models").mkdir()
+    shutil.copy(_ROOT / "places.csv", folder)
     for stage, paths in _STAGES.items():
         command = ["-m", f"stages.{stage}", *paths.split(), "--journal", f"journals/{stage}.jsonl"]
         runs[stage] = watch(folder, command, until=has_state if stage == "train" else None)

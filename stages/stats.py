@@ -8,6 +8,8 @@ import typer
 
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.gallery import draw_gallery
+from maskdepth.data.likeness import describe_proposals, propose_places
+from maskdepth.data.places import name_places, read_places
 from maskdepth.data.samples import read_index
 from maskdepth.data.stats import KINDS, measure_kind, summarise, write_stats, write_summary
 from maskdepth.process.command import run
@@ -21,6 +23,7 @@ _SHOWN = 12
 def main(
     arrays: Annotated[Path, typer.Option(help="The pictures.")],
     index: Annotated[Path, typer.Option(help="The samples.")],
+    places: Annotated[Path, typer.Option(help="Which backgrounds show one place.")],
     moments: Annotated[Path, typer.Option(help="Where to write the sums of each group.")],
     summary: Annotated[Path, typer.Option(help="Where to write what a person reads.")],
     gallery: Annotated[Path, typer.Option(help="Where to draw some samples.")],
@@ -37,6 +40,10 @@ def main(
         draw_gallery(pictures, samples, gallery, _SHOWN)
         log.artifact(summary, "tables")
         log.artifact(gallery, "pictures")
+    backgrounds = samples.assign(place=name_places(samples, read_places(places))).drop_duplicates("background_row")
+    views = pictures.background.take(backgrounds["background_row"].to_numpy())
+    for line in describe_proposals(propose_places(backgrounds, views)):
+        warn(line)
     for kind in KINDS:
         if 0 in facts[kind]["std"]:
             warn(f"{kind} has a channel that is the same everywhere (standard deviation 0)")

@@ -126,6 +126,17 @@ def test_params_name_every_section_that_a_stage_reads(stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_every_file_that_a_stage_is_given_is_a_dependency_or_an_output(stage):
+    entry = pipeline()[stage]
+    outputs = [*entry.get("outs", []), *entry.get("metrics", [])]
+    declared = {*entry["deps"], *(name for output in outputs for name in ([output] if type(output) is str else output))}
+    given = set(entry["cmd"].split()[4::2])  # python -m stages.name --option value ...
+    # A stage may be given the folder of what it declares file by file.
+    unknown = {path for path in given - declared if not any(name.startswith(f"{path}/") for name in declared)}
+    assert unknown == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_no_parameter_is_put_into_a_command_line(stage):
     # A value from params.yaml inside `cmd` would be run by a shell.
     assert "${" not in pipeline()[stage]["cmd"]

@@ -94,10 +94,11 @@ def prepare(folder: Path, raw: Path, size: int) -> None:
     (folder / "params.yaml").write_bytes((_ROOT / "params.yaml").read_bytes())
     update_params(folder / "params.yaml", {"data.layout": LAYOUT, "data.image_size": size})
     arrays, index = {"arrays": "arrays"}, {"index": "index.csv"}
+    places = {"places": str(_ROOT / "places.csv")}
     stages = {
         "unzip": {"raw": str(raw.resolve())} | arrays,
         "index": arrays | index | {"rejected": "rejected.csv"},
-        "stats": arrays | index | {"moments": "stats.csv", "summary": "stats.json", "gallery": "gallery.png"},
+        "stats": arrays | index | places | {"moments": "stats.csv", "summary": "stats.json", "gallery": "gallery.png"},
     }
     for stage, paths in stages.items():
         command = [sys.executable, "-m", f"stages.{stage}", "--journal", f"{stage}.jsonl"]

@@ -85,6 +85,7 @@ def layouts(
 ) -> None:
     """List the known layouts, or explain what is in a folder; exit code 2 when the pipeline would stop at it."""
     from maskdepth.data.layouts.layout import read_layouts
+    from maskdepth.data.places import read_places
     from maskdepth.data.preview import explain_archives
     from maskdepth.params import load_params
 
@@ -96,8 +97,10 @@ def layouts(
     if params is None:
         explanation = explain_archives(path, "auto")
     else:
-        data = load_params(params).data
-        explanation = explain_archives(path, data.layout, data.max_rejected)
+        data, table = load_params(params).data, params.with_name("places.csv")
+        known = read_places(table).items() if table.is_file() else ()
+        places = {str(background): str(place) for background, place in known}
+        explanation = explain_archives(path, data.layout, data.max_rejected, places)
     for line in explanation.lines:
         say(line)
     if not explanation.is_usable:

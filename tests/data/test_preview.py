@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.toy import draw_background, encode_png, write_toy_archive, write_zip
 
@@ -176,3 +177,13 @@ def test_an_empty_folder_says_what_to_put_there(tmp_path: Path) -> None:
         explain_archives(tmp_path, "auto")
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         explain_archives(tmp_path / "none", "auto")
+
+
+def test_backgrounds_that_look_alike_are_told_until_they_are_called_one_place(tmp_path: Path) -> None:
+    world = write_toy_archive(tmp_path, backgrounds=range(1, 13))
+    again = encode_png(np.roll(world.backgrounds[2], 1, axis=1))
+    write_zip(tmp_path / "more.zip", [("bg_jpg/bg_img_020.jpg", again)])
+    told = [line for line in explain_archives(tmp_path, "auto").lines if "look like one place" in line]
+    assert told == ["the backgrounds 2, 20 look like one place: if they are, write into places.csv 2,2 20,2"]
+    known = explain_archives(tmp_path, "auto", places={"2": "hall", "20": "hall"}).lines
+    assert not [line for line in known if "look like one place" in line]

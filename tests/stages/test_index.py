@@ -62,7 +62,7 @@ def test_empty_masks_are_warned_of_and_counted_where_people_look(workspace, caps
     assert "warning: 5 of 24 masks are empty; look at data/gallery.png" in told.err
     assert "warning: 1 of 24 masks are full" in told.err
     outs = Path("stats.csv"), Path("stats.json"), Path("gallery.png"), Path("journals/stats.jsonl")
-    stats.main(Path("arrays"), Path("index.csv"), *outs)
+    stats.main(Path("arrays"), Path("index.csv"), ROOT / "places.csv", *outs)
     assert json.loads(Path("stats.json").read_text())["mask"]["black"] == 5
     assert re.search(r"mask 0\.\d+ \(5 empty\), depth", capsys.readouterr().out)
 

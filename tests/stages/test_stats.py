@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     """A folder with the toy data set, indexed, to be in."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("params.yaml", "places.csv"):
+        shutil.copy(ROOT / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     write_toy_archive(tmp_path / "raw")
     unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
@@ -29,7 +30,7 @@ def workspace(tmp_path, monkeypatch):
 
 def run_stage():
     outs = Path("stats.csv"), Path("stats.json"), Path("gallery.png"), Path("journals/stats.jsonl")
-    stats.main(Path("arrays"), Path("index.csv"), *outs)
+    stats.main(Path("arrays"), Path("index.csv"), Path("places.csv"), *outs)
 
 
 @pytest.mark.usefixtures("workspace")
@@ -53,6 +54,21 @@ def test_some_samples_are_drawn_and_journalled():
         assert page.width > 12 * 64
     folders = {artifact.path: artifact.folder for artifact in read_journal(Path("journals/stats.jsonl")).artifacts}
     assert folders == {"stats.json": "tables", "gallery.png": "pictures"}
+
+
+def test_backgrounds_that_look_alike_are_proposed_until_a_person_has_named_them(workspace, capsys):
+    run_stage()
+    assert "look like one place" not in capsys.readouterr().err
+    (path,) = (workspace / "arrays").glob("*/background.npy")
+    pictures = np.load(path)
+    pictures[2] = np.roll(pictures[0], 1, axis=1) // 10 * 9
+    np.save(path, pictures)
+    run_stage()
+    advice = "the backgrounds 1, 3 look like one place: if they are, write into places.csv 1,1 3,1"
+    assert advice in capsys.readouterr().err
+    (workspace / "places.csv").write_text("background,place\n1,1\n3,1\n")
+    run_stage()
+    assert "look like one place" not in capsys.readouterr().err
 
 
 def test_a_kind_that_is_the_same_everywhere_is_warned_of(workspace, capsys):

@@ -31,7 +31,7 @@ def prepared(tmp_path_factory):
         unzip.main(Path("raw"), data / "arrays", journals / "unzip.jsonl")
         index.main(data / "arrays", data / "index.csv", data / "rejected.csv", journals / "index.jsonl")
         outs = data / "stats.csv", data / "stats.json", data / "gallery.png", journals / "stats.jsonl"
-        stats.main(data / "arrays", data / "index.csv", *outs)
+        stats.main(data / "arrays", data / "index.csv", ROOT / "places.csv", *outs)
         split.main(data / "index.csv", ROOT / "places.csv", data / "split.csv", journals / "split.jsonl")
     return folder
 

@@ -1,10 +1,11 @@
 """A folder of archives explained in words before anything is decoded: its layout, its ids, its samples, what is amiss.
 
 Samples are joined by the code of the index stage, on blank pictures; what only pixels tell (damaged pictures, other
-shapes, composites that do not show their background) is left to the pipeline.
+shapes, composites that do not show their background) is left to the pipeline, but for backgrounds that look alike.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +27,13 @@ from maskdepth.data.layouts.layout import (
     read_layouts,
     sample_names,
 )
+from maskdepth.data.likeness import describe_proposals, propose_places
+from maskdepth.data.pictures.decoding import decode_picture
 from maskdepth.data.pictures.refusal import RefusedError
+from maskdepth.data.tables import spell_numbers
 
+# Backgrounds that are compared at most, and their size [px].
+_BACKGROUNDS, _SIDE = 500, 64
 # What is shown, at most: reasons for rejection, names that no layout knows.
 _SHOWN = 8
 _NO_SIZE = {"width": -1, "height": -1}  # known after decoding
@@ -41,7 +47,10 @@ class Explanation(NamedTuple):
 
 
 def explain_archives(
-    path: Path, setting: str | Mapping[str, str | list[str]], max_rejected: float = 1.0
+    path: Path,
+    setting: str | Mapping[str, str | list[str]],
+    max_rejected: float = 1.0,
+    places: Mapping[str, str] | None = None,
 ) -> Explanation:
     """Explain what the pipeline would make of a folder of archives, or of one zip.
 
@@ -49,6 +58,7 @@ def explain_archives(
         path: The folder or zip.
         setting: As `data.layout` of params.yaml.
         max_rejected: As `data.max_rejected` there; what has more to reject is not usable.
+        places: The places that backgrounds are known to show, by their ids.
 
     Raises:
         FileNotFoundError: There is nothing at `path`.
@@ -75,6 +85,7 @@ def explain_archives(
         lines += _explain_choice(layout, counts, len(sample))
     lines += _explain_ids(layout, table, index.pairings[-1].mapping)
     lines += _explain_samples(index, table)
+    lines += _explain_places(members, layout, places)
     if problem := judge_rejected(index, max_rejected):
         lines.append(f"the index would stop: {problem}")
     return Explanation(lines, is_usable=not problem)
@@ -182,6 +193,25 @@ def _explain_samples(index: Index, table: pd.DataFrame) -> Iterator[str]:
     yield from _align([[f"{count:,}", f"{reason}: {cure}; such as {first}"] for count, reason, cure, first in shown])
     if len(groups) > _SHOWN:
         yield f"  and {len(groups) - _SHOWN:,} more reasons"
+
+
+def _explain_places(
+    members: Mapping[Archive, list[Member]], layout: Layout, places: Mapping[str, str] | None
+) -> Iterator[str]:
+    """Say which backgrounds look like one place; for that alone, some pictures are decoded."""
+    pictures: dict[str, np.ndarray] = {}
+    for archive, listed in members.items():
+        found = [(member, layout.recognise(archive.path_of(member))) for member in listed]
+        named = [(member, one.ids["background"]) for member, one in found if one and one.kind == "background"]
+        with archive.opened() as read:
+            for member, name in named[: _BACKGROUNDS - len(pictures)]:
+                with suppress(RefusedError):  # the index will say so
+                    pictures[name] = decode_picture(read(member), "background", _SIDE, "dark").pixels
+    if not pictures:
+        return
+    ids = spell_numbers(pd.Series(list(pictures), dtype=str)).astype(str)
+    known = pd.DataFrame({"background": ids, "place": [(places or {}).get(name, name) for name in ids]})
+    yield from describe_proposals(propose_places(known, np.stack(list(pictures.values()))))
 
 
 def _align(rows: Sequence[Sequence[str]]) -> Iterator[str]:
