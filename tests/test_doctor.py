@@ -123,6 +123,27 @@ def test_what_a_killed_dvc_leaves_is_found(repository):
     assert "1 workspaces" in findings[1]
 
 
+@pytest.mark.slow
+def test_experiments_that_wait_for_a_worker_that_died_are_found(repository):
+    def dvc(*arguments):
+        subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=repository, check=True, capture_output=True)
+
+    (repository / "params.yaml").write_text("a: 1\n")
+    (repository / "dvc.yaml").write_text("stages:\n  one:\n    cmd: 'true'\n    params: [a]\n")
+    (repository / "data" / "raw.dvc").unlink()
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "a stage")
+    dvc("exp", "run", "--queue", "-S", "a=2")
+    (line,) = check_dvc(repository)
+    assert line == "1 experiments wait in DVC's queue for no worker: `dvc queue start`"
+    log = repository / ".dvc" / "tmp" / "exps" / "celery" / "dvc-exp-worker-1.out"
+    log.write_text("Traceback\njson.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)\n")
+    (line,) = check_dvc(repository)
+    assert f"race in DVC itself (JSONDecodeError in {log}): `dvc queue start`" in line
+    dvc("queue", "remove", "--all")
+    assert check_dvc(repository) == []
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"write": {"data": 7}}', '{"read": {"data": [{"cmd": "x"}]}}'])
 def test_a_damaged_lock_is_found(repository, text):
     (repository / ".dvc" / "tmp").mkdir()

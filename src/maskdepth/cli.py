@@ -142,7 +142,7 @@ def results(
     show(["test metric", "network", "95 % interval", "learned nothing"], rows)
     say("curves and pictures of this run, and all runs: mlflow ui   then open http://127.0.0.1:5000")
     say("one more combination of losses:                dvc exp run -S loss.depth=ssim")
-    say("all experiments as a table:                    dvc exp show --only-changed")
+    say("all experiments as a table:                    dvc exp show --only-changed --hide-failed")
 
 
 @app.command("find-learning-rate", epilog="Example: [bold]maskdepth find-learning-rate --steps 60[/bold]")

@@ -117,6 +117,7 @@ def check_dvc(root: Path) -> list[str]:
             f"{len(left)} workspaces of experiments in {left[0].parent}: of running ones, or left by killed ones; "
             "`dvc queue status` tells, and what is in no queue can be deleted"
         )
+    findings += _check_queue(root)
     if _ask_dvc(root, "config", "cache.type") in ("", "copy"):
         findings.append("DVC copies data between cache and workspace: `dvc config cache.type hardlink,symlink,copy`")
     return findings
@@ -142,6 +143,29 @@ def _md5(path: Path) -> str:
 def _ask_dvc(root: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _check_queue(root: Path) -> list[str]:
+    """Check that somebody runs what waits in DVC's queue: a worker dies in silence when two read one message."""
+    logs = root / ".dvc" / "tmp" / "exps" / "celery"
+    if not logs.is_dir():
+        return []
+    status = _ask_dvc(root, "queue", "status")
+    waiting = len(re.findall(r"\bQueued\s*$", status, re.MULTILINE))
+    running = len(re.findall(r"\bRunning\s*$", status, re.MULTILINE))
+    died = [path.name for path in logs.glob("*.out") if "JSONDecodeError" in path.read_text(errors="replace")]
+    race = f"; one died of a race in DVC itself (JSONDecodeError in {logs / died[0]})" if died else ""
+    is_empty = "0 active, 0 idle" in status
+    findings = []
+    if waiting and (is_empty or died):
+        who = "no worker" if is_empty else "fewer workers than were started"
+        findings.append(f"{waiting} experiments wait in DVC's queue for {who}{race}: `dvc queue start`")
+    if running and is_empty:
+        findings.append(
+            f"{running} experiments count as running and no worker is there{race}: end a stage of theirs that goes on "
+            "with `kill`, `dvc queue remove` them, and queue them again; a training goes on where it was"
+        )
+    return findings
 
 
 def _check_rwlock(path: Path) -> list[str]:
