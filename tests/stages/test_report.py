@@ -11,6 +11,7 @@ from support.tracked import write_experiment
 from maskdepth.tracking import repair
 from maskdepth.tracking.address import locate_store
 from maskdepth.tracking.store import connect
+from maskdepth.tracking.tags import read_tags
 from stages.report import main
 
 pytestmark = [
@@ -48,10 +49,10 @@ def test_the_row_is_complete_linked_to_its_data_and_named_in_a_file(repository, 
     assert capsys.readouterr().out == (
         f"report: row {named['run_name']} in sqlite:///{repository}/mlflow.db (complete)\n"
     )
-    (used,) = run.inputs.dataset_inputs
-    assert (used.dataset.name, used.dataset.digest, run.data.tags["data.version"]) == ("index.csv", "a" * 32, "a" * 32)
+    assert [used.dataset.name for used in run.inputs.dataset_inputs] == ["train", "validation", "test"]
+    assert read_tags(run)["dvc.out.index.csv"] == "a" * 32
     for stage in ("unzip", "index", "stats", "split"):
-        data = connection.client.get_run(run.data.tags[f"maskdepth.data.{stage}"])
+        data = connection.client.get_run(read_tags(run)[f"maskdepth.data.{stage}"])
         assert (data.data.tags["maskdepth.stage"], data.info.status) == (stage, "FINISHED")
     assert report() == named
 

@@ -58,11 +58,13 @@ def write_epoch(journal: Journal, epoch: int) -> None:
 
 
 def write_evaluation(folder: Path) -> None:
-    """Write the journal of an evaluation with one picture; the paths in it are relative, as a stage writes them."""
-    Image.new("RGB", (8, 4), (200, 100, 0)).save(folder / "reports" / "pictures" / "best.png")
+    """Write the journal of an evaluation with two pictures; the paths in it are relative, as a stage writes them."""
+    for name in ("best", "fixed"):
+        Image.new("RGB", (8, 4), (200, 100, 0)).save(folder / "reports" / "pictures" / f"{name}.png")
     with open_journal(folder / "journals" / "evaluate.jsonl", "evaluate") as journal:
         journal.metrics({"test/mask_iou": 0.5})
-        journal.artifact(Path("reports/pictures/best.png"), "pictures")
+        for name in ("best", "fixed"):
+            journal.artifact(Path(f"reports/pictures/{name}.png"), "pictures")
 
 
 def write_weights(path: Path) -> None:

@@ -26,14 +26,14 @@ MODEL = "model.safetensors"
 LIVE_JOURNAL = "train.jsonl"
 
 JOURNAL_TAG = "maskdepth.journal"
-EXPERIMENT_TAG = "maskdepth.experiment"
+EXPERIMENT_TAG = "dvc.exp.name"
 TRAIN_TAG = "maskdepth.train"
 EVALUATE_TAG = "maskdepth.evaluate"
 
 
 @dataclass(frozen=True)
 class DataVersion:
-    """One file that a training used, by the hash that DVC gave it."""
+    """One data set that a training used, by a hash of what it was made of."""
 
     name: str
     digest: str
@@ -54,6 +54,7 @@ class Row:
         claim: Tags that a run must have or lack to be this row.
         tags: Further tags.
         params: Settings; a run with another value of one of them is not this row.
+        shown: Keys of those that MLflow shows in its lists; None shows all.
         journals: Journal files in the row's folder.
         points: Metrics that stand in no journal.
         data: Files that the run used.
@@ -72,6 +73,7 @@ class Row:
     points: tuple[Point, ...] = ()
     data: tuple[DataVersion, ...] = ()
     links: dict[str, str] = field(default_factory=dict)
+    shown: tuple[str, ...] | None = None
 
     @property
     def folder_name(self) -> str:
@@ -129,6 +131,7 @@ def read_row(folder: Path) -> Row:
         values["points"] = tuple(Point(**point) for point in values["points"])
         values["data"] = tuple(DataVersion(**version) for version in values["data"])
         values["journals"] = tuple(values["journals"])
+        values["shown"] = None if values.get("shown") is None else tuple(values["shown"])
         return Row(**values)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete its folder and run `dvc repro -f -s report`") from error
