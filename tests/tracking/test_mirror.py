@@ -714,6 +714,11 @@ def test_a_restored_experiment_links_the_model_that_is_there(experiment, monkeyp
     (first,), (second,) = run.outputs.model_outputs, restored.outputs.model_outputs
     assert first.model_id == second.model_id
     assert restored.info.run_id != run.info.run_id
+    client = connect(locate_store()).client
+    model = client.get_logged_model(first.model_id)
+    assert (model.name, model.params["loss.depth"]) == ("bce|l1-s0", "l1")
+    assert {metric.key: metric.value for metric in model.metrics}["test/mask_iou"] == 0.5
+    assert history(run, "test/mask_iou") == [(0, 0.5)]
     check_model_in_a_bare_process(first.model_id, experiment)
 
 
