@@ -142,6 +142,29 @@ def results(
     say("all experiments as a table:                    dvc exp show --only-changed")
 
 
+@app.command(epilog="Example: [bold]maskdepth compare --html answer.html[/bold]")
+def compare(
+    control: Annotated[
+        str | None,
+        typer.Option(help="What the others are compared with, such as 'bce|ssim'; else that of params.yaml."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write one page with curves and pictures.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write every number.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write verdict, table and sentences.")] = None,
+    experiment: Annotated[str, typer.Option(help="Of MLflow.")] = "maskdepth",
+) -> None:
+    """Say which combination of losses is better, and how sure that is, from all runs of the MLflow store."""
+    from maskdepth.answer import answer, tabulate, tell_rest, tell_verdict, write_answer
+
+    found = answer(experiment, control)
+    for line in tell_verdict(found):
+        say(line)
+    show(*tabulate(found), folds_names=True)
+    say("Minus the control: points (hundredths) of IoU and SSIM, SSI-MAE as it is. *: shown, by Holm's p over all.")
+    for line in [*tell_rest(found), *write_answer(found, html, csv, markdown)]:
+        say(line)
+
+
 @app.command("find-learning-rate", epilog="Example: [bold]maskdepth find-learning-rate --steps 60[/bold]")
 def find_learning_rate(
     data: Annotated[Path, typer.Option(help="Folder of what `dvc repro split` prepared.")] = Path("data"),
@@ -279,23 +302,24 @@ def relocate() -> None:
     say(f"{relocate(before, here)} paths changed from {before} to {here}")
 
 
-def show(titles: list[str], rows: list[list[Any]]) -> None:
+def show(titles: list[str], rows: list[list[Any]], *, folds_names: bool = False) -> None:
     """Print a table."""
     from rich.console import Console
 
-    Console().print(_table(titles, rows))
+    Console().print(_table(titles, rows, folds_names))
 
 
-def _table(titles: list[str], rows: list[list[Any]]) -> "Table":
+def _table(titles: list[str], rows: list[list[Any]], folds_names: bool) -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
 
     table = Table(box=SIMPLE)
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     for position, (title, *cells) in enumerate(zip(titles, *texts, strict=True)):
-        are_numbers = all(cell[:1].isdecimal() for cell in cells)
+        are_numbers = all(cell.lstrip("+-")[:1].isdecimal() or cell == "-" for cell in cells)
         # Where there is little room, names and numbers stay whole, and what explains them is folded.
-        whole = max(map(len, [*cells, *title.split()])) if are_numbers or not position else None
+        is_whole = are_numbers or (position > 0 if folds_names else position == 0)
+        whole = max(map(len, [*cells, *title.split()])) if is_whole else None
         table.add_column(title, width=whole, overflow="fold", justify="right" if are_numbers else "left")
     for row in texts:
         table.add_row(*row)
