@@ -27,7 +27,7 @@ def write_experiment(folder: Path) -> None:
     write_training(folder / "journals" / "train.jsonl", epochs=2).end("FINISHED")
     write_evaluation(folder)
     (folder / "models" / "model.safetensors").touch()
-    (folder / "metrics" / "train.json").write_text(json.dumps({"mask_iou": 0.75, "best_epoch": 1}))
+    (folder / "metrics" / "train.json").write_text(json.dumps({"val_mask_iou": 0.75, "best_epoch": 1}))
     (folder / "metrics" / "test.json").write_text(json.dumps({"mask_iou": 0.5, "depth_ssim": 0.25}))
     (folder / "params.yaml").write_text(PARAMS.read_text())
     for key, value in {"mask": "bce", "depth": "l1", "max_rejected": "0.05", "threshold": "0.5"}.items():

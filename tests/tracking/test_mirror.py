@@ -212,7 +212,7 @@ def test_a_row_holds_params_curves_results_pictures_and_its_data(experiment):
     assert run.data.params["train.augment"] == "flip,cutout"
     assert history(run, "val/mask_iou") == [(1, 1.0), (2, 0.5)]
     assert (run.data.metrics["test/mask_iou"], run.data.metrics["test/depth_ssim"]) == (0.5, 0.25)
-    assert "model/mask_iou" not in run.data.metrics  # the last point of a curve says the same
+    assert "model/val_mask_iou" not in run.data.metrics  # the last point of a curve says the same
     assert run.data.metrics["model/best_epoch"] == 1
     assert run.data.tags["loss.signature"] == "bce|l1"
     client = connect(locate_store()).client

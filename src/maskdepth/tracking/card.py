@@ -13,7 +13,7 @@ BASELINES = {
     "diff": "difference",
     "mean_map": "mean map",
     "ramp": "ramp",
-    "remembered": "remembered background",
+    "remembered": "remembered",
 }
 _ARROWS = {"high": " \u2191", "low": " \u2193", "neither": ""}
 
@@ -46,8 +46,7 @@ def find_baselines(numbers: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """
     found: dict[str, dict[str, float]] = {}
     for start, title in BASELINES.items():
-        values = {name.removeprefix(f"{start}_"): value for name, value in numbers.items()}
-        own = {name: value for name, value in values.items() if name in METRICS and f"{start}_{name}" in numbers}
+        own = {name: numbers[f"{start}_{name}"] for name in METRICS if f"{start}_{name}" in numbers}
         if own:
             found[title] = own
     return found
@@ -71,10 +70,10 @@ def headline_rows(numbers: Mapping[str, float]) -> list[list[str]]:
         if untrained is None and not has_interval:
             continue
         interval = f"{numbers[f'{metric}_low']:.3f} .. {numbers[f'{metric}_high']:.3f}" if has_interval else ""
-        beside = f"{sign * untrained[0]:.3f} ({untrained[1]})" if untrained else ""
+        beside = f"{sign * untrained[0]:.3f} {untrained[1]}" if untrained else ""
         is_worse = untrained is not None and sign * numbers[metric] < untrained[0]
         name = f"{metric}{_ARROWS[METRICS[metric]]}"
-        rows.append([name, f"{numbers[metric]:.3f}", interval, beside, "below it" if is_worse else ""])
+        rows.append([name, f"{numbers[metric]:.3f}", interval, beside, "worse" if is_worse else ""])
     return rows
 
 
