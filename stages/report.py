@@ -15,6 +15,7 @@ from maskdepth.process.files import replace_text
 from maskdepth.process.secrets import hide_secrets
 from maskdepth.tracking.address import locate_store
 from maskdepth.tracking.journal import read_journal
+from maskdepth.tracking.pages import tell_pages
 from maskdepth.tracking.runs import DATA_STAGES, curves, put_data_row, put_experiment_row
 from maskdepth.tracking.sending import send_outbox
 
@@ -47,6 +48,8 @@ def main(
     replace_text(row, json.dumps({"mlflow": named}, indent=2) + "\n")
     if sent.is_complete:
         say(f"report: row {sent.name} in {store.address} (complete)")
+        for line in tell_pages(store):
+            say(f"report: {line}")
     else:
         say(f"report: row {sent.name} waits in the outbox ({store.address}: {sent.reason}); `maskdepth sync` sends it")
 

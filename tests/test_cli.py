@@ -74,14 +74,18 @@ def test_a_recipe_is_written(tmp_path):
 
 
 def test_results_stand_beside_what_learned_nothing(tmp_path):
-    numbers = {"mask_iou": 0.9, "mask_iou_low": 0.8, "mask_iou_high": 0.95, "diff_mask_iou": 0.7}
-    (tmp_path / "test.json").write_text(json.dumps(numbers))
-    lines = [line.split() for line in run("results", str(tmp_path)).splitlines()]
-    assert ["mask_iou", "0.900", "0.800", "..", "0.950", "0.700"] in lines
+    numbers = {"score": 0.9, "mask_iou": 0.9, "mask_iou_low": 0.8, "mask_iou_high": 0.95, "diff_mask_iou": 0.7}
+    (tmp_path / "test.json").write_text(json.dumps(numbers | {"depth_mae_foreground": 0.2}))
+    (tmp_path / "details.json").write_text(json.dumps({"mean_map_depth_mae_foreground": 0.1}))
+    shown = run("results", "--metrics", str(tmp_path), "--reports", str(tmp_path))
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["score", "\u2191", "0.900"] in lines
+    assert ["mask_iou", "\u2191", "0.900", "0.800", "..", "0.950", "0.700", "difference"] in lines
+    assert ["depth_mae_foreground", "\u2193", "0.200", "0.100", "mean", "map", "worse"] in lines
 
 
 def test_results_that_are_not_there_say_what_makes_them(tmp_path, monkeypatch, capsys):
-    code, said = fail(monkeypatch, capsys, "results", str(tmp_path))
+    code, said = fail(monkeypatch, capsys, "results", "--metrics", str(tmp_path))
     assert code == 2
     assert said.startswith("error: ")
     assert "`dvc repro` writes it" in said

@@ -164,7 +164,7 @@ def test_metrics_hold_the_network_and_the_baseline(clone):
         "mean_map_depth_ssim",
     ):
         assert isinstance(test[name], float), name
-    assert "mask_iou" in clone.numbers("train.json")
+    assert "val_mask_iou" in clone.numbers("train.json")
 
 
 def test_the_first_row_is_complete(clone):

@@ -1,6 +1,5 @@
 """The `maskdepth` command: what is done around the pipeline. The pipeline itself is `dvc repro`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,24 +124,43 @@ def losses() -> None:
     show(list(rows[0]), [list(row.values()) for row in rows])
 
 
-@app.command()
+@app.command(epilog="Example: [bold]maskdepth results dice-ssim-s0[/bold]")
 def results(
-    metrics: Annotated[Path, typer.Argument(help="Folder of train.json and test.json.")] = Path("metrics"),
+    experiment: Annotated[
+        str | None, typer.Argument(help="A DVC experiment, branch, tag or commit; the last `dvc repro` without it.")
+    ] = None,
+    metrics: Annotated[Path, typer.Option(help="Folder of test.json.")] = Path("metrics"),
+    reports: Annotated[Path, typer.Option(help="Folder of details.json.")] = Path("reports"),
 ) -> None:
-    """Show what the last `dvc repro` measured, beside the baseline that has learned nothing."""
-    path = metrics / "test.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; `dvc repro` writes it")
-    numbers = json.loads(path.read_text(encoding="utf-8"))
-    rows = []
-    for metric in (name.removesuffix("_low") for name in numbers if name.endswith("_low")):
-        baseline = numbers.get(f"diff_{metric}", numbers.get(f"mean_map_{metric}"))
-        interval = f"{numbers[f'{metric}_low']:.3f} .. {numbers[f'{metric}_high']:.3f}"
-        rows.append([metric, f"{numbers[metric]:.3f}", interval, f"{baseline:.3f}"])
-    show(["test metric", "network", "95 % interval", "learned nothing"], rows)
-    say("curves and pictures of this run, and all runs: mlflow ui   then open http://127.0.0.1:5000")
-    say("one more combination of losses:                dvc exp run -S loss.depth=ssim")
-    say("all experiments as a table:                    dvc exp show --only-changed --hide-failed")
+    """Show what a run measured, beside the best that has learned nothing; arrows show which way is better."""
+    from maskdepth.results import TITLES, read_results, tabulate, tell_next_steps
+
+    show(TITLES, tabulate(read_results(experiment, metrics, reports)))
+    for line in tell_next_steps(experiment):
+        say(line)
+
+
+@app.command(epilog="Example: [bold]maskdepth compare --html answer.html[/bold]")
+def compare(
+    control: Annotated[
+        str | None,
+        typer.Option(help="What the others are compared with, such as 'bce|ssim'; else that of params.yaml."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write one page with curves and pictures.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write every number.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write verdict, table and sentences.")] = None,
+    experiment: Annotated[str, typer.Option(help="Of MLflow.")] = "maskdepth",
+) -> None:
+    """Say which combination of losses is better, and how sure that is, from all runs of the MLflow store."""
+    from maskdepth.answer import answer, tabulate, tell_rest, tell_verdict, write_answer
+
+    found = answer(experiment, control)
+    for line in tell_verdict(found):
+        say(line)
+    show(*tabulate(found), folds_names=True)
+    say("Minus the control: points (hundredths) of IoU and SSIM, SSI-MAE as it is. *: shown, by Holm's p over all.")
+    for line in [*tell_rest(found), *write_answer(found, html, csv, markdown)]:
+        say(line)
 
 
 @app.command("find-learning-rate", epilog="Example: [bold]maskdepth find-learning-rate --steps 60[/bold]")
@@ -290,23 +308,24 @@ def relocate() -> None:
     say(f"{relocate(before, here)} paths changed from {before} to {here}")
 
 
-def show(titles: list[str], rows: list[list[Any]]) -> None:
+def show(titles: list[str], rows: list[list[Any]], *, folds_names: bool = False) -> None:
     """Print a table."""
     from rich.console import Console
 
-    Console().print(_table(titles, rows))
+    Console().print(_table(titles, rows, folds_names))
 
 
-def _table(titles: list[str], rows: list[list[Any]]) -> "Table":
+def _table(titles: list[str], rows: list[list[Any]], folds_names: bool) -> "Table":
     from rich.box import SIMPLE
     from rich.table import Table
 
     table = Table(box=SIMPLE)
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     for position, (title, *cells) in enumerate(zip(titles, *texts, strict=True)):
-        are_numbers = all(cell[:1].isdecimal() for cell in cells)
+        are_numbers = any(cells) and all(cell.lstrip("+-")[:1].isdecimal() or cell in ("", "-") for cell in cells)
         # Where there is little room, names and numbers stay whole, and what explains them is folded.
-        whole = max(map(len, [*cells, *title.split()])) if are_numbers or not position else None
+        is_whole = are_numbers or (position > 0 if folds_names else position == 0)
+        whole = max(map(len, [*cells, *title.split()])) if is_whole else None
         table.add_column(title, width=whole, overflow="fold", justify="right" if are_numbers else "left")
     for row in texts:
         table.add_row(*row)

@@ -21,6 +21,7 @@ from maskdepth.tracking.address import locate_store
 from maskdepth.tracking.journal import read_journal
 from maskdepth.tracking.sending import ask_store
 from maskdepth.tracking.store import connect
+from maskdepth.tracking.tags import read_tags
 from stages.report import main
 
 SOURCE = Path(outbox.__file__).parents[2]
@@ -57,13 +58,17 @@ def test_the_row_is_complete_linked_to_its_data_and_named_in_a_file(repository, 
     connection = connect(locate_store())
     run = connection.client.get_run(named["run_id"])
     assert run.info.run_name == named["run_name"]
-    assert capsys.readouterr().out == (
-        f"report: row {named['run_name']} in sqlite:///{repository}/mlflow.db (complete)\n"
-    )
-    (used,) = run.inputs.dataset_inputs
-    assert (used.dataset.name, used.dataset.digest, run.data.tags["data.version"]) == ("index.csv", "a" * 32, "a" * 32)
+    runs = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=maskdepth"
+    assert capsys.readouterr().out.splitlines() == [
+        f"report: row {named['run_name']} in sqlite:///{repository}/mlflow.db (complete)",
+        "report: look at the runs with `mlflow ui`, then open",
+        f"report: runs: {runs}",
+        f"report: means over seeds: {runs}-means&compareRunsMode=CHART",
+    ]
+    assert [used.dataset.name for used in run.inputs.dataset_inputs] == ["train", "validation", "test"]
+    assert read_tags(run)["dvc.out.index.csv"] == "a" * 32
     for stage in ("unzip", "index", "stats", "split"):
-        data = connection.client.get_run(run.data.tags[f"maskdepth.data.{stage}"])
+        data = connection.client.get_run(read_tags(run)[f"maskdepth.data.{stage}"])
         assert (data.data.tags["maskdepth.stage"], data.info.status) == (stage, "FINISHED")
     assert report() == named
 

@@ -45,12 +45,17 @@ def uninterrupted(prepared, tmp_path_factory):
 def test_training_writes_network_card_metrics_curves_and_journal(uninterrupted):
     repository, output = uninterrupted
     numbers = json.loads((repository / "metrics" / "train.json").read_text())
-    assert {"mask_iou", "depth_ssim", "loss", "best_epoch", "epochs", "parameters", "seconds"} <= set(numbers)
+    assert {"val_mask_iou", "val_depth_ssim", "val_loss"} <= set(numbers)
+    assert {"best_epoch", "epochs", "parameters", "seconds"} <= set(numbers)
     curves = pd.read_csv(repository / "plots" / "epochs.csv")
     assert curves["epoch"].tolist() == [1, 2, 3, 4]
-    assert curves["val_mask_iou"][numbers["best_epoch"] - 1] == numbers["mask_iou"]
+    assert curves["val_mask_iou"][numbers["best_epoch"] - 1] == numbers["val_mask_iou"]
     card = json.loads((repository / "models" / "model.json").read_text())
-    assert (card["architecture"], card["image_size"], card["validation"]) == ("dsunet", 32, numbers)
+    assert (card["architecture"], card["image_size"], card["validation"]) == (
+        "dsunet",
+        32,
+        {name.removeprefix("val_"): value for name, value in numbers.items()},
+    )
     journal = read_journal(repository / "journals" / "train.jsonl")
     assert journal.status == FINISHED
     assert journal.params["train.epochs"] == "4"

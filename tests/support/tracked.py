@@ -27,7 +27,7 @@ def write_experiment(folder: Path) -> None:
     write_training(folder / "journals" / "train.jsonl", epochs=2).end("FINISHED")
     write_evaluation(folder)
     (folder / "models" / "model.safetensors").touch()
-    (folder / "metrics" / "train.json").write_text(json.dumps({"mask_iou": 0.75, "best_epoch": 1}))
+    (folder / "metrics" / "train.json").write_text(json.dumps({"val_mask_iou": 0.75, "best_epoch": 1}))
     (folder / "metrics" / "test.json").write_text(json.dumps({"mask_iou": 0.5, "depth_ssim": 0.25}))
     (folder / "params.yaml").write_text(PARAMS.read_text())
     for key, value in {"mask": "bce", "depth": "l1", "max_rejected": "0.05", "threshold": "0.5"}.items():
@@ -58,11 +58,13 @@ def write_epoch(journal: Journal, epoch: int) -> None:
 
 
 def write_evaluation(folder: Path) -> None:
-    """Write the journal of an evaluation with one picture; the paths in it are relative, as a stage writes them."""
-    Image.new("RGB", (8, 4), (200, 100, 0)).save(folder / "reports" / "pictures" / "best.png")
+    """Write the journal of an evaluation with two pictures; the paths in it are relative, as a stage writes them."""
+    for name in ("best", "fixed"):
+        Image.new("RGB", (8, 4), (200, 100, 0)).save(folder / "reports" / "pictures" / f"{name}.png")
     with open_journal(folder / "journals" / "evaluate.jsonl", "evaluate") as journal:
         journal.metrics({"test/mask_iou": 0.5})
-        journal.artifact(Path("reports/pictures/best.png"), "pictures")
+        for name in ("best", "fixed"):
+            journal.artifact(Path(f"reports/pictures/{name}.png"), "pictures")
 
 
 def write_weights(path: Path) -> None:

@@ -1,13 +1,24 @@
 """Who a run is: its name and tags from DVC's environment, git, the losses, and the hashes of its data."""
 
 import getpass
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from maskdepth.params import LossParams, Params, flatten
+from maskdepth.params import LossParams, Params, flatten, load_params
 from maskdepth.process.git import ask_git
 from maskdepth.tracking.outbox import DataVersion
+
+_SHIPPED = "shipped_params.yaml"
+_ALWAYS_SHOWN = frozenset({"loss.mask", "loss.depth", "model.name", "train.epochs", "train.seed"})
+# What DVC writes itself, and params.yaml, of which every run has a copy.
+_NOT_CODE = ("params.yaml", "dvc.lock", ".dvc", "metrics/")
+_MOST_FILES = 10
+# Of a data set: the pictures, which of them are a sample, and what each sample is for.
+_MAKE_A_DATASET = ("arrays", "index.csv", "split.csv")
+_DATASETS = {"train": "train", "val": "validation", "test": "test"}
 
 
 def experiment_name() -> str:
@@ -19,12 +30,8 @@ def experiment_name() -> str:
 
 
 def run_name(params: Params) -> str:
-    """The DVC experiment's name; else branch, commit and losses."""
-    if experiment_name():
-        return experiment_name()
-    branch = ask_git("rev-parse", "--abbrev-ref", "HEAD") or "no-branch"
-    dirty = "-dirty" if ask_git("status", "--porcelain", "--untracked-files=no") else ""
-    return f"{branch}-{ask_git('rev-parse', '--short=7', 'HEAD') or 'no-commit'}{dirty}-{loss_signature(params.loss)}"
+    """What was trained, `bce+dice|l1+ssim-s0`: the losses in normal form and the seed."""
+    return f"{loss_signature(params.loss)}-s{params.train.seed}"
 
 
 def run_tags(params: Params) -> dict[str, str]:
@@ -44,6 +51,7 @@ def workspace_tags() -> dict[str, str]:
         "dvc.exp.name": experiment_name(),
         "dvc.exp.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "dvc.workspace": kind,
+        "git.changed": _changed_files(),
     }
 
 
@@ -55,12 +63,21 @@ def loss_signature(loss: LossParams) -> str:
     return f"{_weighted(mask, loss.mask_weight)}|{_weighted(depth, loss.depth_weight)}"
 
 
+def shown_params(params: dict[str, str]) -> tuple[str, ...]:
+    """Name the settings that a list of runs shows: what combinations differ in, and what is not as it was shipped.
+
+    What was shipped is a file of this package: the params.yaml of a repository may have been changed and committed.
+    """
+    shipped = run_params(load_params(Path(__file__).parents[1] / _SHIPPED))
+    return tuple(key for key, value in params.items() if key in _ALWAYS_SHOWN or shipped.get(key) != value)
+
+
 def run_params(params: Params) -> dict[str, str]:
     """All of params.yaml under its dotted keys."""
     return flatten(params.model_dump())
 
 
-def data_versions(lock_path: Path, stages: tuple[str, ...]) -> tuple[DataVersion, ...]:
+def data_outputs(lock_path: Path, stages: tuple[str, ...]) -> dict[str, str]:
     """Read the hashes of what stages wrote from DVC's lock file, journals left out.
 
     Args:
@@ -68,25 +85,46 @@ def data_versions(lock_path: Path, stages: tuple[str, ...]) -> tuple[DataVersion
         stages: Names of the stages.
 
     Returns:
-        One entry per output; none when there is no lock file, as outside DVC.
+        The hash of each file or folder by its path; none when there is no lock file, as outside DVC.
     """
     if not lock_path.is_file():
-        return ()
+        return {}
     from dvc.utils.serialize import load_yaml
 
     known = load_yaml(lock_path).get("stages", {})
-    outputs = [(stage, out) for stage in stages for out in known.get(stage, {}).get("outs", ())]
-    commit = ask_git("rev-parse", "HEAD")
+    outputs = [out for stage in stages for out in known.get(stage, {}).get("outs", ())]
+    return {str(out["path"]): str(out["md5"]) for out in outputs if not out["path"].endswith(".jsonl")}
+
+
+def datasets(outputs: dict[str, str], counts: Mapping[str, int]) -> tuple[DataVersion, ...]:
+    """Name what a training learned from and was measured on, as a reader knows it: three data sets with their sizes.
+
+    Args:
+        outputs: As `data_outputs` gives them; without any there are no data sets.
+        counts: Number of samples by split.
+    """
+    if not outputs:
+        return ()
+    made_of = {path: digest for path, digest in outputs.items() if Path(path).name in _MAKE_A_DATASET}
+    source = json.dumps({"made of": made_of, "commit": ask_git("rev-parse", "HEAD")})
     return tuple(
-        DataVersion(
-            name=Path(out["path"]).name,
-            digest=out["md5"],
-            source=json.dumps({"path": out["path"], "md5": out["md5"], "stage": stage, "commit": commit}),
-            rows=_count_rows(lock_path.parent / out["path"]),
-        )
-        for stage, out in outputs
-        if not out["path"].endswith(".jsonl")
+        DataVersion(name, _digest_of(made_of | {"split": split}), source, counts.get(split, 0))
+        for split, name in _DATASETS.items()
     )
+
+
+def _digest_of(values: dict[str, str]) -> str:
+    # MLflow takes 36 characters at most.
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _changed_files() -> str:
+    """Name the files that are not as in the commit, but for those that say nothing of the code."""
+    lines = ask_git("status", "--porcelain", "--untracked-files=no").splitlines()
+    names = [line.strip().partition(" ")[2].strip() for line in lines]
+    changed = [name for name in names if not (name.endswith(_NOT_CODE) or name.startswith(_NOT_CODE))]
+    more = f" and {len(changed) - _MOST_FILES} more" if len(changed) > _MOST_FILES else ""
+    return ", ".join(changed[:_MOST_FILES]) + more
 
 
 def _user_name() -> str:
@@ -98,7 +136,3 @@ def _user_name() -> str:
 
 def _weighted(terms: str, weight: float) -> str:
     return terms if weight == 1 else f"{weight:g}*({terms})"
-
-
-def _count_rows(path: Path) -> int:
-    return path.read_bytes().count(b"\n") - 1 if path.suffix == ".csv" and path.is_file() else 0

@@ -5,7 +5,6 @@ times (MLflow keeps equal ones once), files are compared by size, and the row le
 What the store refuses is the reason in the result, never an exception in the caller.
 """
 
-import hashlib
 import json
 import math
 import re
@@ -20,6 +19,7 @@ from filelock import Timeout
 
 from maskdepth.process.files import parse_json, replace_text
 from maskdepth.tracking.address import DATA_EXPERIMENT, locate_store
+from maskdepth.tracking.card import RUN_ID
 from maskdepth.tracking.journal import (
     FINISHED,
     KILLED,
@@ -45,6 +45,7 @@ from maskdepth.tracking.outbox import (
 )
 from maskdepth.tracking.sqlite import require_in_place
 from maskdepth.tracking.store import NO_SERVER, Connection, Deadline, connect, explain, trouble
+from maskdepth.tracking.tags import PARAMS_TAG, pack_tags, read_params, read_tags, set_internal, shorten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,11 +61,12 @@ HOST_TAG, PROCESS_TAG = "host", "process"
 # MLflow takes 1,000 metrics and 100 params or tags per call.
 _METRICS_PER_CALL = 500
 _PARAMS_PER_CALL = 100
-_LONGEST_VALUE = 5000  # of a param or a tag; MLflow would cut it, and no comparison would find it again
 _LEFT_TO_SENDER_SECONDS = 600.0
 _PICTURES = {".png", ".jpg", ".jpeg"}
 STILL_RUNNING = "still running"
-_MANIFEST = "manifest.json"
+_NOT_SHOWN = ("train/seconds_", "val/loss_")
+# Pictures of the same samples in every run are worth laying side by side.
+_SIDE_BY_SIDE = "fixed"
 _SENT_FILE = "sent.json"
 
 
@@ -202,7 +204,7 @@ def find_runs(connection: Connection, experiment: str, tags: dict[str, str]) -> 
     found = connection.client.search_runs(
         [connection.experiments[experiment]], f"tags.`{name}` = '{value}'", max_results=1000
     )
-    same = [run for run in found if all(run.data.tags.get(key, "") == tags[key] for key in tags)]
+    same = [run for run in found if all(read_tags(run).get(key, "") == tags[key] for key in tags)]
     return sorted(same, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
@@ -211,10 +213,10 @@ def find_row_run(connection: Connection, row: Row) -> "Run | None":
     fitting = [
         run
         for run in find_runs(connection, row.experiment, row.join)
-        if all(run.data.tags.get(key, value) == value for key, value in row.claim.items())
-        and all(run.data.params.get(key, value) == value for key, value in _stored(row.params).items())
+        if all(read_tags(run).get(key, value) == value for key, value in row.claim.items())
+        and all(read_params(run).get(key, value) == value for key, value in shorten(row.params).items())
     ]
-    claimed = [run for run in fitting if row.claim.items() <= run.data.tags.items()]
+    claimed = [run for run in fitting if row.claim.items() <= read_tags(run).items()]
     return next(iter(claimed + fitting), None)
 
 
@@ -224,7 +226,7 @@ def _send_row(connection: Connection, folder: Path, row: Row, deadline: Deadline
     run_id, name = run.info.run_id, run.info.run_name
     if run.data.tags.get(COMPLETE_TAG) == row.folder_name:
         return Sent(name, run_id, is_complete=True, reason="")
-    points = [point for journal in journals for point in journal.points]
+    points = [point for journal in journals for point in journal.points if _is_shown(point.name)]
     _send_facts(connection, run, row, journals)
     _send_points(connection.client, run_id, folder, points + list(row.points), deadline)
     _send_files(connection.client, run_id, folder / FILES, deadline)
@@ -256,7 +258,7 @@ def _create_run(connection: Connection, row: Row, first: JournalContents) -> "Ru
     if row.kind == "report":  # else its training would have made the run
         tags[REUSED_TAG] = _explain_reuse(connection, row)
     client = connection.client
-    client.create_run(connection.experiments[row.experiment], first.started, tags, row.name)
+    client.create_run(connection.experiments[row.experiment], first.started, pack_tags(tags), row.name)
     # A server that did the work and lost its answer is asked again and has two runs: the first one stays.
     found = find_runs(connection, row.experiment, made_for)
     if not found:
@@ -281,12 +283,16 @@ def _send_facts(connection: Connection, run: "Run", row: Row, journals: list[Jou
     client, run_id = connection.client, run.info.run_id
     writer = {HOST_TAG: journals[-1].host, PROCESS_TAG: journals[-1].process}
     told = {key: value for journal in journals for key, value in journal.tags.items()}
-    tags = _stored(row.tags | row.join | row.claim | writer | told | _linked_runs(connection, row))
     damaged = sum(journal.damaged for journal in journals)
-    if damaged:
-        tags["maskdepth.damaged_records"] = str(damaged)
-    changed = {key: value for key, value in tags.items() if run.data.tags.get(key) != value}
-    missing = {key: value for key, value in _stored(row.params).items() if key not in run.data.params}
+    counted = {"maskdepth.damaged_records": str(damaged)} if damaged else {}
+    settings = shorten(row.params)
+    known = {PARAMS_TAG: json.dumps(read_params(run) | settings, sort_keys=True)} if row.shown is not None else {}
+    tags = row.tags | row.join | row.claim | writer | told | counted | known | _linked_runs(connection, row)
+    # What a run has of its own stands in the JSON tag beside what is sent now.
+    packed = pack_tags(_internal(run) | {key: value.replace(RUN_ID, run_id) for key, value in tags.items()})
+    changed = {key: value for key, value in packed.items() if run.data.tags.get(key) != value}
+    shown = settings if row.shown is None else {key: settings[key] for key in row.shown}
+    missing = {key: value for key, value in shown.items() if key not in run.data.params}
     for part in _batches(missing.items(), _PARAMS_PER_CALL):
         client.log_batch(run_id, params=[Param(key, value) for key, value in part])
     for tag_part in _batches(changed.items(), _PARAMS_PER_CALL):
@@ -294,8 +300,9 @@ def _send_facts(connection: Connection, run: "Run", row: Row, journals: list[Jou
     _send_data(client, run_id, row)
 
 
-def _stored(values: dict[str, str]) -> dict[str, str]:
-    return {key: value[:_LONGEST_VALUE] for key, value in values.items()}
+def _internal(run: "Run") -> dict[str, str]:
+    """Give the tags that stand in the JSON tag alone."""
+    return {key: value for key, value in read_tags(run).items() if key not in run.data.tags}
 
 
 def _linked_runs(connection: Connection, row: Row) -> dict[str, str]:
@@ -312,13 +319,18 @@ def _send_data(client: "MlflowClient", run_id: str, row: Row) -> None:
 
     used = [
         DatasetInput(
-            Dataset(v.name, v.digest, "dvc", v.source, profile=json.dumps({"rows": v.rows} if v.rows else {})),
+            Dataset(v.name, v.digest, "dvc", v.source, profile=json.dumps({"num_rows": v.rows})),
             [InputTag("mlflow.data.context", v.name)],
         )
         for v in row.data
     ]
     if used:
         client.log_inputs(run_id, used)
+
+
+def _is_shown(name: str) -> bool:
+    """Tell whether a metric is for people: what an epoch's parts took, and terms on the validation split, are not."""
+    return not name.startswith(_NOT_SHOWN)
 
 
 def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list[Point], deadline: Deadline) -> None:
@@ -344,20 +356,16 @@ def _count_sent(note: Path, run_id: str) -> int:
 
 
 def _send_files(client: "MlflowClient", run_id: str, folder: Path, deadline: Deadline) -> None:
-    """Send files one by one, those that are there in full left out, then a manifest of their SHA-256."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = {}
-    for path in files:
+    """Send files one by one, those that are there in full left out."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         deadline.check()
-        shown_in = path.parent.relative_to(folder).as_posix()
-        manifest[f"{shown_in}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        name = path.relative_to(folder)
+        shown_in = name.parent.as_posix() if name.parent.parts else None
         sizes = {Path(entry.path).name: entry.file_size for entry in client.list_artifacts(run_id, shown_in)}
         if sizes.get(path.name) != path.stat().st_size:
             client.log_artifact(run_id, str(path), shown_in)
-        if path.suffix.lower() in _PICTURES:
-            _show_picture(client, run_id, path, f"{shown_in}/{path.stem}")
-    if files:
-        client.log_dict(run_id, manifest, _MANIFEST)
+        if path.suffix.lower() in _PICTURES and any(part.startswith(_SIDE_BY_SIDE) for part in name.parts):
+            _show_picture(client, run_id, path, name.with_suffix("").as_posix())
 
 
 def _show_picture(client: "MlflowClient", run_id: str, path: Path, key: str) -> None:
@@ -377,7 +385,7 @@ def _send_network(connection: Connection, row: Row, run_id: str, folder: Path) -
     from maskdepth.tracking.model import send_model
 
     outcome = send_model(connection, row.experiment, run_id, folder / MODEL)
-    connection.client.set_tag(run_id, "model.export", outcome)
+    set_internal(connection.client, run_id, "model.export", outcome)
     if outcome != "ok":
         connection.client.log_artifact(run_id, str(folder / MODEL), "model")
 

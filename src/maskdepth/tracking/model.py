@@ -7,6 +7,7 @@ dimension that is 1 in the example is taken for a constant.
 
 import copy
 import hashlib
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +19,16 @@ from torch import Tensor, nn
 from maskdepth.tracking.store import Connection
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
-NAME = "maskdepth"
+_FOLDER = "maskdepth"
 DIGEST_TAG = "maskdepth.model_sha256"
 
+# What MLflow refuses in the name of a model.
+_NOT_IN_A_NAME = r"""[/:.%"']"""
+# The data set that a model is measured on, and the beginning of what is measured.
+_TEST = "test"
 _EXAMPLE_SIDE = 32  # [px]
 _TOLERANCE = 1e-4  # of outputs in [0, 1]: exported kernels may add in another order
 # What an exporter that meets a network it cannot follow raises.
@@ -71,13 +77,14 @@ def send_model(connection: Connection, experiment: str, run_id: str, path: Path)
         from maskdepth.models.saved import load_network
 
         with tempfile.TemporaryDirectory() as folder:
-            exported = Path(folder) / NAME
+            exported = Path(folder) / _FOLDER
             try:
                 export_model(load_network(path), exported)
             except ValueError as error:
                 return f"failed: {error}"
             model_id = _log_model(connection, experiment, run_id, exported, digest)
     _link_model(connection, run_id, model_id)
+    _send_numbers(connection.client, run_id, model_id)
     return "ok"
 
 
@@ -151,13 +158,36 @@ def _log_model(connection: Connection, experiment: str, run_id: str, folder: Pat
 
     client = connection.client
     number = connection.experiments[experiment]
-    logged = client.create_logged_model(number, NAME, source_run_id=run_id, tags={DIGEST_TAG: digest})
+    run = client.get_run(run_id)
+    name = re.sub(_NOT_IN_A_NAME, "_", run.info.run_name)
+    logged = client.create_logged_model(
+        number, name, source_run_id=run_id, tags={DIGEST_TAG: digest}, params=dict(run.data.params)
+    )
     description = Model.load(str(folder))
     description.run_id, description.model_id = run_id, logged.model_id
     description.save(str(folder / "MLmodel"))
     client.log_model_artifacts(logged.model_id, str(folder))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     return str(logged.model_id)
+
+
+def _send_numbers(client: "MlflowClient", run_id: str, model_id: str) -> None:
+    """Give a model the numbers of the test split of the run that made it, and say which data set that is."""
+    from mlflow.entities import Metric
+
+    model, run = client.get_logged_model(model_id), client.get_run(run_id)
+    if model.source_run_id != run_id or model.metrics:
+        return
+    used = [found.dataset for found in run.inputs.dataset_inputs] if run.inputs else []
+    tested = next((dataset for dataset in used if dataset.name == _TEST), None)
+    name, digest = (tested.name, tested.digest) if tested else (None, None)
+    # The very points that the run has: with another time they would be further ones.
+    points = [client.get_metric_history(run_id, key)[-1] for key in run.data.metrics if key.startswith(f"{_TEST}/")]
+    metrics = [
+        Metric(p.key, p.value, p.timestamp, p.step, model_id=model_id, dataset_name=name, dataset_digest=digest)
+        for p in points
+    ]
+    client.log_batch(run_id, metrics)
 
 
 def _link_model(connection: Connection, run_id: str, model_id: str) -> None:

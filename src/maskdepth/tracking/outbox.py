@@ -28,7 +28,7 @@ MODEL = "model.safetensors"
 LIVE_JOURNAL = "train.jsonl"
 
 JOURNAL_TAG = "maskdepth.journal"
-EXPERIMENT_TAG = "maskdepth.experiment"
+EXPERIMENT_TAG = "dvc.exp.name"
 TRAIN_TAG = "maskdepth.train"
 EVALUATE_TAG = "maskdepth.evaluate"
 
@@ -39,7 +39,7 @@ _FileName = Annotated[str, Field(pattern=r"^\w+\.jsonl$")]
 
 @dataclass(frozen=True)
 class DataVersion:
-    """One file that a training used, by the hash that DVC gave it."""
+    """One data set that a training used, by a hash of what it was made of."""
 
     name: str
     digest: str
@@ -60,6 +60,7 @@ class Row:
         claim: Tags that a run must have or lack to be this row.
         tags: Further tags.
         params: Settings; a run with another value of one of them is not this row.
+        shown: Keys of those that MLflow shows in its lists; None shows all.
         journals: Journal files in the row's folder.
         points: Metrics that stand in no journal.
         data: Files that the run used.
@@ -78,6 +79,7 @@ class Row:
     points: tuple[Point, ...] = ()
     data: tuple[DataVersion, ...] = ()
     links: dict[str, str] = field(default_factory=dict)
+    shown: tuple[str, ...] | None = None
 
     @property
     def folder_name(self) -> str:

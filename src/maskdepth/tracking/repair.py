@@ -15,6 +15,7 @@ from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, expl
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
 from maskdepth.tracking.sqlite import holds_something
 from maskdepth.tracking.store import Connection, connect, explain, trouble
+from maskdepth.tracking.tags import read_tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -77,9 +78,10 @@ def rename_runs(connection: Connection, row_file: Path) -> list[str]:
         before = found[0].data.tags.get(EXPERIMENT_TAG, "") if found else ""
         # An experiment that changed nothing names the run of the one before it, whose name is still in use.
         if before and before not in experiments:
-            connection.client.update_run(run_id, name=name)
-            for tag in (EXPERIMENT_TAG, "dvc.exp.name"):
-                connection.client.set_tag(run_id, tag, name)
+            # A run is named by what it is; only one that is called as its experiment was goes by the new name.
+            if found[0].info.run_name == before:
+                connection.client.update_run(run_id, name=name)
+            connection.client.set_tag(run_id, EXPERIMENT_TAG, name)
             lines.append(f"{before}: renamed to {name}")
     return lines
 
@@ -113,7 +115,7 @@ def _dead_runs(connection: Connection) -> "list[Run]":
     running = connection.client.search_runs(
         list(connection.experiments.values()), f"attributes.status = '{RUNNING}'", max_results=1000
     )
-    return [run for run in running if _is_dead(run.data.tags)]
+    return [run for run in running if _is_dead(read_tags(run))]
 
 
 def _is_dead(tags: dict[str, str]) -> bool:

@@ -1,13 +1,24 @@
 """The rows of this project: what MLflow shall show of a data stage, a running training and a whole experiment."""
 
+import hashlib
 from pathlib import Path
 
 import pandas as pd
 
 from maskdepth.params import Params
-from maskdepth.process.files import parse_json
+from maskdepth.process.git import ask_git
 from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT
-from maskdepth.tracking.identity import data_versions, experiment_name, run_name, run_params, run_tags, workspace_tags
+from maskdepth.tracking.card import read_numbers, write_card
+from maskdepth.tracking.identity import (
+    data_outputs,
+    datasets,
+    experiment_name,
+    run_name,
+    run_params,
+    run_tags,
+    shown_params,
+    workspace_tags,
+)
 from maskdepth.tracking.journal import JournalContents, Point, read_journal
 from maskdepth.tracking.outbox import (
     EVALUATE_TAG,
@@ -23,12 +34,20 @@ from maskdepth.tracking.outbox import (
 
 DATA_STAGES = ("unzip", "index", "stats", "split")
 STAGE_TAG = "maskdepth.stage"
-DATA_VERSION_TAG = "data.version"
+NOTE_TAG = "mlflow.note.content"
+SAMPLES_TAG = "maskdepth.samples"
+# Begins the tags with the hashes that DVC gave to the data.
+OUTPUT_TAG = "dvc.out."
 PICTURES = "pictures"
+TABLES = "tables"
+SAMPLES, DETAILS = f"{TABLES}/samples.parquet", f"{TABLES}/details.json"
+# Of the numbers of a training those that are no last point of a curve.
+OF_A_MODEL = ("best_epoch", "parameters", "seconds")
 
 
 def live_row(train_id: str, params: Params) -> Row:
     """Describe the row of a training that runs; what only `evaluate` reads comes when that has run."""
+    settings = {key: value for key, value in run_params(params).items() if not key.startswith("evaluate.")}
     return Row(
         key=train_id,
         kind="live",
@@ -37,8 +56,9 @@ def live_row(train_id: str, params: Params) -> Row:
         join={TRAIN_TAG: train_id, EXPERIMENT_TAG: experiment_name()},
         claim={},
         tags=run_tags(params),
-        params={key: value for key, value in run_params(params).items() if not key.startswith("evaluate.")},
+        params=settings,
         journals=(LIVE_JOURNAL,),
+        shown=shown_params(settings),
     )
 
 
@@ -77,8 +97,12 @@ def put_experiment_row(
     """
     journals = {stage: read_journal(journals_dir / f"{stage}.jsonl") for stage in (*DATA_STAGES, "train", "evaluate")}
     trained, evaluated = journals["train"], journals["evaluate"]
-    versions = data_versions(Path("dvc.lock"), DATA_STAGES)
-    index_digest = next((version.digest for version in versions if version.name == "index.csv"), "")
+    outputs = data_outputs(Path("dvc.lock"), DATA_STAGES)
+    files = {name: journals_dir / name for name in (LIVE_JOURNAL, "evaluate.jsonl")} | {MODEL: models / MODEL}
+    files[f"{FILES}/{PICTURES}/{picture.name}"] = picture
+    files |= _shown_files(trained) | _shown_files(evaluated) | _settings_file()
+    settings = run_params(params)
+    shown = shown_params(settings)
     row = Row(
         key=trained.id,
         kind="report",
@@ -86,16 +110,18 @@ def put_experiment_row(
         name=run_name(params),
         join={TRAIN_TAG: trained.id, EXPERIMENT_TAG: experiment_name()},
         claim={EVALUATE_TAG: evaluated.id},
-        tags=run_tags(params) | {DATA_VERSION_TAG: index_digest},
-        params=run_params(params),
-        journals=("train.jsonl", "evaluate.jsonl"),
-        points=_points(train, "model/", trained) + _points(test, "test/", evaluated),
-        data=versions,
+        tags=run_tags(params)
+        | {f"{OUTPUT_TAG}{Path(path).name}": digest for path, digest in outputs.items()}
+        | {SAMPLES_TAG: _digest(files.get(f"{FILES}/{SAMPLES}"))}
+        | {NOTE_TAG: _card(test, files, settings, shown)},
+        params=settings,
+        journals=(LIVE_JOURNAL, "evaluate.jsonl"),
+        points=_points(train, "model/", trained, OF_A_MODEL) + _points(test, "test/", evaluated),
+        data=datasets(outputs, _count_samples(journals["split"])),
         links={stage: journals[stage].id for stage in DATA_STAGES},
+        shown=shown,
     )
-    files = {name: journals_dir / name for name in row.journals} | {MODEL: models / MODEL}
-    files[f"{FILES}/{PICTURES}/{picture.name}"] = picture
-    return put_row(row, files | _shown_files(trained) | _shown_files(evaluated))
+    return put_row(row, files)
 
 
 def curves(journal: JournalContents) -> pd.DataFrame:
@@ -109,16 +135,40 @@ def curves(journal: JournalContents) -> pd.DataFrame:
     return values.pivot(index="epoch", columns="name", values="value").reset_index()
 
 
-def _points(path: Path, prefix: str, journal: JournalContents) -> tuple[Point, ...]:
+def _points(
+    path: Path, prefix: str, journal: JournalContents, wanted: tuple[str, ...] | None = None
+) -> tuple[Point, ...]:
     """Read the numbers of a flat JSON file that stand in no record of the journal; they have the time of its end."""
     known = {point.name for point in journal.points}
-    numbers = {
-        prefix + name: value
-        for name, value in parse_json(path.read_text(encoding="utf-8")).items()
-        if isinstance(value, int | float)
-    }
+    values = read_numbers(path.read_text(encoding="utf-8"))
+    numbers = {prefix + name: value for name, value in values.items() if wanted is None or name in wanted}
     when = journal.ended or journal.started
-    return tuple(Point(name, float(value), when, 0) for name, value in numbers.items() if name not in known)
+    return tuple(Point(name, value, when, 0) for name, value in numbers.items() if name not in known)
+
+
+def _card(test: Path, files: dict[str, Path], settings: dict[str, str], shown: tuple[str, ...]) -> str:
+    """Write the card; what is no metric of DVC's stands in it, too."""
+    numbers = read_numbers(test.read_text(encoding="utf-8"))
+    details = files.get(f"{FILES}/{DETAILS}")
+    if details is not None:
+        numbers = read_numbers(details.read_text(encoding="utf-8")) | numbers
+    pictures = (f"{PICTURES}/{name}.png" for name in ("fixed", "median"))
+    picture = next((path for path in pictures if f"{FILES}/{path}" in files), "")
+    return write_card(numbers, settings, shown, ask_git("rev-parse", "HEAD"), picture)
+
+
+def _settings_file() -> dict[str, Path]:
+    path = Path("params.yaml")
+    return {f"{FILES}/{path.name}": path} if path.is_file() else {}
+
+
+def _digest(path: Path | None) -> str:
+    return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _count_samples(journal: JournalContents) -> dict[str, int]:
+    counts = {point.name.partition("/"): point.value for point in journal.points}
+    return {split: int(value) for (split, _, kind), value in counts.items() if kind == "samples"}
 
 
 def _shown_files(journal: JournalContents) -> dict[str, Path]:

@@ -36,6 +36,13 @@ def build_database(path: Path, root: Path) -> None:
     building.replace(path)
 
 
+def experiment_number(path: Path, name: str) -> str | None:
+    """Read which number MLflow gave an experiment, None where there is none."""
+    with closing(sqlite3.connect(path)) as database:
+        found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
+    return str(found[0]) if found else None
+
+
 # Every place where MLflow keeps an absolute path.
 _PATH_COLUMNS = (
     ("experiments", "artifact_location"),

@@ -10,6 +10,7 @@ import math
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT, Store, redact
 from maskdepth.tracking.sqlite import build_database, holds_something, require_in_place
+from maskdepth.tracking.views import missing_views
 
 # Without it the web interface shows runs of networks as if they were of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -140,7 +142,17 @@ def connect(store: Store) -> Connection:
         require_in_place(store)
         client = mlflow.MlflowClient(store.uri)
         experiments = {name: _make_experiment(store, client, name) for name in (EXPERIMENT, DATA_EXPERIMENT)}
+        _write_views(client, experiments[EXPERIMENT])
     return Connection(store, client, experiments)
+
+
+def _write_views(client: "MlflowClient", experiment_id: str) -> None:
+    """See to it that the experiment has the ready-made views; where they may not be written, runs still may."""
+    from mlflow.exceptions import MlflowException
+
+    with suppress(MlflowException):
+        for name, value in missing_views(client.get_experiment(experiment_id).tags).items():
+            client.set_experiment_tag(experiment_id, name, value)
 
 
 def _make_experiment(store: Store, client: "MlflowClient", name: str) -> str:

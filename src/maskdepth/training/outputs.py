@@ -40,7 +40,9 @@ def write_outputs(
     save_network(state.network, models / "model.safetensors")
     card = asdict(state.network.spec) | {"validation": numbers, "train": settings.model_dump()}
     replace_text(models / "model.json", json.dumps(card, indent=2) + "\n")
-    replace_text(metrics, json.dumps(numbers, indent=2) + "\n")
+    # In a table of experiments these stand beside the numbers of the test split.
+    named = {f"val_{name}" if name in kept.val else name: value for name, value in numbers.items()}
+    replace_text(metrics, json.dumps(named, indent=2) + "\n")
     curves = [{"epoch": epoch.index + 1} | flatten_epoch(epoch, "_") for epoch in state.epochs]
     write_table(plots / "epochs.csv", pd.DataFrame(curves))
     return numbers

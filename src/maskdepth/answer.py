@@ -1,0 +1,202 @@
+"""The answer to the question that the project is for: which combination of losses is best, and how sure that is.
+
+From the runs of a store to sentences, a table, a page: what can be compared is chosen, read, compared and told.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from maskdepth.comparing.grouping import Family, LeftOut, choose_family
+from maskdepth.comparing.page import Picture, Surroundings, write_page
+from maskdepth.comparing.results import Comparison, Verdict
+from maskdepth.comparing.statistics import compare
+from maskdepth.comparing.tables import as_csv_table, as_markdown, terminal_rows
+from maskdepth.comparing.telling import headline
+from maskdepth.losses.catalogue import normal_form
+from maskdepth.params import load_params
+from maskdepth.process.files import replace_text
+from maskdepth.tracking.history import (
+    History,
+    open_history,
+    read_baselines,
+    read_curves,
+    read_pictures,
+    read_samples,
+)
+from maskdepth.tracking.identity import loss_signature
+
+# Sentences and reasons that a terminal shows; the files have all of them.
+_MOST_LINES = 12
+# In the reason of a run that another one supersedes, which names that one.
+_NEWER = "is a newer run of"
+_WITHOUT_NEWS = (Verdict.CANNOT_TELL, Verdict.TOO_FEW_SEEDS, Verdict.TOO_FEW_GROUPS)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A comparison, and what it was made of.
+
+    Attributes:
+        comparison: What came out.
+        family: The runs that were compared, and those that were not.
+        baselines: What the predictors reached that have learned nothing, by name and metric.
+        history: All runs.
+    """
+
+    comparison: Comparison
+    family: Family
+    baselines: dict[str, dict[str, float]]
+    history: History
+
+
+def answer(experiment: str, control: str | None) -> Answer:
+    """Compare the runs of an experiment.
+
+    Args:
+        experiment: Its name.
+        control: The combination that the others are compared with, in any spelling; None takes that of the params.yaml
+            here if it was run beside others, else the one of the largest family that has the most seeds.
+
+    Raises:
+        ValueError: There is nothing to compare; says why.
+    """
+    history = open_history(experiment)
+    family, name = _choose(history, control)
+    samples, unreadable = read_samples(history, family)
+    family = _without(family, unreadable)
+    if name not in family.combinations:
+        raise ValueError(f"no table of {name} can be read; the first: {unreadable[0]}")
+    compared = compare(samples, name)
+    return Answer(compared, family, read_baselines(history, family.combinations[name].values()), history)
+
+
+def write_answer(found: Answer, html: Path | None, csv: Path | None, markdown: Path | None) -> Iterator[str]:
+    """Write the files that were asked for, and give a line for each."""
+    if html is not None:
+        began = time.monotonic()
+        surroundings = Surroundings(
+            conditions=_conditions(found.family),
+            baselines=found.baselines,
+            left_out=[str(left_out) for left_out in found.family.left_out],
+            curves=read_curves(found.history, found.family),
+            pictures=_in_order(found, read_pictures(found.history, found.family)),
+        )
+        replace_text(html, write_page(found.comparison, surroundings))
+        yield f"{html}: the same as one page, with curves and pictures ({time.monotonic() - began:.1f} s)"
+    if csv is not None:
+        replace_text(csv, as_csv_table(found.comparison).to_csv(index=False))
+        yield f"{csv}: every number"
+    if markdown is not None:
+        replace_text(markdown, as_markdown(found.comparison))
+        yield f"{markdown}: verdict, table and sentences"
+
+
+def tabulate(found: Answer) -> tuple[list[str], list[list[str]]]:
+    """Give titles and rows for a terminal, the baselines last."""
+    titles, rows = terminal_rows(found.comparison)
+    primary = [endpoint for endpoint in found.comparison.endpoints if endpoint.is_primary]
+    for name, own in found.baselines.items():
+        cells = [f"{own[endpoint.metric]:.3f}" if endpoint.metric in own else "-" for endpoint in primary]
+        rows.append([name, "not trained", "-", *cells])
+    return titles, rows
+
+
+def tell_verdict(found: Answer) -> list[str]:
+    """Say in one or two sentences what came out, and of what."""
+    conditions = ", ".join(f"{title} {value}" for title, value in _conditions(found.family).items())
+    runs = sum(len(by_seed) for by_seed in found.family.combinations.values())
+    return [headline(found.comparison), f"{runs} runs of {len(found.family.combinations)} combinations; {conditions}"]
+
+
+def tell_rest(found: Answer) -> list[str]:
+    """Say a sentence for each combination, those with news first, and which runs were left out and why."""
+    answers = found.comparison.answers
+    news = [each for each in answers if each.verdict not in _WITHOUT_NEWS]
+    shown = (news + [each for each in answers if each not in news])[:_MOST_LINES]
+    lines = [f"{each.sentence}." for each in shown]
+    if len(answers) > len(shown):
+        lines.append(f"{len(answers) - len(shown)} more sentences: --markdown or --html writes all of them.")
+    return [*lines, *_tell_versions(found.family), *_tell_left_out(found.family.left_out)]
+
+
+def _choose(history: History, control: str | None) -> tuple[Family, str]:
+    if control is not None:
+        name = _spell(control)
+        return choose_family(history.runs, name), name
+    largest = choose_family(history.runs, None)
+    here = _signature_here()
+    if here is not None and any(run.signature == here for run in history.runs):
+        try:
+            own = choose_family(history.runs, here)
+        except ValueError:  # none of its runs can be compared
+            own = largest
+        if here in own.combinations and len(own.combinations) > 1:
+            return own, here
+    # Of equally many seeds the first by name, whatever was run last.
+    return largest, max(largest.combinations, key=lambda name: len(largest.combinations[name]))
+
+
+def _spell(control: str) -> str:
+    """Bring a signature into the form that runs are named by; anything else stays as it is."""
+    losses, comma, rest = control.partition(", ")
+    mask, _, depth = losses.partition("|")
+    try:
+        return f"{normal_form(mask, 'mask')}|{normal_form(depth, 'depth')}{comma}{rest}"
+    except ValueError:
+        return control
+
+
+def _signature_here() -> str | None:
+    try:
+        return loss_signature(load_params().loss)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _without(family: Family, unreadable: list[LeftOut]) -> Family:
+    gone = {left_out.run.run_id for left_out in unreadable}
+    kept = {
+        name: {seed: run for seed, run in by_seed.items() if run.run_id not in gone}
+        for name, by_seed in family.combinations.items()
+    }
+    combinations = {name: by_seed for name, by_seed in kept.items() if by_seed}
+    return replace(family, combinations=combinations, left_out=(*family.left_out, *unreadable))
+
+
+def _conditions(family: Family) -> dict[str, str]:
+    """Give what all runs share; hashes say nothing to a reader."""
+    return {title: value for title, value in family.conditions.items() if title not in ("data", "split")}
+
+
+def _in_order(found: Answer, pictures: dict[str, list[Picture]]) -> dict[str, list[Picture]]:
+    """Put the control first, then the others in the order of the answers."""
+    order = [found.comparison.control, *(each.combination for each in found.comparison.answers)]
+    return {name: pictures[name] for name in order if name in pictures}
+
+
+def _tell_versions(family: Family) -> list[str]:
+    known = [version for version in family.versions if version]
+    if len(known) < 2:
+        return []
+    return [f"The runs are of {len(known)} commits ({', '.join(known[:4])}): the code may differ between them."]
+
+
+def _tell_left_out(left_out: tuple[LeftOut, ...]) -> list[str]:
+    """Say why runs take no part, those with one reason together."""
+    reasons: dict[str, list[LeftOut]] = {}
+    for each in left_out:
+        is_older = _NEWER in each.reason
+        reasons.setdefault("there is a newer run with its settings and seed" if is_older else each.reason, []).append(
+            each
+        )
+    counted = Counter({reason: len(runs) for reason, runs in reasons.items()}).most_common()
+    lines = []
+    for reason, count in counted[:_MOST_LINES]:
+        first = reasons[reason][0].run
+        who = f"{first.name} ({first.run_id[:8]})" if count == 1 else f"{count} runs such as {first.name}"
+        lines.append(f"Left out: {who}: {reason}.")
+    rest = sum(count for _, count in counted[_MOST_LINES:])
+    return [*lines, *([f"Left out: {rest} more runs; --html lists them."] if rest else [])]
