@@ -1,6 +1,7 @@
 """The `maskdepth` command: what is done around the pipeline. The pipeline itself is `dvc repro`."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; what a user can mend ends in one line."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the stages; read once, when torch is loaded
     guard(app)
 
 
