@@ -21,6 +21,12 @@ def _stop_loading(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
+# `python -m` is still looking for the stage here; in any other program that imports one, nothing of it is ours.
+if sys.argv[0] == "-m":
+    # Threads that wait for the next piece of work sleep: spinning takes the cores from whatever else runs, and from the
+    # other threads of this very training. Read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # Loading the libraries takes seconds, in which Ctrl-C would end in a traceback of theirs. `python -m` is still looking
 # for the stage here; in any other program that imports one, Ctrl-C is not ours.
 if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:

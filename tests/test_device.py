@@ -167,3 +167,16 @@ def test_no_repository_is_an_error_with_its_cure(outside, monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no \.dvc folder in .* or above; .*`dvc init`"):
         repository_root()
+
+
+@pytest.mark.parametrize("program", [["stages.evaluate", "--help"], ["maskdepth.cli", "models"]])
+@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_their_user_wants_something_else(program, own, expected):
+    """OpenMP itself says with which policy it was loaded."""
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    asked = {"OMP_DISPLAY_ENV": "TRUE", "PYTHONPATH": f"{SOURCE}{os.pathsep}{SOURCE.parent}"}
+    asked |= {"OMP_WAIT_POLICY": own} if own else {}
+    done = subprocess.run(
+        [sys.executable, "-m", *program], env=kept | asked, capture_output=True, text=True, check=True
+    )
+    assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr

@@ -1,5 +1,6 @@
 """The `maskdepth` command: what is done around the pipeline. The pipeline itself is `dvc repro`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; what a user can mend ends in one line."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the stages; read once, when torch is loaded
     guard(app)
 
 

@@ -13,7 +13,7 @@ from support.tracked import set_param, write_experiment, write_training
 
 from maskdepth.params import load_params
 from maskdepth.tracking.journal import open_journal
-from maskdepth.tracking.mirror import mirror_outbox
+from maskdepth.tracking.mirror import mirror_rows
 from maskdepth.tracking.outbox import outbox_dir
 from maskdepth.tracking.runs import put_experiment_row
 
@@ -71,7 +71,7 @@ def send_run(root: Path, combination: str, seed: int, samples: pd.DataFrame | No
         Image.new("RGB", (8, 4)).save("curves.png")
         paths = [Path(name) for name in ("journals", "models", "metrics/train.json", "metrics/test.json", "curves.png")]
         waiting = put_experiment_row(load_params(), *paths)
-        sent = mirror_outbox(60)[waiting.name]
+        sent = dict(mirror_rows(60))[waiting.name]
     assert sent.is_complete, sent.reason
     shutil.rmtree(outbox_dir())
 
