@@ -49,7 +49,7 @@ def main(
     if sent.is_complete:
         say(f"report: row {sent.name} in {store.address} (complete)")
         for line in tell_pages(store):
-            say(f"report: {line}")
+            say(line)
     else:
         say(f"report: row {sent.name} waits in the outbox ({store.address}: {sent.reason}); `maskdepth sync` sends it")
 

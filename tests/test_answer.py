@@ -218,6 +218,16 @@ def multiply(database: Path, count: int) -> None:
         store.execute("UPDATE runs SET status = 'FAILED' WHERE run_uuid LIKE '000000000000000000000000000%'")
 
 
+def test_every_setting_is_found_by_a_search_though_few_are_shown(root):
+    connection = connect(locate_store())
+    wanted = """tags.params LIKE '%"train.epochs": "2"%'"""
+    (found,) = connection.client.search_runs([connection.experiments[EXPERIMENT]], wanted)
+    assert (found.info.run_name, found.data.params["train.epochs"]) == ("bce|ssim-s0", "2")
+    by_batch = """tags.params LIKE '%"train.batch_size": "16"%'"""
+    assert len(connection.client.search_runs([connection.experiments[EXPERIMENT]], by_batch)) == 12
+    assert "train.batch_size" not in found.data.params
+
+
 # Bad input
 
 

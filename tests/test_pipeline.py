@@ -82,6 +82,7 @@ class Clone:
             params = pd.read_sql("select run_uuid, key, value from params", store)
         for name, part in (("tags", tags), ("params", params)):
             runs[name] = [dict(part[part.run_uuid == run][["key", "value"]].to_numpy()) for run in runs.run_uuid]
+        runs["dvc"] = [tags.get("dvc.exp.name", "") for tags in runs.tags]
         runs["points"] = [dict(metrics[metrics.run_uuid == run][["key", "n"]].to_numpy()) for run in runs.run_uuid]
         return runs
 
@@ -184,8 +185,9 @@ def test_the_first_row_is_complete(clone):
 def test_a_changed_loss_runs_train_and_evaluate_alone(clone, with_ssim):
     assert ran(with_ssim) == ["train", "evaluate", "report"]
     rows = clone.rows()
-    assert rows.name.tolist().count("with-ssim") == 1
-    row = rows[rows.name == "with-ssim"].iloc[0]
+    assert rows.dvc.tolist().count("with-ssim") == 1
+    row = rows[rows.dvc == "with-ssim"].iloc[0]
+    assert row["name"] == "bce+dice|ssim-s0"
     assert (row.status, row.params["loss.depth"], row.points["test/depth_ssim"]) == ("FINISHED", "ssim", 1)
 
 
@@ -194,13 +196,13 @@ def test_an_experiment_restored_from_the_run_cache_has_its_own_row(clone):
     clone.reset()
     printed = clone.run("dvc", "exp", "run", "-n", "with-ssim-again", "--temp", "-S", "loss.depth=ssim")
     assert "train" not in ran(printed)
-    row = clone.rows().set_index("name").loc["with-ssim-again"]
+    row = clone.rows().set_index("dvc").loc["with-ssim-again"]
     assert (row.status, row.points["val/mask_iou"], row.points["test/depth_ssim"]) == ("FINISHED", 2, 1)
 
 
 def test_a_changed_threshold_evaluates_alone_and_has_its_own_row(clone, strict):
     assert ran(strict) == ["evaluate", "report"]
-    row = clone.rows().set_index("name").loc["strict"]
+    row = clone.rows().set_index("dvc").loc["strict"]
     assert (row.params["evaluate.threshold"], row.points["val/mask_iou"]) == ("0.8", 2)
 
 
@@ -216,7 +218,7 @@ def test_a_queue_of_four_gives_four_rows_in_one_store(clone):
             break
         time.sleep(3)  # asking takes DVC a second of what the queue is to work with
     assert len(re.findall("grid-.*Success", status)) == 4
-    rows = clone.rows().set_index("name").loc[names]
+    rows = clone.rows().set_index("dvc").loc[names]
     assert (rows.status == "FINISHED").all()
     assert {(row.params["loss.mask"], row.params["loss.depth"]) for row in rows.itertuples()} == {
         (mask, depth) for mask in ("bce", "dice") for depth in ("mse", "l1")

@@ -61,9 +61,9 @@ def test_the_row_is_complete_linked_to_its_data_and_named_in_a_file(repository, 
     runs = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=maskdepth"
     assert capsys.readouterr().out.splitlines() == [
         f"report: row {named['run_name']} in sqlite:///{repository}/mlflow.db (complete)",
-        "report: look at the runs with `mlflow ui`, then open",
-        f"report: runs: {runs}",
-        f"report: means over seeds: {runs}-means&compareRunsMode=CHART",
+        "look at the runs with `mlflow ui`, then open",
+        f"runs: {runs}",
+        f"means over seeds: {runs}-means&compareRunsMode=CHART",
     ]
     assert [used.dataset.name for used in run.inputs.dataset_inputs] == ["train", "validation", "test"]
     assert read_tags(run)["dvc.out.index.csv"] == "a" * 32

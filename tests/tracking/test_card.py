@@ -39,12 +39,13 @@ def test_the_same_run_is_made_again_by_its_commands():
 
 
 def test_a_card_holds_score_table_picture_and_commands():
-    card = write_card(NUMBERS, PARAMS, ("loss.depth",), "", "pictures/fixed.png")
+    card = write_card(NUMBERS, PARAMS, ("loss.depth",), "", "src/a.py", "pictures/fixed.png")
     assert card.startswith("**score 0.800**")
     assert "| mask_iou \u2191 | 0.900 |" in card
     assert "get-artifact?path=pictures/fixed.png&run_uuid={run_id}" in card
     assert "dvc exp run -S loss.depth=l1" in card
-    assert write_card({}, PARAMS, (), "", "").startswith("The same again")
+    assert "The same again, with the changes that were in src/a.py:" in card
+    assert write_card({}, PARAMS, (), "", "", "").startswith("The same again:")
 
 
 def test_only_numbers_are_read():

@@ -19,7 +19,12 @@ _ARROWS = {"high": " \u2191", "low": " \u2193", "neither": ""}
 
 
 def write_card(
-    numbers: Mapping[str, float], params: Mapping[str, str], shown: tuple[str, ...], commit: str, picture: str
+    numbers: Mapping[str, float],
+    params: Mapping[str, str],
+    shown: tuple[str, ...],
+    commit: str,
+    changed: str,
+    picture: str,
 ) -> str:
     """Write the card of a run.
 
@@ -28,13 +33,17 @@ def write_card(
         params: All settings.
         shown: Keys of those that tell the run from others.
         commit: The commit that it was run in, "" where there is none.
+        changed: Files that were not as in that commit, "" where all were.
         picture: Path of a picture among the run's artifacts, "" where there is none.
     """
     parts = [f"**score {numbers['score']:.3f}**"] if "score" in numbers else []
     parts += _tabulate(numbers)
     if picture:
         parts.append(f"![test samples](get-artifact?path={picture}&run_uuid={RUN_ID})")
-    parts += ["The same again:", "```\n" + "\n".join(repeat_command(params, shown, commit)) + "\n```"]
+    parts += [
+        f"The same again{f', with the changes that were in {changed}' if changed else ''}:",
+        "```\n" + "\n".join(repeat_command(params, shown, commit)) + "\n```",
+    ]
     return "\n\n".join(parts)
 
 

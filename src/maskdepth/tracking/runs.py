@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from maskdepth.params import Params
-from maskdepth.process.git import ask_git
 from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT
 from maskdepth.tracking.card import read_numbers, write_card
 from maskdepth.tracking.identity import (
@@ -102,7 +101,7 @@ def put_experiment_row(
     files[f"{FILES}/{PICTURES}/{picture.name}"] = picture
     files |= _shown_files(trained) | _shown_files(evaluated) | _settings_file()
     settings = run_params(params)
-    shown = shown_params(settings)
+    shown, tags = shown_params(settings), run_tags(params)
     row = Row(
         key=trained.id,
         kind="report",
@@ -110,10 +109,10 @@ def put_experiment_row(
         name=run_name(params),
         join={TRAIN_TAG: trained.id, EXPERIMENT_TAG: experiment_name()},
         claim={EVALUATE_TAG: evaluated.id},
-        tags=run_tags(params)
+        tags=tags
         | {f"{OUTPUT_TAG}{Path(path).name}": digest for path, digest in outputs.items()}
         | {SAMPLES_TAG: _digest(files.get(f"{FILES}/{SAMPLES}"))}
-        | {NOTE_TAG: _card(test, files, settings, shown)},
+        | {NOTE_TAG: _card(test, files, settings, shown, tags)},
         params=settings,
         journals=(LIVE_JOURNAL, "evaluate.jsonl"),
         points=_points(train, "model/", trained, OF_A_MODEL) + _points(test, "test/", evaluated),
@@ -146,7 +145,9 @@ def _points(
     return tuple(Point(name, value, when, 0) for name, value in numbers.items() if name not in known)
 
 
-def _card(test: Path, files: dict[str, Path], settings: dict[str, str], shown: tuple[str, ...]) -> str:
+def _card(
+    test: Path, files: dict[str, Path], settings: dict[str, str], shown: tuple[str, ...], tags: dict[str, str]
+) -> str:
     """Write the card; what is no metric of DVC's stands in it, too."""
     numbers = read_numbers(test.read_text(encoding="utf-8"))
     details = files.get(f"{FILES}/{DETAILS}")
@@ -154,7 +155,7 @@ def _card(test: Path, files: dict[str, Path], settings: dict[str, str], shown: t
         numbers = read_numbers(details.read_text(encoding="utf-8")) | numbers
     pictures = (f"{PICTURES}/{name}.png" for name in ("fixed", "median"))
     picture = next((path for path in pictures if f"{FILES}/{path}" in files), "")
-    return write_card(numbers, settings, shown, ask_git("rev-parse", "HEAD"), picture)
+    return write_card(numbers, settings, shown, tags["mlflow.source.git.commit"], tags["git.changed"], picture)
 
 
 def _settings_file() -> dict[str, Path]:
