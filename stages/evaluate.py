@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import torch
@@ -17,8 +17,10 @@ from maskdepth.device import choose_device, keep_freed_memory, set_threads
 from maskdepth.evaluation.baseline import measure_baselines
 from maskdepth.evaluation.samples import MeanLoss, Predictor, choose_threshold, evaluate_samples, predictions
 from maskdepth.evaluation.summary import (
+    FIXED,
     assign_cells,
     assign_sizes,
+    detailed_numbers,
     headline_numbers,
     judge_baselines,
     not_beaten,
@@ -73,12 +75,15 @@ def main(
         untrained = measure_baselines(show(batches[TRAIN], "mean depth"), rows[TRAIN], batches[TEST], rows[TEST])
         baselines = judge_baselines(test, untrained)
         numbers = headline_numbers(summary, baselines) | {"num_samples": len(test)}
-        more: dict[str, Any] = {"threshold": threshold, "image_size": pictures.image_size, "loss": loss.value}
-        more |= {"mask_iou_pooled": pooled_iou(test), "not_beaten": not_beaten(baselines)}
+        more = {"threshold": threshold, "image_size": pictures.image_size, "loss": loss.value}
+        more |= {"mask_iou_pooled": pooled_iou(test)} | detailed_numbers(summary, baselines)
         write_reports(reports, samples.drop(columns=ROWS), summary, baselines, more)
         for name, positions in pick_samples(samples, settings.pictures).items():
             drawn = describe_samples(network, Batches(pictures, held_out.iloc[positions], len(positions), device))
             draw_samples(drawn, threshold, reports / "pictures" / f"{name}.png")
+            if name == FIXED:  # one by one, to be laid beside those of other runs
+                for number, sample in enumerate(drawn, 1):
+                    draw_samples([sample], threshold, reports / "pictures" / f"{name}-{number}.png")
         replace_text(metrics, json.dumps(numbers, indent=2) + "\n")
         log.metrics({f"test/{name}": value for name, value in numbers.items()})
         list_artifacts(reports, log)
@@ -104,7 +109,7 @@ def show(batches: Batches, name: str) -> Iterator[Batch]:
 
 
 def write_reports(
-    reports: Path, samples: pd.DataFrame, summary: pd.DataFrame, baselines: pd.DataFrame, more: dict[str, Any]
+    reports: Path, samples: pd.DataFrame, summary: pd.DataFrame, baselines: pd.DataFrame, more: dict[str, float]
 ) -> None:
     """Write what was measured of each sample, and what follows from it."""
     with replacing(reports / "samples.parquet") as partial:

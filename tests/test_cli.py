@@ -74,7 +74,7 @@ def test_a_recipe_is_written(tmp_path):
 
 
 def test_results_stand_beside_what_learned_nothing(tmp_path):
-    numbers = {"score": 0.9, "mask_iou": 0.9, "mask_iou_low": 0.8, "mask_iou_high": 0.95, "diff_mask_iou": 0.7}
+    numbers = {"score": 0.9, "mask_iou": 0.9, "mask_iou_low": 0.8, "mask_iou_high": 0.95, "difference_mask_iou": 0.7}
     (tmp_path / "test.json").write_text(json.dumps(numbers | {"depth_mae_foreground": 0.2}))
     (tmp_path / "details.json").write_text(json.dumps({"mean_map_depth_mae_foreground": 0.1}))
     shown = run("results", "--metrics", str(tmp_path), "--reports", str(tmp_path))

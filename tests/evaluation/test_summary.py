@@ -7,6 +7,7 @@ import pytest
 from maskdepth.evaluation.summary import (
     assign_cells,
     assign_sizes,
+    detailed_numbers,
     headline_numbers,
     judge_baselines,
     not_beaten,
@@ -72,6 +73,18 @@ def test_the_headline_is_a_score_a_mean_and_the_best_baseline_of_each_metric():
     for name in HEADLINE:
         better = many if METRICS[name] == "high" else few
         assert numbers[f"{name}_baseline"] == pytest.approx(better[name].mean())
+
+
+def test_the_details_are_intervals_baselines_and_whether_they_are_beaten():
+    test = table(5, 5)
+    worse = pd.DataFrame({"mask_iou": test["mask_iou"] - 0.1, "depth_ssim": test["depth_ssim"] - 0.1})
+    equal = pd.DataFrame({"mask_iou": test["mask_iou"]})
+    numbers = detailed_numbers(summarise(test), judge_baselines(test, {"ramp": worse, "difference": equal}))
+    assert numbers["mask_iou_low"] < test["mask_iou"].mean() < numbers["mask_iou_high"]
+    assert numbers["ramp_depth_ssim"] == pytest.approx(test["depth_ssim"].mean() - 0.1)
+    assert (numbers["depth_ssim_beats_all"], numbers["mask_iou_beats_all"]) == (True, False)
+    few = detailed_numbers(summarise(table(4, 5)), judge_baselines(table(4, 5), {}))
+    assert "mask_iou_low" not in few
 
 
 def test_pooled_iou_counts_pixels_and_the_mean_counts_samples():

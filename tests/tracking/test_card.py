@@ -9,7 +9,7 @@ NUMBERS = {
     "mask_iou": 0.9,
     "mask_iou_low": 0.8,
     "mask_iou_high": 0.95,
-    "diff_mask_iou": 0.7,
+    "difference_mask_iou": 0.7,
     "depth_ssi_mae": 0.06,
     "mean_map_depth_ssi_mae": 0.05,
     "ramp_depth_ssi_mae": 0.08,
@@ -27,7 +27,7 @@ def test_a_row_says_which_way_is_better_and_what_lies_below_the_best_of_what_lea
 
 def test_baselines_are_told_apart_by_what_they_are():
     assert list(find_baselines(NUMBERS)) == ["difference", "mean map", "ramp"]
-    assert find_baselines({"remembered": 1.0, "diff_unknown": 2.0}) == {}
+    assert find_baselines({"remembered": 1.0, "difference_unknown": 2.0}) == {}
 
 
 def test_the_same_run_is_made_again_by_its_commands():

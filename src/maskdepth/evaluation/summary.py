@@ -24,6 +24,8 @@ from maskdepth.metrics.catalogue import HEADLINE, METRICS, SCORED, score
 # Pixel counts, of which the means say nothing.
 _COUNTS = ("mask_intersection", "mask_union")
 _SIZES = ("small", "medium", "large")
+# Samples that are drawn in every run of a split.
+FIXED = "fixed"
 
 
 def pooled_iou(samples: pd.DataFrame) -> float:
@@ -121,6 +123,26 @@ def not_beaten(baselines: pd.DataFrame) -> dict[str, list[str]]:
     return {str(metric): rows["baseline"].tolist() for metric, rows in left.groupby("metric", sort=False)}
 
 
+def detailed_numbers(summary: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, float | bool]:
+    """Give what stands beside the headline: its intervals, its baselines, and the means of cells and sizes.
+
+    Returns:
+        `<metric>_low` and `<metric>_high` where there is an interval; `<baseline>_<metric>`; `<metric>_beats_all`,
+        whether it is shown that no baseline is as good; `<cell>_<metric>` and `<size>_<metric>`.
+    """
+    numbers: dict[str, float | bool] = {}
+    for row in summary[summary["metric"].isin(HEADLINE)].to_dict("records"):
+        if row["samples"] != TEST:
+            numbers[f"{row['samples']}_{row['metric']}"] = float(row["mean"])
+        elif math.isfinite(row["low"]):
+            numbers |= {f"{row['metric']}_low": float(row["low"]), f"{row['metric']}_high": float(row["high"])}
+    for row in baselines.to_dict("records"):
+        numbers[f"{row['baseline']}_{row['metric']}"] = float(row["mean"])
+        key = f"{row['metric']}_beats_all"
+        numbers[key] = numbers.get(key, True) and bool(row["is_beaten"])
+    return numbers
+
+
 def tabulate_places(test: pd.DataFrame) -> pd.DataFrame:
     """Give the mean of each headline metric in each place, which is what there is to see when they are few."""
     place = place_column(test)
@@ -144,7 +166,7 @@ def pick_samples(samples: pd.DataFrame, count: int) -> dict[str, list[int]]:
         return {}
     scores = samples[list(SCORED)].mean(axis=1)
     fixed = samples["sample_id"].astype(str).rank() + len(samples) * (samples["split"] != TEST)
-    ranks = {"best": -scores, "median": (scores - scores.median()).abs(), "worst": scores, "fixed": fixed}
+    ranks = {"best": -scores, "median": (scores - scores.median()).abs(), "worst": scores, FIXED: fixed}
     return {name: _first_of_each(rank, samples[place_column(samples)], count) for name, rank in ranks.items()}
 
 

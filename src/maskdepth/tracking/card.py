@@ -10,7 +10,7 @@ from maskdepth.process.files import parse_json
 RUN_ID = "{run_id}"
 # Predictors that have learned nothing, by the beginning of their metrics, and what a reader calls them.
 BASELINES = {
-    "diff": "difference",
+    "difference": "difference",
     "mean_map": "mean map",
     "ramp": "ramp",
     "remembered": "remembered",
@@ -50,7 +50,7 @@ def write_card(
 def find_baselines(numbers: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Part the numbers of what has learned nothing from the rest, by a reader's name for it and by metric.
 
-    >>> find_baselines({"mask_iou": 0.9, "diff_mask_iou": 0.7, "mean_map_depth_ssim": 0.5})
+    >>> find_baselines({"mask_iou": 0.9, "difference_mask_iou": 0.7, "mean_map_depth_ssim": 0.5})
     {'difference': {'mask_iou': 0.7}, 'mean map': {'depth_ssim': 0.5}}
     """
     found: dict[str, dict[str, float]] = {}
@@ -66,7 +66,7 @@ def headline_rows(numbers: Mapping[str, float]) -> list[list[str]]:
 
     Returns:
         The metric with an arrow to its better side, the network, its interval, the best of what learned nothing, and
-        a mark where that is better.
+        a mark where that is better, or where it is not shown sample by sample that the network is.
     """
     baselines = find_baselines(numbers)
     rows = []
@@ -80,9 +80,11 @@ def headline_rows(numbers: Mapping[str, float]) -> list[list[str]]:
             continue
         interval = f"{numbers[f'{metric}_low']:.3f} .. {numbers[f'{metric}_high']:.3f}" if has_interval else ""
         beside = f"{sign * untrained[0]:.3f} {untrained[1]}" if untrained else ""
-        is_worse = untrained is not None and sign * numbers[metric] < untrained[0]
+        mark = "" if numbers.get(f"{metric}_beats_all", 1) else "not shown"
+        if untrained and sign * numbers[metric] < untrained[0]:
+            mark = "worse"
         name = f"{metric}{_ARROWS[METRICS[metric]]}"
-        rows.append([name, f"{numbers[metric]:.3f}", interval, beside, "worse" if is_worse else ""])
+        rows.append([name, f"{numbers[metric]:.3f}", interval, beside, mark])
     return rows
 
 

@@ -151,9 +151,6 @@ def read_baselines(history: History, runs: Iterable[Run]) -> dict[str, dict[str,
             if name.startswith(_TEST)
         }
         found = find_baselines(_fetch_details(history.client, run.run_id) | numbers)
-        for own in found.values():
-            if "mask_iou" in own:  # a difference has no threshold to tune but its own
-                own.setdefault("mask_iou_tuned", own["mask_iou"])
         if found:
             return found
     return {}
