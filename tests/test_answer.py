@@ -21,6 +21,7 @@ from maskdepth.cli import app
 from maskdepth.comparing.results import Verdict
 from maskdepth.tracking.address import EXPERIMENT, locate_store
 from maskdepth.tracking.history import read_curves, read_pictures
+from maskdepth.tracking.sqlite import relocate
 from maskdepth.tracking.store import connect
 
 # MLflow and its libraries use what they themselves have deprecated.
@@ -78,10 +79,9 @@ def copy(recorded, tmp_path, monkeypatch):
     """A store of its own with the recorded runs, to do damage to."""
     root = tmp_path / "copy"
     shutil.copytree(recorded, root)
-    with sqlite3.connect(root / "mlflow.db") as store:
-        store.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", (str(recorded), str(root)))
     shutil.rmtree(root / ".dvc" / "tmp" / "maskdepth" / "compare", ignore_errors=True)
     enter(monkeypatch, root)
+    relocate(recorded, root)
     return root
 
 
