@@ -195,6 +195,9 @@ def predict(
     probability: Annotated[bool, typer.Option(help="Also write the mask before the threshold.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace results that are there.")] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
+    register: Annotated[
+        bool, typer.Option(help="First lay the scene over the picture: the camera may have moved, the light changed.")
+    ] = True,
 ) -> None:
     """Predict mask and depth of pictures of any size, at their own size."""
     from maskdepth.serving.files import require_inputs
@@ -211,6 +214,7 @@ def predict(
         probability=probability,
         overwrite=overwrite,
         strict=strict,
+        registers=register,
     )
 
 

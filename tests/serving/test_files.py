@@ -169,7 +169,7 @@ def test_two_pairs_never_write_one_file(names, tmp_path):
 
 def test_a_picture_is_read_as_the_network_and_as_people_see_it(tmp_path):
     write_png(tmp_path / "a.png", np.full((30, 50, 3), (10, 20, 30), np.uint8))
-    decoded = read_picture(16, 10_000, tmp_path / "a.png")
+    decoded = read_picture(16, 10_000, False, tmp_path / "a.png")
     assert (decoded.width, decoded.height) == (50, 30)
     assert decoded.seen.shape == (16, 16, 3) and decoded.shown.shape == (SHOWN_SIDE, SHOWN_SIDE, 3)
     assert (decoded.seen == (10, 20, 30)).all()
@@ -178,15 +178,15 @@ def test_a_picture_is_read_as_the_network_and_as_people_see_it(tmp_path):
 def test_a_file_above_the_cap_is_refused_after_so_many_bytes(tmp_path):
     (tmp_path / "endless.png").symlink_to("/dev/zero")
     with pytest.raises(RefusedError, match=r"endless\.png: it is a folder, a pipe or a device; put a picture"):
-        read_picture(16, 1000, tmp_path / "endless.png")
+        read_picture(16, 1000, False, tmp_path / "endless.png")
     (tmp_path / "large.png").write_bytes(bytes(1001))
     with pytest.raises(RefusedError, match=r"large\.png: it has over 1,000 bytes; shrink it"):
-        read_picture(16, 1000, tmp_path / "large.png")
+        read_picture(16, 1000, False, tmp_path / "large.png")
 
 
 def test_a_file_that_cannot_be_read_is_refused_with_the_system_s_reason(tmp_path):
     with pytest.raises(RefusedError, match=r"gone\.png: it leads nowhere; put a picture"):
-        read_picture(16, 1000, tmp_path / "gone.png")
+        read_picture(16, 1000, False, tmp_path / "gone.png")
 
 
 def test_other_shapes_are_refused_with_both_sizes_and_rounded_ones_are_not():

@@ -137,12 +137,43 @@ def test_a_network_in_training_mode_is_refused():
 # Files
 
 
+def photograph(height, width):
+    """Draw something with detail at every scale."""
+    rng = np.random.default_rng(0)
+    layers = [rng.integers(0, 256, (height // n + 1, width // n + 1, 3), np.uint8) for n in (4, 8, 16)]
+    sizes = [np.asarray(Image.fromarray(layer).resize((width, height), 3), float) for layer in layers]
+    return np.mean(sizes, axis=0).astype(np.uint8)
+
+
+def test_a_camera_that_moved_is_put_back_and_said(model, tmp_path, capsys):
+    scene = photograph(140, 180)
+    composite = scene[10:130, 10:170].copy()
+    composite[50:80, 60:90] = (250, 40, 40)
+    still, moved = (save(tmp_path / f"{y}.png", scene[y : y + 120, y : y + 160]) for y in (10, 13))
+    visitor = save(tmp_path / "visitor.png", composite)
+    masks = {}
+    for name, room, registers in (("still", still, True), ("moved", moved, True), ("as_is", moved, False)):
+        predict(room, visitor, tmp_path / name, model, registers=registers)
+        masks[name] = open_all(tmp_path / name)["visitor_mask.png"] > 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "predict: visitor: left as it was"
+    assert said[2].startswith("predict: visitor: moved 3.0, 3.0 px")
+    assert (masks["moved"] != masks["still"]).mean() < 0.02 < (masks["as_is"] != masks["still"]).mean()
+
+
+def test_two_rooms_are_predicted_and_doubted(model, tmp_path, capsys):
+    room, other = save(tmp_path / "room.png", photograph(120, 160)), save(tmp_path / "other.png", draw(2, 120, 160))
+    ((_, status, reason),) = predict(room, other, tmp_path / "out", model)
+    assert (status, reason.split(":")[0]) == ("predicted", "these two pictures do not fit")
+    assert "warning: other: these two pictures do not fit" in capsys.readouterr().err
+
+
 def test_results_have_the_size_of_the_composite_and_say_what_the_arrays_say(trained, model, tmp_path, capsys):
     background, composite = draw(1, 45, 70), draw(2, 45, 70)
     files = save(tmp_path / "room.png", background), save(tmp_path / "chair.png", composite)
     mask_prob, depth = predict_arrays(trained, background, composite)
     threshold = float(np.median(mask_prob))
-    outcomes = predict(*files, tmp_path / "out", model, threshold=threshold, probability=True)
+    outcomes = predict(*files, tmp_path / "out", model, threshold=threshold, probability=True, registers=False)
     written = open_all(tmp_path / "out")
     assert list(written) == ["chair.png", "chair_depth.png", "chair_mask.png", "chair_probability.png"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(written)

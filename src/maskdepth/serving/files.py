@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskdepth.data.layouts.layout import Layout, read_layouts
-from maskdepth.data.pictures.decoding import decode_picture
+from maskdepth.data.pictures.decoding import decode_colour, decode_picture
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.process.console import printable, readable_size
 from maskdepth.process.files import replace_text, replacing
@@ -45,7 +45,7 @@ class Pair(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """One row of the report: the name of a pair, PREDICTED or FAILED, and why it failed ("" otherwise)."""
+    """One row of the report: the name of a pair, PREDICTED or FAILED, and why it failed or how it was registered."""
 
     name: str
     status: str
@@ -60,12 +60,14 @@ class Decoded(NamedTuple):
         shown: (SHOWN_SIDE, SHOWN_SIDE, 3) uint8 RGB, for people.
         width: Of the file, upright [px].
         height: Of the file, upright [px].
+        whole: (height, width, 3) uint8 RGB; None where nobody asked for it.
     """
 
     seen: NDArray[np.uint8]
     shown: NDArray[np.uint8]
     width: int
     height: int
+    whole: NDArray[np.uint8] | None
 
 
 def require_inputs(background: Path, composite: Path, model: Path) -> None:
@@ -166,12 +168,13 @@ def check_results(results: Mapping[Pair, Mapping[str, Path]], report: Path | Non
         )
 
 
-def read_picture(image_size: int, max_bytes: int, path: Path) -> Decoded:
+def read_picture(image_size: int, max_bytes: int, is_whole: bool, path: Path) -> Decoded:
     """Read a background or a composite, by the rules of training.
 
     Args:
         image_size: [px] S, side of the pictures that the network sees.
         max_bytes: Larger files are refused after so many bytes.
+        is_whole: Whether the picture is wanted at its own size, too.
         path: JPEG or PNG file.
 
     Raises:
@@ -186,11 +189,12 @@ def read_picture(image_size: int, max_bytes: int, path: Path) -> Decoded:
         if len(data) > max_bytes:
             raise RefusedError(f"it has over {readable_size(max_bytes)}", "shrink it")
         seen, shown = (decode_picture(data, "composite", side, "dark") for side in (image_size, SHOWN_SIDE))
+        whole = np.asarray(decode_colour(data)) if is_whole else None
     except RefusedError as error:
         raise RefusedError(error.reason, error.cure, path.name) from error
     except OSError as error:
         raise RefusedError(f"it cannot be read: {error.strerror}", "check its permissions", path.name) from error
-    return Decoded(seen.pixels, shown.pixels, seen.width, seen.height)
+    return Decoded(seen.pixels, shown.pixels, seen.width, seen.height, whole)
 
 
 def check_shapes(background: tuple[int, int], composite: tuple[int, int]) -> None:

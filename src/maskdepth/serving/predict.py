@@ -35,6 +35,7 @@ from maskdepth.serving.files import (
     write_png,
     write_report,
 )
+from maskdepth.serving.registration import NO_FIT, register
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -76,6 +77,7 @@ def predict(
     probability: bool = False,
     overwrite: bool = False,
     strict: bool = False,
+    registers: bool = True,
     batch_size: int = BATCH_SIZE,
     max_bytes: int = MAX_BYTES,
 ) -> list[Outcome]:
@@ -95,6 +97,8 @@ def predict(
         probability: Also write `<name>_probability.png`, 8 bit, 255 is certain.
         overwrite: Replace results that are there already.
         strict: Fail if any pair failed, once all others are done.
+        registers: Lay each background over its composite first, as `register` does: the camera may have moved a little,
+            and the light changed.
         batch_size: Pairs that the network sees at once.
         max_bytes: Size above which a file is refused [bytes].
 
@@ -117,17 +121,18 @@ def predict(
     network = load_network(Path(model)).to(choose_device())
     require_writable([out])
 
-    read = partial(read_picture, network.spec.image_size, max_bytes)
+    read = partial(read_picture, network.spec.image_size, max_bytes, registers)
     read_background = lru_cache(maxsize=1)(read)  # a background that is everybody's is read once
     for start in track(range(0, len(pairs), batch_size), "predict"):
         readable, failed = _read_pairs(pairs[start : start + batch_size], read_background, read)
         outcomes += failed
+        told = {pair: _register(readable, pair) for pair in readable} if registers else {}
         for pair, maps in _predict_pairs(network, readable):
             if not all(np.isfinite(values).all() for values in maps):  # weights may be finite, and too large
                 outcomes.append(Outcome(pair.name, FAILED, f"{model} answers with no numbers; train it again"))
                 continue
             _write_results(results[pair], readable[pair], maps, threshold)
-            outcomes.append(Outcome(pair.name, PREDICTED, ""))
+            outcomes.append(Outcome(pair.name, PREDICTED, told.get(pair, "")))
     outcomes.sort()
     if report:
         write_report(report, outcomes)
@@ -177,6 +182,25 @@ def _read_pairs(
         else:
             readable[pair] = background, composite
     return readable, failed
+
+
+def _register(pairs: dict[Pair, tuple[Decoded, Decoded]], pair: Pair) -> str:
+    """Lay the background of one of the pairs over its composite; say in a line what was done.
+
+    What has been registered is not kept at its own size: a batch of photographs would fill the memory.
+    """
+    background, composite = pairs[pair]
+    assert background.whole is not None
+    assert composite.whole is not None
+    whole = background.whole
+    if whole.shape != composite.whole.shape:
+        whole = _resize(whole, composite.width, composite.height)
+    found = register(whole, composite.whole)
+    if found.verdict == "registered":
+        seen, shown = (_resize(found.background, *part.shape[:2]) for part in (background.seen, background.shown))
+        background = background._replace(seen=seen, shown=shown)
+    pairs[pair] = background._replace(whole=None), composite._replace(whole=None)
+    return found.describe()
 
 
 def _predict_pairs(network: Network, pairs: dict[Pair, tuple[Decoded, Decoded]]) -> Iterator[tuple[Pair, Maps]]:
@@ -238,4 +262,9 @@ def _say_result(outcomes: Sequence[Outcome], folder: Path, strict: bool) -> None
         )
     for outcome in failed[:_MOST_WARNINGS]:
         warn(f"{outcome.name}: {outcome.reason}")
+    doubtful = [outcome for outcome in outcomes if outcome.status == PREDICTED and NO_FIT in outcome.reason]
+    for outcome in doubtful[:_MOST_WARNINGS]:
+        warn(f"{outcome.name}: {outcome.reason}")
+    if len(outcomes) == 1 and not failed and not doubtful and outcomes[0].reason:
+        say(f"predict: {outcomes[0].name}: {outcomes[0].reason}")
     say(f"predict: {len(outcomes) - len(failed):,} predicted, {len(failed):,} failed; results in {folder}")

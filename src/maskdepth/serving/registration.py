@@ -17,6 +17,8 @@ Map = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 Verdict = Literal["left as it was", "registered", "does not fit"]
 
+NO_FIT = "these two pictures do not fit"
+
 # Longest side at which is measured [px]: twice as much makes 1080p exact to 0.2 px instead of 0.3, at thrice the time.
 _MEASURED_SIDE = 320
 # Blur before measuring [px]: a picture moved by half a pixel is smoother than one that is not, and would seem better.
@@ -81,7 +83,7 @@ class Registration(NamedTuple):
     def describe(self) -> str:
         """Say in a line what was done."""
         if self.verdict == "does not fit":
-            return f"these two pictures do not fit: {self.reason}"
+            return f"{NO_FIT}: {self.reason}"
         return ", ".join([*self._describe_motion(), *self._describe_light()]) or self.verdict
 
     def _describe_motion(self) -> list[str]:
