@@ -1,11 +1,15 @@
 """MLflow's pages open with what people look for: ready-made views, and links to them from every folder."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
-from maskdepth.tracking.address import Store
+from maskdepth.tracking.address import EXPERIMENT, Store, locate_store
+from maskdepth.tracking.store import connect
 from maskdepth.tracking.views import experiment_views, missing_views, page_links, viewer_command
 
 NO_TAG_IS_LONGER = 5000  # [characters] that every database of MLflow's takes
@@ -48,3 +52,20 @@ def test_links_lead_to_the_store_wherever_one_is(uri, start, command):
     store = Store(Path.cwd(), uri)
     assert all(link.startswith(start) for link in page_links(store, "7").values())
     assert viewer_command(store) == command
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_store_that_lets_no_view_be_written_is_opened_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise MlflowException("read-only")
+
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DVC_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_experiment_tag", refuse)
+        connection = connect(locate_store())
+    assert missing_views(connection.client.get_experiment(connection.experiments[EXPERIMENT]).tags)
+    again = connect(locate_store())
+    assert not missing_views(again.client.get_experiment(again.experiments[EXPERIMENT]).tags)

@@ -150,9 +150,16 @@ def _write_views(client: "MlflowClient", experiment_id: str) -> None:
     """See to it that the experiment has the ready-made views; where they may not be written, runs still may."""
     from mlflow.exceptions import MlflowException
 
-    with suppress(MlflowException):
-        for name, value in missing_views(client.get_experiment(experiment_id).tags).items():
-            client.set_experiment_tag(experiment_id, name, value)
+    missing = missing_views(client.get_experiment(experiment_id).tags)
+    logger = logging.getLogger("mlflow")
+    told = logger.level
+    logger.setLevel(logging.CRITICAL)  # what a full or read-only store refuses is no news before there is a row
+    try:
+        with suppress(MlflowException):
+            for name, value in missing.items():
+                client.set_experiment_tag(experiment_id, name, value)
+    finally:
+        logger.setLevel(told)
 
 
 def _make_experiment(store: Store, client: "MlflowClient", name: str) -> str:
