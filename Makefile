@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # DVC starts the stages as `python`, which has to be the environment's.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A file's tests stay in one process: they share what is expensive to make.
+LAST_ERROR := .dvc/tmp/maskdepth-error.txt
+ASK_ONE := "failed: the tests that are called FAILED or ERROR above; ask one alone for all it says: pytest NAME"
 PYTEST := pytest --quiet --numprocesses 2 --dist loadfile
 .PHONY: help setup repro test test-slow test-all lint format check bench bench-scale bench-students fuzz audit
 
@@ -26,14 +28,16 @@ $(VENV)/installed: requirements.lock pyproject.toml
 repro: setup  ## the main job: sample data if data/raw is empty, the pipeline, a table of results
 	@test -n "$$(ls -A data/raw 2>/dev/null)" || maskdepth sample data/raw
 	@dvc add --quiet data/raw
-	dvc repro
+	@rm -f $(LAST_ERROR)
+	@dvc repro || { test ! -f $(LAST_ERROR) || cat $(LAST_ERROR) >&2; exit 1; }
 	@maskdepth results
+	@echo "before the first experiment, commit this:  git add -A && git commit -m 'First result'"
 
 test: setup  ## the quick tests with their coverage
-	$(PYTEST) --cov --cov-report=term:skip-covered
+	@$(PYTEST) --cov --cov-report=term:skip-covered || { echo $(ASK_ONE) >&2; exit 1; }
 
 test-slow: setup  ## the tests that take minutes: real pipelines, kills, and the real photographs where they are
-	$(PYTEST) -m "(slow or realdata) and not gpu"
+	@$(PYTEST) -m "(slow or realdata) and not gpu" || { echo $(ASK_ONE) >&2; exit 1; }
 
 test-all: test test-slow  ## every test that this machine can run
 

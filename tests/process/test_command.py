@@ -1,12 +1,15 @@
 """The console: what a user can mend ends in one line and its exit code; bugs keep their traceback."""
 
 import errno
+from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
 
 from maskdepth.process.command import BAD_INPUT, CONFLICT, NO_RESOURCE, guard, run
 from maskdepth.process.console import track
+
+ROOT = Path(__file__).parents[2]
 
 
 def raising(error: BaseException):
@@ -80,3 +83,19 @@ def test_a_held_lock_is_a_conflict(tmp_path):
     with FileLock(tmp_path / "l"), pytest.raises(SystemExit) as stopped:
         guard(lambda: FileLock(tmp_path / "l", timeout=0, is_singleton=False).acquire())
     assert stopped.value.code == CONFLICT
+
+
+def test_the_reason_of_a_failure_is_left_where_the_makefile_finds_it(tmp_path, monkeypatch):
+    def fail():
+        raise ValueError("data/raw is empty; put your archives there")
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        guard(fail)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        guard(fail)
+    left = tmp_path / ".dvc" / "tmp" / "maskdepth-error.txt"
+    assert left.read_text() == "error: data/raw is empty; put your archives there\n"
+    assert f"LAST_ERROR := {left.relative_to(tmp_path)}" in (ROOT / "Makefile").read_text()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ _NO_RESOURCE = {
     errno.EIO: "check the disk",
     errno.EMFILE: "allow more open files (ulimit -n)",
 }
+# `make repro` ends with it: DVC's own last line says which stage failed, and not why.
+_LAST_ERROR = Path(".dvc/tmp/maskdepth-error.txt")
 _BAD_PATH = (errno.ENAMETOOLONG, errno.EISDIR, errno.ELOOP, errno.EEXIST)
 
 
@@ -87,4 +90,7 @@ def _guard(program: Callable[[], Any]) -> None:
 
 def _fail(text: str, code: int) -> None:
     print(f"error: {text}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # what cannot be noted has been said
+        if _LAST_ERROR.parent.is_dir():
+            _LAST_ERROR.write_text(f"error: {text}\n", encoding="utf-8")
     sys.exit(code)
