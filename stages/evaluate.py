@@ -34,7 +34,7 @@ from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.saved import load_network
 from maskdepth.params import load_params
 from maskdepth.process.command import run
-from maskdepth.process.console import say, track, warn
+from maskdepth.process.console import progress, say, warn
 from maskdepth.process.files import replace_text, replacing
 from maskdepth.process.workspace import require_writable
 from maskdepth.tracking.journal import Journal, open_journal
@@ -105,7 +105,7 @@ def measure(network: Predictor, loss: MeanLoss, batches: dict[str, Batches], thr
 
 def show(batches: Batches, name: str) -> Iterator[Batch]:
     """Give all batches in order, saying now and then how far it is."""
-    return track(batches.in_order(), f"evaluate, {name}", len(batches))
+    return progress(batches.in_order(), f"evaluate, {name}", len(batches))
 
 
 def write_reports(

@@ -13,7 +13,7 @@ from maskdepth.data.places import name_places, read_places
 from maskdepth.data.samples import read_index
 from maskdepth.data.stats import KINDS, measure_kind, summarise, write_stats, write_summary
 from maskdepth.process.command import run
-from maskdepth.process.console import say, track, warn
+from maskdepth.process.console import progress, say, warn
 from maskdepth.tracking.journal import open_journal
 
 # Samples in the gallery.
@@ -32,7 +32,7 @@ def main(
     """Read every picture of the index once."""
     with open_journal(journal, stage="stats") as log:
         samples, pictures = read_index(index), read_arrays(arrays)
-        measured = {kind: measure_kind(samples, pictures, kind) for kind in track(KINDS, "stats")}
+        measured = {kind: measure_kind(samples, pictures, kind) for kind in progress(KINDS, "stats")}
         facts = summarise(measured)
         write_stats(moments, measured)
         write_summary(summary, facts)

@@ -17,7 +17,7 @@ from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import TrainParams, load_params
 from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
-from maskdepth.process.console import say, track, warn
+from maskdepth.process.console import progress, say, warn
 from maskdepth.process.files import replace_text
 from maskdepth.process.signals import StopSignals
 from maskdepth.process.workspace import require_writable, state_dir
@@ -27,16 +27,16 @@ from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
 from maskdepth.training.outputs import flatten_epoch, write_outputs
 from maskdepth.training.preparation import fit_precision, prepare_network
 from maskdepth.training.states import (
-    Origin,
-    describe_origin,
+    Dependencies,
+    describe_dependencies,
     discard_states,
-    keep_origin,
+    explain_restart,
     load_state,
     lock_folder,
-    name_training,
     not_a_state,
     save_state,
-    tell_apart,
+    training_key,
+    write_dependencies,
 )
 from stages import ROOT
 
@@ -72,12 +72,12 @@ def main(
     state = TrainState(network.to(device), settings, len(train))
 
     data = [index, stats, split, *sorted(path for path in arrays.rglob("*") if path.is_file())]
-    origin = describe_origin(
+    dependencies = describe_dependencies(
         {"model": params.model, "loss": params.loss, "train": settings}, data, digest_code(ROOT, "train")
     )
-    folder = state_dir() / "train" / name_training(origin)
+    folder = state_dir() / "train" / training_key(dependencies)
     with lock_folder(folder), StopSignals() as stop:
-        resume(state, folder, origin)
+        resume(state, folder, dependencies)
         log = Journal(folder / "train.jsonl")  # not among the outputs: DVC deletes those before it starts the stage
         log.start("train")
         log.params(params.model_dump(include={"model", "loss", "train"}))
@@ -86,7 +86,7 @@ def main(
         try:
             events = fit(state, train, val, criterion, settings)
             left = state.count_events(settings.epochs, len(val))
-            follow(track(events, "train", left), state, settings, folder, log, stop)
+            follow(progress(events, "train", left), state, settings, folder, log, stop)
             status = KILLED if stop.received else FINISHED
         finally:
             log.end(status)
@@ -104,12 +104,12 @@ def main(
     )
 
 
-def resume(state: TrainState, folder: Path, origin: Origin) -> None:
+def resume(state: TrainState, folder: Path, dependencies: Dependencies) -> None:
     """Load the newest state of this very training, if there is one; say what is another about one that was left."""
-    keep_origin(folder, origin)
+    write_dependencies(folder, dependencies)
     resumed = load_state(folder)
     if resumed is None:
-        for line in tell_apart(folder.parent, origin):
+        for line in explain_restart(folder.parent, dependencies):
             say(f"train: {line}")
         return
     for notice in resumed.notices:

@@ -15,7 +15,7 @@ from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.params import load_params
 from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
-from maskdepth.process.console import say, track, warn
+from maskdepth.process.console import progress, say, warn
 from maskdepth.process.workers import usable_cores
 from maskdepth.tracking.journal import open_journal
 from stages import ROOT
@@ -43,7 +43,7 @@ def main(
         remove_stale(arrays, plans)
         new = [plan for plan in plans if not is_current(arrays, plan)]
         total = sum(plan.num_pictures for plan in new)
-        for _ in track(write_shards(arrays, new, usable_cores()), "unzip", total):
+        for _ in progress(write_shards(arrays, new, usable_cores()), "unzip", total):
             pass
         for plan in plans:
             update_size(arrays, plan)

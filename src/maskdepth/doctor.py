@@ -13,7 +13,7 @@ from maskdepth.device import choose_device, set_threads
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import check_image_size, resolve_inputs
 from maskdepth.params import load_params
-from maskdepth.process.console import track
+from maskdepth.process.console import progress
 from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.process.workspace import repository_root, state_dir
@@ -130,7 +130,7 @@ def check_cache(root: Path) -> list[str]:
     files = [path for path in (cache / "files" / "md5").glob("??/*") if names.fullmatch(path.name)]
     return [
         f"{path} is damaged: delete it, then `dvc repro --force` the stage that wrote it, or copy raw data again"
-        for path in track(files, "look at the cache")
+        for path in progress(files, "look at the cache")
         if _md5(path) != path.parent.name + path.name[:30]
     ]
 

@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from maskdepth.process.command import BAD_INPUT, CONFLICT, NO_RESOURCE, guard, run
-from maskdepth.process.console import track
+from maskdepth.process.console import progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,13 +69,13 @@ def test_a_command_gets_its_options(tmp_path, monkeypatch, capsys):
 
 
 def test_tracking_progress_changes_nothing():
-    assert list(track((number for number in range(3)), "count")) == [0, 1, 2]
+    assert list(progress((number for number in range(3)), "count")) == [0, 1, 2]
 
 
 def test_long_work_says_how_far_it_is(monkeypatch, capsys):
     times = iter(range(0, 1000, 6))
     monkeypatch.setattr("time.monotonic", lambda: next(times))
-    list(track(["a", "b", "c"], "decode"))
+    list(progress(["a", "b", "c"], "decode"))
     assert "decode: 1/3" in capsys.readouterr().err
 
 

@@ -24,14 +24,14 @@ from maskdepth.models.network import NetworkSpec, Normalisation
 from maskdepth.models.saved import load_network, save_network
 from maskdepth.params import ModelParams
 from maskdepth.training.states import (
+    describe_dependencies,
     describe_environment,
-    describe_origin,
-    keep_origin,
+    explain_restart,
     load_state,
     lock_folder,
-    name_training,
     save_state,
-    tell_apart,
+    training_key,
+    write_dependencies,
 )
 
 SPEC = NetworkSpec(
@@ -318,11 +318,13 @@ def files(tmp_path):
 
 def key_of(files, model="unet"):
     params = ModelParams(name=model, inputs="auto")
-    return name_training(origin_of(files, params))
+    return training_key(dependencies_of(files, params))
 
 
-def origin_of(files, params):
-    return describe_origin({"model": params}, [files / "index.csv", files / "mask.npy"], (files / "code").read_text())
+def dependencies_of(files, params):
+    return describe_dependencies(
+        {"model": params}, [files / "index.csv", files / "mask.npy"], (files / "code").read_text()
+    )
 
 
 def test_a_key_stays_while_nothing_changes(files):
@@ -346,20 +348,20 @@ def test_a_key_changes_with_params_and_the_size_of_arrays(files):
 
 def test_a_training_that_was_left_says_what_it_does_not_go_on_with(files):
     states = files / "train"
-    assert tell_apart(states, {}) == []
-    left, here = (origin_of(files, ModelParams(name=name, inputs="auto")) for name in ("unet", "dsunet"))
-    for number, origin in enumerate((here | {"data": "x"}, left)):
+    assert explain_restart(states, {}) == []
+    left, here = (dependencies_of(files, ModelParams(name=name, inputs="auto")) for name in ("unet", "dsunet"))
+    for number, dependencies in enumerate((here | {"data": "x"}, left)):
         folder = states / str(number)
         with lock_folder(folder):
-            keep_origin(folder, origin)
+            write_dependencies(folder, dependencies)
             save_state(folder, {"step": 1}, 1)
         os.utime(folder, (number, number))
-    (line,) = tell_apart(states, here)
+    (line,) = explain_restart(states, here)
     assert line == f"not going on from the training left in {states / '1'}: model.name unet there, dsunet here"
     os.utime(states / "0", (9, 9))
-    assert tell_apart(states, here) == [f"not going on from the training left in {states / '0'}: other data"]
+    assert explain_restart(states, here) == [f"not going on from the training left in {states / '0'}: other data"]
     for text in ("[" * 100_000, "[]", "{", "7"):
-        (states / "0" / "origin.json").write_text(text)
-        assert "model.name unet there" in tell_apart(states, here)[0]
+        (states / "0" / "dependencies.json").write_text(text)
+        assert "model.name unet there" in explain_restart(states, here)[0]
     with lock_folder(states / "0"), lock_folder(states / "1"):  # both go on now
-        assert tell_apart(states, here) == []
+        assert explain_restart(states, here) == []

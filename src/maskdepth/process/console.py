@@ -51,12 +51,12 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-def progress(text: str) -> None:
-    """Print one line of progress, on stderr."""
+def mention(text: str) -> None:
+    """Print one line for whoever waits, on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
+def progress(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Yield `items`, showing how far it is: a bar on a terminal, a line every ten seconds elsewhere.
 
     Args:
@@ -76,5 +76,5 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
     for done, item in enumerate(items):
         if time.monotonic() - last > _PLAIN_PROGRESS_SECONDS:
             last = time.monotonic()
-            progress(f"{description}: {done}/{total or '?'} after {last - began:.0f} s")
+            mention(f"{description}: {done}/{total or '?'} after {last - began:.0f} s")
         yield item

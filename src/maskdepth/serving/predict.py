@@ -17,7 +17,7 @@ from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.device import choose_device
 from maskdepth.models.network import Network
 from maskdepth.models.saved import load_network
-from maskdepth.process.console import printable, say, track, warn
+from maskdepth.process.console import printable, progress, say, warn
 from maskdepth.process.workspace import require_writable
 from maskdepth.serving.files import (
     FAILED,
@@ -123,7 +123,7 @@ def predict(
 
     read = partial(read_picture, network.spec.image_size, max_bytes, registers)
     read_background = lru_cache(maxsize=1)(read)  # a background that is everybody's is read once
-    for start in track(range(0, len(pairs), batch_size), "predict"):
+    for start in progress(range(0, len(pairs), batch_size), "predict"):
         readable, failed = _read_pairs(pairs[start : start + batch_size], read_background, read)
         outcomes += failed
         told = {pair: _register(readable, pair) for pair in readable} if registers else {}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
-from maskdepth.process.console import progress
+from maskdepth.process.console import mention
 from maskdepth.process.limited import items_within
 from maskdepth.tracking.mirror import Sent, mirror_rows, row_waits
 from maskdepth.tracking.outbox import waiting_rows
@@ -33,7 +33,7 @@ def send_outbox(budget: float, own: Collection[str]) -> dict[str, Sent]:
     try:
         for row in items_within(budget + _GRACE_SECONDS, mirror_rows, budget, own):
             if row is None:
-                progress(f"report: sending, {len(sent)} rows done after {time.monotonic() - began:.0f} s")
+                mention(f"report: sending, {len(sent)} rows done after {time.monotonic() - began:.0f} s")
             else:
                 sent[row[0]] = row[1]
     except (TimeoutError, ChildProcessError) as error:
@@ -53,7 +53,7 @@ def ask_store(seconds: float, question: Callable[..., Iterable[str]], *arguments
     try:
         for line in items_within(seconds + _GRACE_SECONDS, question, *arguments):
             if line is None:
-                progress(f"waiting for the tracking store, {time.monotonic() - began:.0f} s")
+                mention(f"waiting for the tracking store, {time.monotonic() - began:.0f} s")
             else:
                 yield line
     except (TimeoutError, ChildProcessError) as error:

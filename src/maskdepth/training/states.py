@@ -28,13 +28,13 @@ from maskdepth.process.alone import ConflictError
 from maskdepth.process.files import PARTIAL, parse_json, replace_text, replacing
 
 # What a training depends on, by name.
-Origin = dict[str, str]
+Dependencies = dict[str, str]
 
 # A state file's name says how far it is and carries the SHA-256 of its content: one rename commits both.
 _STATE_NAME = re.compile(r"state-(\d{8,})-([0-9a-f]{64})\.pt")
 
 # What a training depends on, beside its states.
-_ORIGIN_FILE = "origin.json"
+_DEPENDENCIES_FILE = "dependencies.json"
 
 # Of files that are as large as the data set.
 _ARRAY_SUFFIXES = (".npy", ".bin")
@@ -178,7 +178,7 @@ def _is_locked(folder: Path) -> bool:
         return True
 
 
-def describe_origin(sections: Mapping[str, BaseModel], data: Iterable[Path], code: str) -> Origin:
+def describe_dependencies(sections: Mapping[str, BaseModel], data: Iterable[Path], code: str) -> Dependencies:
     """Say everything that the weights of a training depend on.
 
     Args:
@@ -193,41 +193,41 @@ def describe_origin(sections: Mapping[str, BaseModel], data: Iterable[Path], cod
     return settings | {"data": _digest_files(data), "code": code}
 
 
-def name_training(origin: Origin) -> str:
-    """Name a training by its origin, 16 hexadecimal digits: none goes on from the state of another."""
-    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
+def training_key(dependencies: Dependencies) -> str:
+    """Name a training by its dependencies, 16 hexadecimal digits: none goes on from the state of another."""
+    return hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def keep_origin(folder: Path, origin: Origin) -> None:
+def write_dependencies(folder: Path, dependencies: Dependencies) -> None:
     """Note beside its states what a training depends on."""
-    replace_text(folder / _ORIGIN_FILE, json.dumps(origin, indent=2) + "\n")
+    replace_text(folder / _DEPENDENCIES_FILE, json.dumps(dependencies, indent=2) + "\n")
 
 
-def tell_apart(states_dir: Path, origin: Origin) -> list[str]:
+def explain_restart(states_dir: Path, wanted: Dependencies) -> list[str]:
     """Say why a training does not go on from one that was left.
 
     Args:
-        states_dir: The folder in which each training has its own, named by its origin.
-        origin: Of the training that starts.
+        states_dir: The folder in which each training has its own, named by its dependencies.
+        wanted: Of the training that starts.
 
     Returns:
         One line for the last that was left before its end, with what differs; none if there is no such.
     """
     for folder in reversed(_list_abandoned(states_dir)):
-        left = _read_origin(folder / _ORIGIN_FILE)
+        left = _read_dependencies(folder / _DEPENDENCIES_FILE)
         if left is None:
             continue
-        names = [name for name in origin | left if origin.get(name) != left.get(name)]
+        names = [name for name in wanted | left if wanted.get(name) != left.get(name)]
         told = [
-            f"other {name}" if name in ("data", "code") else f"{name} {left.get(name)} there, {origin.get(name)} here"
+            f"other {name}" if name in ("data", "code") else f"{name} {left.get(name)} there, {wanted.get(name)} here"
             for name in names
         ]
         return [f"not going on from the training left in {folder}: {'; '.join(told)}"]
     return []
 
 
-def _read_origin(path: Path) -> Origin | None:
-    """Read what `keep_origin` wrote; None where it is missing or is something else."""
+def _read_dependencies(path: Path) -> Dependencies | None:
+    """Read what `write_dependencies` wrote; None where it is missing or is something else."""
     try:
         left = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

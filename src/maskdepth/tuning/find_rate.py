@@ -15,7 +15,7 @@ from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.models.network import Network
 from maskdepth.params import Params
-from maskdepth.process.console import track
+from maskdepth.process.console import progress
 from maskdepth.process.workspace import require_writable
 from maskdepth.training.preparation import fit_precision, prepare_network
 from maskdepth.tuning.rate_test import Suggestion, suggest_learning_rate, sweep_learning_rates, tabulate_trials
@@ -49,7 +49,7 @@ def find_learning_rate(params: Params, data: Path, out: Path, first: float, last
     settings = fit_precision(params.train, device)
     network, batches = _prepare(params, data, steps, device)
     trials = sweep_learning_rates(network, batches, criterion, settings, first, last)
-    table = tabulate_trials(track(trials, "learning rate", steps))
+    table = tabulate_trials(progress(trials, "learning rate", steps))
     write_table(out / TABLE, table)
     suggestion = suggest_learning_rate(table)
     draw_learning_rates(table, suggestion.steepest, out / PICTURE)

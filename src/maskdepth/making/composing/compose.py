@@ -27,7 +27,7 @@ from maskdepth.making.composing.composition import Composition, Plan, check_comp
 from maskdepth.making.composing.manifest import STATE_FOLDER, claim_folder, describe, write_manifest
 from maskdepth.making.composing.pictures import Inputs, Preparation, describe_inputs, find_inputs, preparations, prepare
 from maskdepth.making.composing.rendering import Task, render_all
-from maskdepth.process.console import say, track
+from maskdepth.process.console import progress, say
 from maskdepth.process.workers import WorkerPool, map_in_order, open_pool
 from maskdepth.process.workspace import require_writable
 
@@ -97,7 +97,7 @@ def _write_missing(plan: Plan, inputs: Inputs, missing: Sequence[int], workers: 
             write_loose(plan)
             batches = [batch for batch in plan.batches if batch in missing]
             results = map_in_order(pool, render_all, _tasks(plan, batches), _AHEAD * workers)
-            made = track(chain.from_iterable(results), "composing", sum(map(plan.count_of, batches)))
+            made = progress(chain.from_iterable(results), "composing", sum(map(plan.count_of, batches)))
             for batch, some in groupby(made, key=lambda composite: composite.batch):
                 write_batch(plan, batch, some)
         finally:
@@ -110,7 +110,7 @@ def _prepare_all(work: Sequence[Preparation], pool: WorkerPool | None, ahead: in
     Raises:
         ValueError: Some cannot be used; names the first.
     """
-    reasons = list(filter(None, track(map_in_order(pool, prepare, work, ahead), "preparing", len(work))))
+    reasons = list(filter(None, progress(map_in_order(pool, prepare, work, ahead), "preparing", len(work))))
     if reasons:
         more = f" (and {len(reasons) - 1} more of {len(work)} pictures)" if len(reasons) > 1 else ""
         raise ValueError(f"{reasons[0]}{more}")

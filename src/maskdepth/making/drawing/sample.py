@@ -32,7 +32,7 @@ from maskdepth.making.layout_writer import (
     put_on_white,
     write_files,
 )
-from maskdepth.process.console import track
+from maskdepth.process.console import progress
 from maskdepth.process.workspace import require_writable
 
 _PLACEMENTS = DIGITS["placement"]  # of one object on one background, plain and mirrored each
@@ -141,7 +141,7 @@ def _draw_files(layout: WrittenLayout, seed: int, totals: Totals, size: int) -> 
         draw = partial(_draw_background, layout, seed, totals, size, cutouts)
         numbers = range(1, totals.background + 1)
         tasks = pool.map(draw, numbers, [by_background.get(number, []) for number in numbers])
-        for files in track(tasks, "drawing", total=totals.background):
+        for files in progress(tasks, "drawing", total=totals.background):
             yield from files
     if layout.labels:
         yield "labels.txt", "".join(label_line(layout, totals, sample) for sample in samples).encode()

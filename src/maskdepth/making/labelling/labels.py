@@ -43,7 +43,7 @@ from maskdepth.making.labelling.teacher import (
     predict_distances,
     require_transformers,
 )
-from maskdepth.process.console import say, track, warn
+from maskdepth.process.console import progress, say, warn
 from maskdepth.process.files import replace_text, replacing
 from maskdepth.process.workspace import require_writable
 
@@ -170,7 +170,7 @@ def _label_all(teacher: Teacher, sources: Sequence[Source], out: Path, batch_siz
     # A network's last bits depend on what else is in the batch: batches are cut from all sources, not from what is
     # left to do, so that labels come out the same however often the run was stopped.
     batches = [sources[start : start + batch_size] for start in range(0, len(sources), batch_size)]
-    for batch in track(batches, "label-depth"):
+    for batch in progress(batches, "label-depth"):
         keys = {source.name: _make_key(teacher, source, identify) for source in batch}
         waiting = {source for source in batch if not _is_labelled(label_path(out, source), keys[source.name])}
         kept += len(batch) - len(waiting)

@@ -23,7 +23,7 @@ from maskdepth.data.pictures.decoding import DECODE_ERRORS, decode_colour, decod
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.making.labelling.alignment import Marked
 from maskdepth.making.labelling.naming import find_layout, is_composite, name_as_depth, name_as_picture
-from maskdepth.process.console import track, warn
+from maskdepth.process.console import progress, warn
 
 COLUMNS = ("composite", "background", "mask")
 
@@ -144,7 +144,7 @@ def check_sizes(sources: Iterable[Source]) -> None:
         ValueError: One has another size.
     """
     read_size = lru_cache(NUM_REMEMBERED)(_read_size)
-    for source in track(list(sources), "looking at sizes"):
+    for source in progress(list(sources), "looking at sizes"):
         if not source.is_paired:
             continue
         expected, *others = (read_size(file) for file in source.files)
