@@ -1,9 +1,8 @@
-"""Proves that the process-wide switches obey the environment, signals are noted, and the repository is found."""
+"""Proves that the process-wide switches obey the environment."""
 
 import os
 import platform
 import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,6 @@ import pytest
 import torch
 
 from maskdepth.device import choose_device, has_bf16, seed_everything, set_deterministic, set_threads
-from maskdepth.process.signals import StopSignals
-from maskdepth.process.workspace import repository_root, state_dir
 
 SOURCE = Path(__file__).parent.parent / "src"
 
@@ -107,66 +104,6 @@ def test_the_cpu_computes_deterministically():
 def test_bfloat16_is_told_by_the_instructions_of_the_cpu():
     names = ("avx512_bf16", "amx_bf16", "bf16")
     assert has_bf16(torch.device("cpu")) == any(torch.cpu.get_capabilities().get(name) for name in names)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_is_noted_and_nothing_else_happens(number, code):
-    before = signal.getsignal(number)
-    with StopSignals() as stop:
-        assert not stop.received
-        signal.raise_signal(number)
-        assert (stop.received, stop.exit_code) == (number, code)
-    assert signal.getsignal(number) is before
-
-
-def run_with_signals(*names):
-    code = "import signal\nfrom maskdepth.process.signals import StopSignals\nwith StopSignals():\n"
-    code += "".join(f"    signal.raise_signal(signal.{name})\n" for name in names) + "print('alive')"
-    env = os.environ | {"PYTHONPATH": str(SOURCE)}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
-
-
-def test_a_second_signal_ends_the_process_at_once():
-    assert run_with_signals("SIGTERM").stdout == "alive\n"
-    done = run_with_signals("SIGTERM", "SIGINT")
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
-
-
-@pytest.fixture
-def outside(monkeypatch):
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-
-
-def test_the_repository_is_the_nearest_folder_with_dvc(outside, monkeypatch, tmp_path):
-    (tmp_path / ".dvc").mkdir()
-    deep = tmp_path / "a" / "b"
-    deep.mkdir(parents=True)
-    monkeypatch.chdir(deep)
-    assert repository_root() == tmp_path
-    assert state_dir() == tmp_path / ".dvc" / "tmp" / "maskdepth"
-
-
-def test_a_temporary_workspace_belongs_to_the_main_repository(outside, monkeypatch, tmp_path):
-    workspace = tmp_path / ".dvc" / "tmp" / "exps" / "one"
-    (workspace / ".dvc").mkdir(parents=True)
-    monkeypatch.chdir(workspace)
-    assert repository_root() == tmp_path
-
-
-def test_dvc_root_wins_where_it_is_a_repository(monkeypatch, tmp_path):
-    for name in ("here", "there"):
-        (tmp_path / name / ".dvc").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "there"))
-    assert repository_root() == tmp_path / "there"
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "nowhere"))
-    assert repository_root() == tmp_path / "here"
-
-
-def test_no_repository_is_an_error_with_its_cure(outside, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no \.dvc folder in .* or above; .*`dvc init`"):
-        repository_root()
 
 
 @pytest.mark.parametrize("program", [["stages.evaluate", "--help"], ["maskdepth.cli", "models"]])
