@@ -63,7 +63,7 @@ def test_every_override_is_a_valid_setting(override):
     shipped = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     assert name in shipped[section], f"params.yaml has no {key}"
     for value in values.split(","):
-        params = Params.model_validate(shipped | {section: shipped[section] | {name: value}})
+        params = Params.model_validate(shipped | {section: shipped[section] | {name: YAML(typ="safe").load(value)}})
         if isinstance(getattr(params, section), LossParams) and value != "l1+yours":
             build_criterion(params.loss)
 
