@@ -177,7 +177,9 @@ def run_reference(stage: str, workspace: Path) -> Reference:
 def run_traced(workspace: Path, stage: str, options: list[str]) -> Ended:
     """Run a stage below strace, which waits for every process of it, also for one that sends in the background."""
     log = workspace.with_name("trace.txt")
-    command = ["strace", "-f", "--seccomp-bpf", "-q", "-s", "0", "-o", str(log), *options]
+    # Only the calls in question stop a process with this, but then strace (6.1) kills none.
+    quick = [] if any("SIGKILL" in word for word in options) else ["--seccomp-bpf"]
+    command = ["strace", "-f", *quick, "-q", "-s", "0", "-o", str(log), *options]
     process = start_stage(workspace, stage, before=f'set -- {shlex.join(command)} "$@"')
     _, stderr = process.communicate(timeout=TRIAL_SECONDS)
     return Ended(process.returncode, stderr, log.read_text(errors="replace"))
@@ -232,7 +234,6 @@ def disturb(stage: str, call: Call, fault: str, workspace: Path, reference: Refe
         judge_next(what, stage, workspace, reference, tally)
     else:
         tally.not_met += 1
-        print(f"not met: {what}: {ended.code} {ended.trace[-300:]}", file=sys.stderr)
     shutil.rmtree(workspace)
 
 
