@@ -46,8 +46,12 @@ def _tell_lack(counts: Counts) -> str:
     wanted = {"seeds": FEWEST_SEEDS, "places": FEWEST_GROUPS, "objects": FEWEST_GROUPS}
     found = {"seeds": counts.seeds, "places": counts.places, "objects": counts.objects}
     lacking = [kind for kind, fewest in wanted.items() if found[kind] < fewest]
-    shared, taken = (" and ".join(f"{of[kind]} {kind}" for kind in lacking) for of in (found, wanted))
+    shared, taken = (" and ".join(_count(of[kind], kind) for kind in lacking) for of in (found, wanted))
     return f"they share {shared}, and a claim takes {taken}"
+
+
+def _count(number: int, kind: str) -> str:
+    return f"{number} {kind.removesuffix('s') if number == 1 else kind}"
 
 
 def _tell_effects(name: str, control: str, effects: tuple[Effect, ...]) -> list[str]:
