@@ -98,7 +98,7 @@ def make_empty(folder: Path) -> Path:
 def make_pipeline(folder: Path) -> Path:
     """Make a copy of our pipeline, in which DVC takes stand-ins for the outputs of a run."""
     start_repository(folder)
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", "params.yaml", "places.csv", ".dvcignore"):
         shutil.copy(_ROOT / name, folder)
     for name in ("stages", "src"):
         shutil.copytree(_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
