@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import Arrays
-from maskdepth.data.batches.batches import KINDS, Batch, Batches
+from maskdepth.data.batches.batches import Batch, Batches
 from maskdepth.data.index.joining import build_index
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.device import keep_freed_memory
 from maskdepth.models.network import Network
 from maskdepth.process.workers import usable_cores
@@ -91,8 +92,8 @@ def list_file_cases(folder: Path, rows: pd.DataFrame) -> dict[str, Case]:
 
 def list_array_cases(arrays: Arrays, rows: pd.DataFrame) -> dict[str, Case]:
     batches = Batches(arrays, rows, _BATCH_SIZE, torch.device("cpu"))
-    wanted = rows[[f"{kind}_row" for kind in KINDS]].to_numpy(np.int64)
-    samples = ArraySamples([getattr(arrays, kind).parts[0] for kind in KINDS], wanted)
+    wanted = rows[[f"{kind}_row" for kind in PICTURE_KINDS]].to_numpy(np.int64)
+    samples = ArraySamples([getattr(arrays, kind).parts[0] for kind in PICTURE_KINDS], wanted)
     loader = DataLoader[Any](cast(Dataset[Any], samples), _BATCH_SIZE, shuffle=True)
     parts = np.array_split(np.random.default_rng(0).permutation(len(rows)), -(-len(rows) // _BATCH_SIZE))
     sources = gather(arrays, wanted, parts[:1])
@@ -143,7 +144,7 @@ def gather(arrays: Arrays, wanted: np.ndarray, parts: Iterable[np.ndarray]) -> l
     """Pick the pictures of each batch; give those of the last."""
     pictures: list[np.ndarray] = []
     for part in parts:
-        pictures = [getattr(arrays, kind).take(wanted[part, column]) for column, kind in enumerate(KINDS)]
+        pictures = [getattr(arrays, kind).take(wanted[part, column]) for column, kind in enumerate(PICTURE_KINDS)]
     return pictures
 
 

@@ -15,7 +15,8 @@ from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
 from support.timing import Case, Ratio, Times, measure, parse_options, report, summarise
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
-from maskdepth.data.batches.batches import KINDS, Batches, _streaming_gather
+from maskdepth.data.batches.batches import Batches, _streaming_gather
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.device import choose_device, set_deterministic
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.params import Params, load_params
@@ -70,7 +71,7 @@ def main() -> None:
 def map_to(folder: Path, arrays: Arrays) -> list[ShardedArray]:
     """Write the pictures of each kind to a file and map it, as the stages do."""
     pictures = []
-    for kind in KINDS:
+    for kind in PICTURE_KINDS:
         path = folder / f"{kind}.npy"
         np.save(path, np.concatenate(getattr(arrays, kind).parts))
         pictures.append(ShardedArray([np.load(path, mmap_mode="r")]))
@@ -80,7 +81,7 @@ def map_to(folder: Path, arrays: Arrays) -> list[ShardedArray]:
 def stream(batches: Batches, pictures: list[ShardedArray], arrays: Arrays) -> None:
     """Let batches read these pictures each time, as if they were too many for the device."""
     rows = list_rows(arrays)
-    wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in KINDS]
+    wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in PICTURE_KINDS]
     batches._gather = _streaming_gather(pictures, wanted, batches.device)
 
 

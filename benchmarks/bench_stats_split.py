@@ -18,9 +18,10 @@ from support.timing import Case, cost, measure, parse_options, report, speedup, 
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.index.joining import build_index
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.data.samples import IDS
 from maskdepth.data.split import assign_splits
-from maskdepth.data.stats import KINDS, measure_kind
+from maskdepth.data.stats import measure_kind
 from maskdepth.params import SplitParams
 
 _SAMPLES, _QUICK_SAMPLES = 6000, 100
@@ -67,8 +68,8 @@ def list_cases(folder: Path, arrays: Arrays, samples: pd.DataFrame) -> dict[str,
         _FILES: Case(partial(mean_std_of_files, paths), len(paths)),
         _FLOATS: Case(partial(mean_std_of_array, composites), count),
         _COMPOSITES: Case(partial(measure_kind, samples, arrays, "composite"), count),
-        _ALL: Case(lambda: [measure_kind(samples, arrays, kind) for kind in KINDS], count),
-        _READING: Case(lambda: [getattr(arrays, kind).parts[0].max() for kind in KINDS], count),
+        _ALL: Case(lambda: [measure_kind(samples, arrays, kind) for kind in PICTURE_KINDS], count),
+        _READING: Case(lambda: [getattr(arrays, kind).parts[0].max() for kind in PICTURE_KINDS], count),
         _DECODING: Case(
             partial(unzip, folder / "raw", again, 1), count, partial(shutil.rmtree, again, ignore_errors=True)
         ),

@@ -78,11 +78,15 @@ def mask_errors(truth: NDArray[np.bool_], pred: NDArray[np.bool_]) -> NDArray[np
 
 
 def draw_curves(epochs: pd.DataFrame, path: Path) -> None:
-    """Draw mask IoU, depth SSIM, the loss and each of its terms against the epoch, training and validation.
+    """Draw what `plot_curves` plots as a PNG."""
+    _save(plot_curves(epochs), path)
+
+
+def plot_curves(epochs: pd.DataFrame) -> "Figure":
+    """Plot mask IoU, depth SSIM, the loss and each of its terms against the epoch, training and validation.
 
     Args:
         epochs: One row an epoch, with the column `epoch` and columns such as `val_mask_iou` and `train_loss_mask_bce`.
-        path: PNG to write.
     """
     terms = [str(column).removeprefix("val_") for column in epochs if str(column).startswith("val_loss_")]
     panels = {"mask IoU": "mask_iou", "depth SSIM": "depth_ssim", "loss": "loss"}
@@ -100,7 +104,7 @@ def draw_curves(epochs: pd.DataFrame, path: Path) -> None:
         axis.grid(alpha=0.3)
         if axis.lines:  # not every run measures everything
             axis.legend()
-    _save(figure, path)
+    return figure
 
 
 def draw_learning_rates(trials: pd.DataFrame, suggestion: float, path: Path) -> None:

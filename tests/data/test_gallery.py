@@ -12,8 +12,9 @@ from support.toy_arrays import make_toy_arrays
 
 from maskdepth.data.archives.members import Members
 from maskdepth.data.arrays.arrays import Arrays
-from maskdepth.data.gallery import KINDS, draw_gallery
+from maskdepth.data.gallery import draw_gallery
 from maskdepth.data.index.joining import build_index
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 
 SIDE = 3 * TOY_SIZE  # 96 px
 
@@ -48,7 +49,7 @@ def test_every_picture_is_in_its_place(arrays: Arrays, samples: pd.DataFrame, tm
     page = draw(arrays, samples, tmp_path / "new" / "gallery.png", 3)
     assert page.shape == (14 + 4 * (SIDE + 4), 72 + 3 * (SIDE + 4), 3)
     for column, sample in enumerate(samples.iloc[[0, 12, 23]].to_dict("records")):
-        for row, kind in enumerate(KINDS):
+        for row, kind in enumerate(PICTURE_KINDS):
             (picture,) = getattr(arrays, kind).take(np.array([sample[f"{kind}_row"]]))
             shown = picture * 255 if kind == "mask" else picture
             expected = shown if shown.ndim == 3 else np.repeat(shown[..., None], 3, -1)

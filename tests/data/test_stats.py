@@ -12,8 +12,8 @@ from support.toy_arrays import make_toy_arrays
 
 from maskdepth.data.arrays.arrays import ShardedArray
 from maskdepth.data.index.joining import build_index
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.data.stats import (
-    KINDS,
     measure_kind,
     merge_moments,
     read_stats,
@@ -42,7 +42,7 @@ def samples(toy):
 @pytest.fixture(scope="module")
 def stats(arrays, samples, tmp_path_factory):
     path = tmp_path_factory.mktemp("stats") / "stats.csv"
-    write_stats(path, {kind: measure_kind(samples, arrays, kind) for kind in KINDS})
+    write_stats(path, {kind: measure_kind(samples, arrays, kind) for kind in PICTURE_KINDS})
     return read_stats(path)
 
 
@@ -54,7 +54,7 @@ def measure_directly(samples, arrays, kind):
     return flat.mean(0), flat.std(0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PICTURE_KINDS)
 def test_moments_equal_those_of_the_pixels(arrays, samples, kind):
     moments = merge_moments(measure_kind(samples, arrays, kind).table)
     mean, std = measure_directly(samples, arrays, kind)
@@ -90,7 +90,7 @@ def test_sums_worked_by_hand(arrays):
 def test_any_subset_is_exactly_as_if_only_it_was_read(arrays, samples, stats, data):
     chosen = data.draw(st.sets(st.sampled_from(samples["sample_id"].tolist()), min_size=1))
     part = samples[samples["sample_id"].isin(chosen)]
-    alone = {kind: merge_moments(measure_kind(part, arrays, kind).table) for kind in KINDS}
+    alone = {kind: merge_moments(measure_kind(part, arrays, kind).table) for kind in PICTURE_KINDS}
     assert subset_moments(stats, samples, arrays, part) == alone
 
 
@@ -99,7 +99,7 @@ def test_whole_groups_come_from_the_table_alone(arrays, samples, stats):
     # A table of pictures twice as bright: only what is taken from it can show that.
     doubled = stats.assign(sum=stats["sum"] * 2, sum_of_squares=stats["sum_of_squares"] * 4)
     once, twice = (subset_moments(table, samples, arrays, part) for table in (stats, doubled))
-    for kind in KINDS:
+    for kind in PICTURE_KINDS:
         np.testing.assert_allclose(twice[kind].mean, 2 * np.array(once[kind].mean))
 
 
@@ -153,11 +153,11 @@ def test_a_sum_that_is_no_number_is_refused(tmp_path):
 
 
 def test_the_summary_says_what_a_person_asks(arrays, samples, tmp_path):
-    measured = {kind: measure_kind(samples, arrays, kind) for kind in KINDS}
+    measured = {kind: measure_kind(samples, arrays, kind) for kind in PICTURE_KINDS}
     write_summary(tmp_path / "stats.json", summarise(measured))
     text = (tmp_path / "stats.json").read_text()
     facts = json.loads(text)
-    assert [facts[kind]["images"] for kind in KINDS] == [3, 24, 24, 24]
+    assert [facts[kind]["images"] for kind in PICTURE_KINDS] == [3, 24, 24, 24]
     assert (facts["mask"]["minimum"], facts["mask"]["maximum"]) == (0, 1)
     assert sum(facts["composite"]["histogram"]) == 24 * 32 * 32 * 3
     depths = arrays.depth.take(samples["depth_row"].to_numpy())

@@ -70,6 +70,7 @@ def test_a_batch_is_learnt_by_heart(name):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of MLflow and the exporter, about themselves
 @pytest.mark.parametrize("name", MODELS)
 def test_a_network_is_exported_and_answers_as_before(name, tmp_path):
     torch.manual_seed(0)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from support.toy import write_toy_archive
 
-from maskdepth.data.stats import KINDS, merge_moments, read_stats
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
+from maskdepth.data.stats import merge_moments, read_stats
 from maskdepth.tracking.journal import read_journal
 from stages import index, stats, unzip
 
@@ -38,7 +39,7 @@ def test_table_summary_and_journal_agree(capsys):
     run_stage()
     table, facts = read_stats(Path("stats.csv")), json.loads(Path("stats.json").read_text())
     values = {point.name: point.value for point in read_journal(Path("journals/stats.jsonl")).points}
-    for kind in KINDS:
+    for kind in PICTURE_KINDS:
         moments = merge_moments(table[table["kind"] == kind])
         assert (facts[kind]["mean"], facts[kind]["std"]) == (list(moments.mean), list(moments.std))
         assert values[f"{kind}/mean_0"] == moments.mean[0]

@@ -18,6 +18,7 @@ def both(tmp_path_factory):
     pixels = make_repository(tmp_path_factory.mktemp("pixels"))
     encoded = tmp_path_factory.mktemp("encoded")
     shutil.copytree(pixels / "data" / "raw", encoded / "data" / "raw")
+    shutil.copy(pixels / "places.csv", encoded)
     (encoded / ".dvc").mkdir()
     for repository, store in ((pixels, "pixels"), (encoded, "encoded")):
         write_params(repository, data={"image_size": 32, "store": store}, train=TRAIN)

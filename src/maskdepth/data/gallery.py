@@ -9,10 +9,8 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from maskdepth.data.arrays.arrays import Arrays
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.process.files import replacing
-
-# From top to bottom.
-KINDS = ("background", "composite", "mask", "depth")
 
 # Small pictures are enlarged to at least this [px], pixel by pixel.
 _CELL = 96
@@ -34,11 +32,11 @@ def draw_gallery(arrays: Arrays, samples: pd.DataFrame, path: Path, count: int) 
     chosen = samples.iloc[np.unique(np.linspace(0, len(samples) - 1, count).round().astype(int))]
     enlargement = math.ceil(_CELL / arrays.image_size)
     cell = arrays.image_size * enlargement + _GAP
-    page = Image.new("RGB", (_LABEL + len(chosen) * cell, _TITLE + len(KINDS) * cell), _PAPER)
+    page = Image.new("RGB", (_LABEL + len(chosen) * cell, _TITLE + len(PICTURE_KINDS) * cell), _PAPER)
     pen = ImageDraw.Draw(page)
     for column, sample_id in enumerate(chosen["sample_id"]):
         pen.text((_LABEL + column * cell, 0), str(sample_id), _INK)
-    for row, kind in enumerate(KINDS):
+    for row, kind in enumerate(PICTURE_KINDS):
         pen.text((0, _TITLE + row * cell), kind, _INK)
         pictures = getattr(arrays, kind).take(chosen[f"{kind}_row"].to_numpy())
         for column, picture in enumerate(pictures):

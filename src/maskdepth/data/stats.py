@@ -17,10 +17,9 @@ import pandas as pd
 from PIL import Image
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.data.tables import read_table, write_table
 from maskdepth.process.files import replace_text
-
-KINDS = ("background", "composite", "mask", "depth")
 
 _GROUP = ["foreground", "background"]
 _SUMS = ["count", "sum", "sum_of_squares"]
@@ -104,7 +103,7 @@ def subset_moments(
     """
     if chosen.empty:
         raise ValueError("no samples to take the moments of; check the split with split.csv")
-    return {kind: merge_moments(_subset_table(stats, index, chosen, arrays, kind)) for kind in KINDS}
+    return {kind: merge_moments(_subset_table(stats, index, chosen, arrays, kind)) for kind in PICTURE_KINDS}
 
 
 def summarise(measured: Mapping[str, Measured]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskdepth.data.batches.batches import Batch
+from maskdepth.losses.catalogue import Criterion
 from maskdepth.metrics.catalogue import METRICS, image_metrics
 from maskdepth.models.prediction import Prediction
 
 Predictor = Callable[[Tensor, Tensor], Prediction]
-Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
 
 # Mask probabilities among which the threshold that suits a model is chosen on the validation split.
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskdepth.data.layouts.layout import Layout, read_layouts
-from maskdepth.data.pictures.decoding import decode_colour, decode_picture
+from maskdepth.data.pictures.decoding import SAME_SHAPE, decode_colour, decode_picture
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.process.console import printable, readable_size
 from maskdepth.process.files import replace_text, replacing
@@ -32,8 +32,6 @@ SHOWN_SIDE = 256
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 # File systems take 255 bytes; the endings and the digest need some of them.
 _LONGEST_NAME = 120
-# Sizes round to whole pixels, so that even copies of one picture differ by this much in width / height.
-_SAME_SHAPE = 0.02
 
 
 class Pair(NamedTuple):
@@ -206,7 +204,7 @@ def check_shapes(background: tuple[int, int], composite: tuple[int, int]) -> Non
         RefusedError: Their ratios of width to height differ.
     """
     shapes = [width / height for width, height in (background, composite)]
-    if max(shapes) > (1 + _SAME_SHAPE) * min(shapes):
+    if max(shapes) > (1 + SAME_SHAPE) * min(shapes):
         sizes = "the background has {} x {} pixels, the composite {} x {}".format(*background, *composite)
         raise RefusedError(sizes, "crop one of them to the width / height of the other")
 

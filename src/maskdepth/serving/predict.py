@@ -49,8 +49,8 @@ BATCH_SIZE = 16
 _DEEPEST = 65535
 _MOST_WARNINGS = 5
 
-# Between the parts of the picture for people [px].
-_GAP = 4
+# Between the parts of the picture for people [px], and its level.
+_GAP, _WHITE = 4, 255
 # Near is bright, as in the reports: both ends and the middle of the colour map magma.
 _NEAR, _MIDDLE, _FAR = (252, 253, 191), (183, 55, 121), (0, 0, 4)
 
@@ -243,6 +243,8 @@ def _write_results(paths: dict[str, Path], pair: tuple[Decoded, Decoded], maps: 
 
 def _draw(pair: tuple[Decoded, Decoded], maps: Maps, threshold: float) -> Pixels:
     """Put side by side background, composite, composite with all but the object dimmed, and depth: (H, W, 3)."""
+    from torchvision.utils import make_grid
+
     longest = max(pair[1].width, pair[1].height)
     width, height = (max(1, round(side * SHOWN_SIDE / longest)) for side in (pair[1].width, pair[1].height))
     background, composite = (_resize(picture.shown, width, height) for picture in pair)
@@ -250,8 +252,10 @@ def _draw(pair: tuple[Decoded, Decoded], maps: Maps, threshold: float) -> Pixels
     object_alone = np.where(mask_prob[..., None] > threshold, composite, composite // 4)
     grey = Image.fromarray((depth * 255).round().astype(np.uint8))
     coloured = np.asarray(ImageOps.colorize(grey, _NEAR, _FAR, _MIDDLE))
-    gap = np.full((height, _GAP, 3), 255, np.uint8)
-    return np.hstack([background, gap, composite, gap, object_alone, gap, coloured])
+    parts = np.stack([background, composite, object_alone, coloured])
+    grid = make_grid(torch.from_numpy(parts).permute(0, 3, 1, 2), len(parts), _GAP, pad_value=_WHITE)
+    drawn: Pixels = grid[:, _GAP:-_GAP, _GAP:-_GAP].permute(1, 2, 0).numpy()  # white between them, not around
+    return drawn
 
 
 def _say_result(outcomes: Sequence[Outcome], folder: Path, strict: bool) -> None:

@@ -6,7 +6,7 @@ No files, no prints, no tracking. Everything that the next step depends on is in
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from maskdepth.data.batches.augmentation import augment
 from maskdepth.data.batches.batches import Batch, Batches, mix_seed
+from maskdepth.losses.catalogue import Criterion
 from maskdepth.metrics.catalogue import QUICK_METRICS, image_metrics, score
 from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
@@ -25,8 +26,6 @@ from maskdepth.params import TrainParams
 from maskdepth.training.memory import cut_batch, within_memory
 from maskdepth.training.optimisation import build_optimizer, build_scheduler
 from maskdepth.training.stopwatch import Stopwatch
-
-Criterion = Callable[[Prediction, Tensor, Tensor], dict[str, Tensor]]
 
 # On CUDA a look at a value waits for all work under way, so NaN is looked for only every so many steps.
 _CUDA_CHECK_STEPS = 50

@@ -14,9 +14,10 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 
 from maskdepth.data.batches.batches import Batches
+from maskdepth.losses.catalogue import Criterion
 from maskdepth.models.network import Network
 from maskdepth.params import TrainParams
-from maskdepth.training.fit import Criterion, TrainState, fit
+from maskdepth.training.fit import TrainState, fit
 
 # A run is over when its smoothed loss is so many times the lowest before.
 _DIVERGED = 3.0

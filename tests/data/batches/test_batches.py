@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
-from maskdepth.data.batches.batches import KINDS, Batch, Batches, _resident_gather, _streaming_gather, mix_seed
+from maskdepth.data.batches.batches import Batch, Batches, _resident_gather, _streaming_gather, mix_seed
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 
 CPU = torch.device("cpu")
 NUM_SAMPLES, NUM_BACKGROUNDS, SIDE = 7, 3, 4
@@ -114,8 +115,8 @@ def test_an_epoch_that_is_left_early_can_be_followed_by_another(arrays, rows):
 
 
 def test_pictures_held_on_the_device_equal_those_read_each_time(arrays, rows):
-    pictures = [getattr(arrays, kind) for kind in KINDS]
-    wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in KINDS]
+    pictures = [getattr(arrays, kind) for kind in PICTURE_KINDS]
+    wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in PICTURE_KINDS]
     part = np.array([5, 0, 3])
     held = _resident_gather(pictures, wanted, CPU)(part)
     read = _streaming_gather(pictures, wanted, CPU)(part)

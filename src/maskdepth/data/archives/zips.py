@@ -32,7 +32,7 @@ from maskdepth.process.console import readable_size
 
 # The largest legitimate member is a labels file of some 50 MB; a picture stays well below 10 MB. Where params.yaml is
 # read, it says how many.
-MAX_MEMBER_BYTES = 256 * 2**20
+MAX_MEMBER_BYTES = 256_000_000
 # The largest known data set has 1.2 million members in all; each costs half a kilobyte of memory.
 MAX_MEMBERS = 2_000_000
 # Its directory has 60 to 200 bytes for each.

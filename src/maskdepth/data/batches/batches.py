@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
-
-KINDS = ("background", "composite", "mask", "depth")
+from maskdepth.data.pictures.decoding import PICTURE_KINDS
 
 # Share of the device's free memory that pictures may take; the rest is the network's.
 _RESIDENT_SHARE = 0.5
@@ -72,8 +71,8 @@ class Batches:
         self.sample_ids = rows["sample_id"].to_numpy()
         self.batch_size = batch_size
         self.device = device
-        pictures = [getattr(arrays, kind) for kind in KINDS]
-        wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in KINDS]
+        pictures = [getattr(arrays, kind) for kind in PICTURE_KINDS]
+        wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in PICTURE_KINDS]
         if (
             device.type == "cuda"
             and _count_bytes(pictures, wanted) < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]

@@ -15,6 +15,7 @@ from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.index.agreement import Agreement, compare_depths, compare_masks
 from maskdepth.data.index.pairing import BELIEVED_SHARE, Pairing, choose_mapping, find_rows, read_reduced
 from maskdepth.data.layouts.layout import Layout
+from maskdepth.data.pictures.decoding import PICTURE_KINDS, SAME_SHAPE
 from maskdepth.data.samples import IDS, INDEX_COLUMNS, ROWS
 from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_table
 
@@ -22,13 +23,10 @@ from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_tabl
 _NAME = [*IDS, "number"]
 _REJECTED = ["archive", "member", "reason", "cure"]
 _USED = ["kind", "archive", "member", *_NAME, "width", "height", "digest", "global_row", "reason", "cure"]
-_KINDS = ["background", "composite", "mask", "depth"]
 
 # Beginnings of reasons that tell nothing bad about the data; they do not count against data.max_rejected.
 _COPY, _WITHOUT_DEPTH = "the same bytes as ", "this layout has no depth "
 
-# Two pictures of one scene that were resized apart may differ by a rounded pixel, not by more than this share.
-_ASPECT_TOLERANCE = 0.02
 # Rejected members that an error shows.
 _SHOWN = 10
 
@@ -70,8 +68,8 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     table = members.table[_USED].assign(**{column: spell_numbers(members.table[column]) for column in _NAME})
     # Texts that repeat are categories: copying them from table to table would take most of the time.
     table = table.astype({"kind": "category", "archive": "category"})
-    pictures = _settle_repeats(table[table["reason"].eq("") & table["kind"].isin(_KINDS)])
-    of_kind = {kind: pictures[pictures["reason"].eq("") & pictures["kind"].eq(kind)] for kind in _KINDS}
+    pictures = _settle_repeats(table[table["reason"].eq("") & table["kind"].isin(PICTURE_KINDS)])
+    of_kind = {kind: pictures[pictures["reason"].eq("") & pictures["kind"].eq(kind)] for kind in PICTURE_KINDS}
     samples = of_kind["composite"].rename(columns={"global_row": "composite_row"})
     samples = _mark_without_depth(samples, members.layout)
     for kind in ("mask", "depth"):
@@ -264,7 +262,7 @@ def _mark_other_shapes(samples: pd.DataFrame) -> pd.DataFrame:
     for kind in ("mask", "depth", "background"):
         width, height = samples[f"{kind}_width"].astype(float), samples[f"{kind}_height"].astype(float)
         ratio = samples["width"].astype(float) * height / (samples["height"].astype(float) * width)
-        differs = ratio.gt(1 + _ASPECT_TOLERANCE) | ratio.lt(1 / (1 + _ASPECT_TOLERANCE))
+        differs = ratio.gt(1 + SAME_SHAPE) | ratio.lt(1 / (1 + SAME_SHAPE))
         sizes = samples.loc[differs, ["width", "height", f"{kind}_width", f"{kind}_height"]].astype("int64").astype(str)
         reason = sizes["width"] + "x" + sizes["height"] + f" px, but its {kind} "
         reason += sizes[f"{kind}_width"] + "x" + sizes[f"{kind}_height"] + " px"

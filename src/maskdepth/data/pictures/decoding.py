@@ -40,6 +40,8 @@ from maskdepth.data.pictures.refusal import DAMAGED, RefusedError
 
 PICTURE_KINDS = ("background", "composite", "mask", "depth")
 COLOUR_KINDS = ("background", "composite")
+# How much the ratios of width to height of two pictures of one scene may differ, a share: sizes are whole pixels.
+SAME_SHAPE = 0.02
 
 Near = Literal["dark", "bright"]
 Frame = Literal["refuse", "crop", "keep"]

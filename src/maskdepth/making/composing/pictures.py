@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from maskdepth.data.pictures.decoding import SAME_SHAPE
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.making.composing.composition import Composition
 from maskdepth.making.composing.placing import width_of
@@ -26,8 +27,6 @@ _FAINTEST = 5
 _LARGEST_ALPHA = 255
 # Largest values of grey depth maps, by colour mode.
 _GREY_LEVELS = {"1": 1, "L": 255, "I;16": 65535, "I;16B": 65535, "I": 65535}
-# A depth map and its background may differ by a rounded pixel, not by more than this share.
-_ASPECT_TOLERANCE = 0.02
 
 
 class Inputs(NamedTuple):
@@ -182,7 +181,7 @@ def _prepare_background(work: Preparation) -> None:
     if work.depth is not None:
         depth = _decode_depth(work.depth)
         ratio = depth.width * image.height / (depth.height * image.width)
-        if not 1 - _ASPECT_TOLERANCE < ratio < 1 + _ASPECT_TOLERANCE:
+        if not 1 - SAME_SHAPE < ratio < 1 + SAME_SHAPE:
             raise RefusedError(
                 f"it has {depth.width} x {depth.height} pixels, but its background {image.width} x {image.height}",
                 "give both the same shape",
