@@ -132,8 +132,9 @@ def connect(store: Store) -> Connection:
         os.environ.setdefault(name, value)
     import mlflow
 
-    for logger in ("mlflow", "alembic"):  # building a store is no news
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    # Building a store is no news, and what it refuses is said in one line of ours, without a traceback before it.
+    for logger in ("mlflow", "mlflow.store.db.utils", "alembic"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     state = state_dir()
     state.mkdir(parents=True, exist_ok=True)
     with FileLock(state / "store.lock", timeout=_LOCK_SECONDS):
@@ -150,16 +151,9 @@ def _write_views(client: "MlflowClient", experiment_id: str) -> None:
     """See to it that the experiment has the ready-made views; where they may not be written, runs still may."""
     from mlflow.exceptions import MlflowException
 
-    missing = missing_views(client.get_experiment(experiment_id).tags)
-    logger = logging.getLogger("mlflow")
-    told = logger.level
-    logger.setLevel(logging.CRITICAL)  # what a full or read-only store refuses is no news before there is a row
-    try:
-        with suppress(MlflowException):
-            for name, value in missing.items():
-                client.set_experiment_tag(experiment_id, name, value)
-    finally:
-        logger.setLevel(told)
+    with suppress(MlflowException):
+        for name, value in missing_views(client.get_experiment(experiment_id).tags).items():
+            client.set_experiment_tag(experiment_id, name, value)
 
 
 def _make_experiment(store: Store, client: "MlflowClient", name: str) -> str:
