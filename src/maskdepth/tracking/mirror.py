@@ -64,7 +64,7 @@ _PARAMS_PER_CALL = 100
 _LEFT_TO_SENDER_SECONDS = 600.0
 _PICTURES = {".png", ".jpg", ".jpeg"}
 STILL_RUNNING = "still running"
-_NOT_SHOWN = ("train/seconds_", "val/loss_")
+NOT_SHOWN = ("train/seconds_", "val/loss_")
 # Pictures of the same samples in every run are worth laying side by side.
 _SIDE_BY_SIDE = "fixed"
 _SENT_FILE = "sent.json"
@@ -330,7 +330,7 @@ def _send_data(client: "MlflowClient", run_id: str, row: Row) -> None:
 
 def _is_shown(name: str) -> bool:
     """Tell whether a metric is for people: what an epoch's parts took, and terms on the validation split, are not."""
-    return not name.startswith(_NOT_SHOWN)
+    return not name.startswith(NOT_SHOWN)
 
 
 def _send_points(client: "MlflowClient", run_id: str, folder: Path, points: list[Point], deadline: Deadline) -> None:
