@@ -131,6 +131,7 @@ def run_reference(folder: Path) -> dict[str, Reference]:
     """Draw a small data set and run all stages on it, undisturbed."""
     (folder / ".dvc").mkdir(parents=True)
     write_params(folder / "params.yaml")
+    shutil.copy(ROOT / "places.csv", folder)
     assert finish(start(folder, draw_data)) == 0, (folder / "log.txt").read_text()
     references = {}
     for stage in STAGES:
