@@ -104,7 +104,7 @@ def read_options() -> argparse.Namespace:
 def find_photographs(work: Path, *, quick: bool) -> Path:
     """Find the archives; a smoke run draws its own."""
     if quick:
-        write_sample(work / "raw", LAYOUT, 0, 12, 12, 300, 48)
+        write_sample(work / "raw", LAYOUT, 0, 30, 30, 300, 48)
         return work / "raw"
     folder = Path(os.environ.get(_DATA_VARIABLE, "")) / _PHOTOGRAPHS
     if _DATA_VARIABLE not in os.environ or not folder.is_dir():
