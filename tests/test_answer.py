@@ -264,7 +264,7 @@ def test_one_seed_is_too_few_for_a_claim(fresh):
     send_runs(fresh, {SHIPPED: 0.0, "bce|l1": 0.5}, seeds=1)
     found = answer(EXPERIMENT, None)
     assert verdicts(found) == {"bce|l1": Verdict.TOO_FEW_SEEDS}
-    assert "they share 1 seeds, and a claim takes 3" in tell_rest(found)[0]
+    assert "they share 1 seed, and a claim takes 3 seeds" in tell_rest(found)[0]
 
 
 def test_three_places_are_too_few_for_a_claim(fresh):
