@@ -1,17 +1,14 @@
 """Decode the pictures of all archives in data/raw into arrays; an archive that did not change is not decoded again."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maskdepth.data.archives.archive import Archive, describe_gaps, find_archives
-from maskdepth.data.archives.local_headers import Member
+from maskdepth.data.archives.archive import describe_gaps, find_archives, list_members
 from maskdepth.data.archives.shards import is_current, plan_refused, plan_shard, remove_stale, update_size, write_shards
 from maskdepth.data.arrays.arrays import UNREAD_ADVICE, read_card
 from maskdepth.data.layouts.layout import choose_layout
-from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.params import load_params
 from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
@@ -33,6 +30,8 @@ def main(
         log.params({"data": data.model_dump()})
         archives = find_archives(raw, data.max_member_bytes)
         members, refused = list_members(archives)
+        if not members:
+            raise ValueError("no archive can be read: " + " | ".join(map(str, refused.values())))
         paths = (archive.path_of(member) for archive in members for member in members[archive])
         layout = choose_layout(data.layout, paths)
         code = digest_code(ROOT, "unzip")
@@ -62,23 +61,6 @@ def main(
         f"unzip: {pictures:,} pictures from {len(members)} archives ({len(new)} new), {rejected:,} rejected, "
         f"{data.image_size} px, layout {layout.name}"
     )
-
-
-def list_members(archives: Sequence[Archive]) -> tuple[dict[Archive, list[Member]], dict[Archive, RefusedError]]:
-    """List what each archive holds, or why it is refused; one bad archive does not harm the others.
-
-    Raises:
-        ValueError: All are refused.
-    """
-    members, refused = {}, {}
-    for archive in archives:
-        try:
-            members[archive] = archive.members()
-        except RefusedError as error:
-            refused[archive] = error
-    if not members:
-        raise ValueError("no archive can be read: " + " | ".join(map(str, refused.values())))
-    return members, refused
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from maskdepth.data.archives.archive import Archive, find_archives
+from maskdepth.data.archives.archive import Archive, find_archives, list_members
 from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.members import Members
 from maskdepth.data.archives.shards import name_refused, read_labels, read_names
@@ -65,7 +65,7 @@ def explain_archives(
         ValueError: An unknown layout or bad expressions in `setting`, or archives that contradict each other.
     """
     archives = [Archive(path.name, path.parent, is_zip=True)] if path.is_file() else find_archives(path)
-    members, refused = _list_members(archives)
+    members, refused = list_members(archives)
     names = [archive.path_of(member) for archive, listed in members.items() for member in listed]
     lines = [f"{path}: archives {len(archives):,}, files {len(names):,}"]
     lines += [f"left out: {error}" for error in refused.values()]
@@ -89,17 +89,6 @@ def explain_archives(
     if problem := judge_rejected(index, max_rejected):
         lines.append(f"the index would stop: {problem}")
     return Explanation(lines, is_usable=not problem)
-
-
-def _list_members(archives: Sequence[Archive]) -> tuple[dict[Archive, list[Member]], dict[Archive, RefusedError]]:
-    """List what each archive holds, and why some are refused."""
-    members, refused = {}, {}
-    for archive in archives:
-        try:
-            members[archive] = archive.members()
-        except RefusedError as error:
-            refused[archive] = error
-    return members, refused
 
 
 def _has_winner(counts: Mapping[str, int]) -> bool:

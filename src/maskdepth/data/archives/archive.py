@@ -162,6 +162,17 @@ def find_archives(raw_dir: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> li
     return [Archive(name, raw_dir, is_zip, max_member_bytes) for name, is_zip in sorted(found)]
 
 
+def list_members(archives: Iterable[Archive]) -> tuple[dict[Archive, list[Member]], dict[Archive, RefusedError]]:
+    """List what each archive holds, or why it is refused; one bad archive does not harm the others."""
+    members, refused = {}, {}
+    for archive in archives:
+        try:
+            members[archive] = archive.members()
+        except RefusedError as error:
+            refused[archive] = error
+    return members, refused
+
+
 def describe_gaps(archives: Sequence[Archive]) -> list[str]:
     """Say which zips seem to be missing: between others whose names differ from theirs in one number alone.
 
