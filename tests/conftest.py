@@ -1,8 +1,9 @@
-"""What the tests must not inherit: several threads, signals that a shell ignores, and the time that others take."""
+"""What the tests must not inherit (several threads, ignored signals, the time of others), and the toy data set."""
 
 import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 # On a small, busy machine several threads in each process only wait for each other.
@@ -20,3 +21,16 @@ def pytest_configure():
     for number in (signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """The members and the arrays of a toy data set."""
+    from support.toy_arrays import make_toy_arrays  # after the environment above, which torch reads once
+
+    return make_toy_arrays(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def arrays(toy):
+    return toy[1]

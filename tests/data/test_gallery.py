@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 from support.toy import TOY_SIZE
-from support.toy_arrays import make_toy_arrays
 
 from maskdepth.data.archives.members import Members
 from maskdepth.data.arrays.arrays import Arrays
@@ -17,16 +16,6 @@ from maskdepth.data.index.joining import build_index
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
 
 SIDE = 3 * TOY_SIZE  # 96 px
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Members, Arrays]:
-    return make_toy_arrays(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(scope="module")
-def arrays(toy: tuple[Members, Arrays]) -> Arrays:
-    return toy[1]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.toy_arrays import make_toy_arrays
 
 from maskdepth.data.arrays.arrays import ShardedArray
 from maskdepth.data.index.joining import build_index
@@ -22,16 +21,6 @@ from maskdepth.data.stats import (
     write_stats,
     write_summary,
 )
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    return make_toy_arrays(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(scope="module")
-def arrays(toy):
-    return toy[1]
 
 
 @pytest.fixture(scope="module")

@@ -16,3 +16,12 @@ def wait_until(look, seconds=300):
 def patience(seconds):
     """Give the time [s] that something may take on this machine now which takes at most so long on a quiet one."""
     return seconds * max(1, os.getloadavg()[0] / os.cpu_count())
+
+
+def is_anybody_left(group: int) -> bool:
+    """Say whether a process of the group still lives."""
+    try:
+        os.killpg(group, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    return True

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from support.toy_arrays import make_toy_arrays
 
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.index.joining import build_index
@@ -23,16 +22,6 @@ SPEC = NetworkSpec("dsunet", "background+composite+difference", Normalisation(HA
 CRITERION = build_criterion(LossParams(mask="bce", depth="l1", mask_weight=1.0, depth_weight=1.0))
 SHIPPED = load_params(Path(__file__).parents[2] / "params.yaml")
 SETTINGS = SHIPPED.train.model_copy(update={"precision": "fp32", "batch_size": 4})
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    return make_toy_arrays(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(scope="module")
-def arrays(toy):
-    return toy[1]
 
 
 @pytest.fixture(scope="module")

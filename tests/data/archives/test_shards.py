@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from support.plotted import draw_levels, plot_small_page
 from support.toy import OBJECT_DEPTH, TOY_SIZE, ToyWorld, draw_background, encode_png, write_toy_archive, write_zip
-from support.waiting import wait_until
+from support.waiting import is_anybody_left, wait_until
 
 from maskdepth.data.archives import shards
 from maskdepth.data.archives.archive import find_archives
@@ -377,14 +377,6 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_is_complete(tmp_path: P
     remove_stale(arrays_dir, plan_all(tmp_path / "raw"))
     write_all(tmp_path / "raw", arrays_dir)
     assert_holds(arrays_dir, world)
-
-
-def is_anybody_left(group: int) -> bool:
-    try:
-        os.killpg(group, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def kill_first_child() -> None:

@@ -23,16 +23,6 @@ COMPOSITE, MASK, DEPTH = (f"{folder}_1_2_0_1.jpg" for folder in ("fg_bg", "bg_ma
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    return make_toy_arrays(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(scope="module")
-def arrays(toy):
-    return toy[1]
-
-
-@pytest.fixture(scope="module")
 def table(toy):
     return toy[0].table
 

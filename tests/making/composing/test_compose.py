@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from support.cutouts import OBJECT_HEIGHT, composition_in, draw_depth, write_world
 from support.toy import TOY_SIZE, draw_background
-from support.waiting import wait_until
+from support.waiting import is_anybody_left, wait_until
 
 from maskdepth.data.preview import explain_archives
 from maskdepth.data.samples import read_index
@@ -333,14 +333,6 @@ from maskdepth.making.composing.compose import compose
 if __name__ == "__main__":
     compose(replace(composition_in(Path(sys.argv[1]), depths=True), placements=int(sys.argv[2])), workers=2)
 """
-
-
-def is_anybody_left(group: int) -> bool:
-    try:
-        os.killpg(group, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.mark.slow
