@@ -11,7 +11,6 @@ Prints a table and, as its last line, the same in JSON; the exit code is 1 if an
 """
 
 import argparse
-import json
 import random
 import re
 import shlex
@@ -23,14 +22,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT), str(ROOT / "src")]
 
-from faults.kill_stages import STAGES, comparable, is_unfinished, is_whole, written_files  # noqa: E402
+from faults.kill_stages import STAGES, comparable, is_unfinished, is_whole, print_tallies, written_files  # noqa: E402
 from support.toy import write_toy_archive  # noqa: E402
 from support.trained import start_stage, write_small_params  # noqa: E402
 
@@ -135,12 +134,7 @@ def main() -> int:
                     disturb(stage, call, fault, workspace, reference, tallies[stage])
                 after.rename(workspace)
             shutil.rmtree(reference.before)
-    names = [name for name in asdict(Tally()) if name != "wrong"]
-    summary = {name: sum(getattr(tally, name) for tally in tallies.values()) for name in names}
-    print_table({**tallies, "all": Tally(**summary)}, names)
-    facts = {"seed": options.seed, "seconds": round(time.monotonic() - began, 1)}
-    stages = {stage: asdict(tally) for stage, tally in tallies.items()}
-    print(json.dumps({"benchmark": "failing_calls", **summary, **facts, "stages": stages}))
+    print_tallies("failing_calls", tallies, {"seed": options.seed, "seconds": time.monotonic() - began})
     return int(any(tally.wrong for tally in tallies.values()))
 
 
@@ -296,14 +290,6 @@ def judge_next(what: str, stage: str, workspace: Path, reference: Reference, tal
 def complain(tally: Tally, text: str, stderr: str) -> None:
     tally.wrong.append(text)
     print(f"{text}\n{stderr}", file=sys.stderr, flush=True)
-
-
-def print_table(tallies: dict[str, Tally], names: list[str]) -> None:
-    print(f"{'stage':<10}" + "".join(f"{name.replace('_', ' '):>15}" for name in names))
-    for stage, tally in tallies.items():
-        print(f"{stage:<10}" + "".join(f"{getattr(tally, name):>15}" for name in names))
-    for tally in tallies.values():
-        print("".join(f"wrong: {text}\n" for text in tally.wrong), end="")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,11 +93,7 @@ def main() -> int:
         for stage, tally in tallies.items():
             for number, kills in enumerate(share_out(stage, options.kills, chance)):
                 disturb(stage, kills, whole, Path(folder) / f"{stage}-{number}", references[stage], tally, chance)
-    summary = {name: sum(getattr(tally, name) for tally in tallies.values()) for name in asdict(Tally())}
-    print_table({**tallies, "all": Tally(**summary)})
-    stages = {stage: asdict(tally) for stage, tally in tallies.items()}
-    facts = {"seed": options.seed, "seconds": round(time.monotonic() - began, 1)}
-    print(json.dumps({"benchmark": "kill_stages", **summary, **facts, "stages": stages}))
+    summary = print_tallies("kill_stages", tallies, {"seed": options.seed, "seconds": time.monotonic() - began})
     return int(summary["identical"] < summary["runs"] or summary["half_written"] + summary["left_over"] > 0)
 
 
@@ -388,11 +384,17 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def print_table(tallies: dict[str, Tally]) -> None:
-    titles = list(asdict(Tally()))
-    print(f"{'stage':<10}" + "".join(f"{title.replace('_', ' '):>14}" for title in titles))
-    for stage, tally in tallies.items():
-        print(f"{stage:<10}" + "".join(f"{value:>14}" for value in asdict(tally).values()))
+def print_tallies(benchmark: str, tallies: Mapping[str, Any], facts: dict[str, float]) -> dict[str, int]:
+    """Print the counts of each stage as a table, and the same in JSON as the last line; return their sums."""
+    stages = {stage: asdict(tally) for stage, tally in tallies.items()}
+    names = [name for name, value in next(iter(stages.values())).items() if isinstance(value, int)]
+    summary = {name: sum(counts[name] for counts in stages.values()) for name in names}
+    print(f"{'stage':<10}" + "".join(f"{name.replace('_', ' '):>15}" for name in names))
+    for stage, counts in (stages | {"all": summary}).items():
+        print(f"{stage:<10}" + "".join(f"{counts[name]:>15}" for name in names))
+    rounded = {name: round(value, 1) for name, value in facts.items()}
+    print(json.dumps({"benchmark": benchmark, **summary, **rounded, "stages": stages}))
+    return summary
 
 
 if __name__ == "__main__":
