@@ -4,12 +4,12 @@ From the runs of a store to sentences, a table, a page: what can be compared is 
 """
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maskdepth.comparing.grouping import Family, LeftOut, choose_family
+from maskdepth.comparing.grouping import Family, LeftOut, Run, choose_family
 from maskdepth.comparing.page import Picture, Surroundings, write_page
 from maskdepth.comparing.results import Comparison, Verdict
 from maskdepth.comparing.statistics import compare
@@ -30,8 +30,6 @@ from maskdepth.tracking.identity import loss_signature
 
 # Sentences and reasons that a terminal shows; the files have all of them.
 _MOST_LINES = 12
-# In the reason of a run that another one supersedes, which names that one.
-_NEWER = "is a newer run of"
 _WITHOUT_NEWS = (Verdict.CANNOT_TELL, Verdict.TOO_FEW_SEEDS, Verdict.TOO_FEW_GROUPS)
 
 
@@ -186,17 +184,15 @@ def _tell_versions(family: Family) -> list[str]:
 
 def _tell_left_out(left_out: tuple[LeftOut, ...]) -> list[str]:
     """Say why runs take no part, those with one reason together."""
-    reasons: dict[str, list[LeftOut]] = {}
+    reasons: dict[str, list[Run]] = defaultdict(list)
     for each in left_out:
-        is_older = _NEWER in each.reason
-        reasons.setdefault("there is a newer run with its settings and seed" if is_older else each.reason, []).append(
-            each
-        )
-    counted = Counter({reason: len(runs) for reason, runs in reasons.items()}).most_common()
+        # Their own reasons name the newer runs, so no two are the same.
+        reason = "there is a newer run with its settings and seed" if each.is_superseded else each.reason
+        reasons[reason].append(each.run)
+    counted = sorted(reasons.items(), key=lambda item: -len(item[1]))
     lines = []
-    for reason, count in counted[:_MOST_LINES]:
-        first = reasons[reason][0].run
-        who = f"{first.name} ({first.run_id[:8]})" if count == 1 else f"{count} runs such as {first.name}"
+    for reason, (first, *others) in counted[:_MOST_LINES]:
+        who = f"{1 + len(others)} runs such as {first.name}" if others else f"{first.name} ({first.run_id[:8]})"
         lines.append(f"Left out: {who}: {reason}.")
-    rest = sum(count for _, count in counted[_MOST_LINES:])
+    rest = sum(len(runs) for _, runs in counted[_MOST_LINES:])
     return [*lines, *([f"Left out: {rest} more runs; --html lists them."] if rest else [])]

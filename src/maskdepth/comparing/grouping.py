@@ -64,10 +64,11 @@ class Run:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run that takes no part, and why."""
+    """A run that takes no part, and why; `is_superseded` where a newer run stands for it."""
 
     run: Run
     reason: str
+    is_superseded: bool = False
 
     def __str__(self) -> str:
         return f"{self.run.name} ({self.run.run_id[:8]}): {self.reason}"
@@ -217,7 +218,7 @@ def _take_newest(combinations: dict[str, list[Run]]) -> tuple[dict[str, dict[int
             newest = by_seed.setdefault(run.seed, run)
             if newest is not run:
                 reason = f"{newest.name} ({newest.run_id[:8]}) is a newer run of {name} with seed {run.seed}"
-                left_out.append(LeftOut(run, reason))
+                left_out.append(LeftOut(run, reason, is_superseded=True))
         chosen[name] = dict(sorted(by_seed.items()))
     return dict(sorted(chosen.items())), left_out
 

@@ -96,6 +96,11 @@ class Effect(NamedTuple):
         """Whether the combination is shown to be worse by this endpoint."""
         return self.holm < LEVEL and self.endpoint.gain(self.difference) < 0
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether the difference is shown, in whichever direction."""
+        return self.is_better or self.is_worse
+
 
 class Counts(NamedTuple):
     """Of what was paired: seeds, test samples, their places and their objects."""

@@ -45,7 +45,7 @@ def control_seeds(comparison: Comparison) -> int:
 
 def tell_difference(effect: Effect) -> str:
     """Write a difference with its sign, in points where it is a share, with a star where it is shown."""
-    star = "*" if effect.is_better or effect.is_worse else ""
+    star = "*" if effect.is_shown else ""
     return f"{format_difference(effect.endpoint, effect.difference)}{star}"
 
 

@@ -84,16 +84,12 @@ def _tell_against(verdict: Verdict, effects: tuple[Effect, ...]) -> list[str]:
         return []
     sign, word = (-1, "worse") if is_better else (1, "better")
     doubts = []
-    for endpoint, difference in ((effect.endpoint, effect.difference) for effect in effects if not _is_shown(effect)):
+    for endpoint, difference in ((effect.endpoint, effect.difference) for effect in effects if not effect.is_shown):
         if np.isnan(difference):
             doubts.append(f"{endpoint.title}, which one of them lacks")
         elif sign * endpoint.gain(difference) > endpoint.margin:
             doubts.append(f"{endpoint.title} {_tell_amount(endpoint, difference)} {word}")
     return [f"against that speaks, without being shown, {' and '.join(doubts)}"] if doubts else []
-
-
-def _is_shown(effect: Effect) -> bool:
-    return effect.is_better or effect.is_worse
 
 
 def _list(effects: list[Effect]) -> str:
