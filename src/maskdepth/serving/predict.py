@@ -35,7 +35,7 @@ from maskdepth.serving.files import (
     write_png,
     write_report,
 )
-from maskdepth.serving.registration import NO_FIT, register
+from maskdepth.serving.registration import NO_FIT, check_pixels, register
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -156,11 +156,7 @@ def predict_arrays(network: Network, background: Pixels, composite: Pixels) -> M
     """
     if network.training:
         raise ValueError("the network is in training mode, where every picture changes it; call network.eval()")
-    for name, picture in (("background", background), ("composite", composite)):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise ValueError(
-                f"{name}: found {picture.dtype} of shape {picture.shape}; expected uint8 of shape (height, width, 3)"
-            )
+    check_pixels(background, composite)
     height, width = composite.shape[:2]
     check_shapes((background.shape[1], background.shape[0]), (width, height))
     side = network.spec.image_size

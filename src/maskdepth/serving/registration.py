@@ -113,6 +113,19 @@ class Registration(NamedTuple):
         return parts
 
 
+def check_pixels(background: Pixels, composite: Pixels) -> None:
+    """Refuse arrays that are no pictures.
+
+    Raises:
+        ValueError: One is not uint8 of shape (height, width, 3), or is empty.
+    """
+    for name, picture in (("background", background), ("composite", composite)):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            raise ValueError(
+                f"{name}: found {picture.dtype} of shape {picture.shape}; expected uint8 of shape (height, width, 3)"
+            )
+
+
 def register(background: Pixels, composite: Pixels) -> Registration:
     """Lay a background over its composite; pure.
 
@@ -130,7 +143,12 @@ def register(background: Pixels, composite: Pixels) -> Registration:
         Baker and Matthews 2004, Lucas-Kanade 20 years on: forwards compositional, with an affine gain as in their
         part 3 and M-estimator weights as in part 2. Evangelidis and Psarakis 2008 (ECC) weigh all pixels alike.
     """
-    _check(background, composite)
+    check_pixels(background, composite)
+    if background.shape != composite.shape:
+        sizes = "the background has {1} x {0} pixels, the composite {3} x {2}".format(
+            *background.shape[:2], *composite.shape[:2]
+        )
+        raise ValueError(f"{sizes}; resize one of them to the size of the other")
     source, target = (_prepare(picture) for picture in (background, composite))
     left = Registration(background, np.eye(2, 3), Light(np.ones(3), np.zeros(3)), "left as it was", "")
     if min(target.shape[1:]) < _SHORTEST_SIDE:
@@ -145,19 +163,6 @@ def register(background: Pixels, composite: Pixels) -> Registration:
         return left
     matrix = _to_pixels(motion, *composite.shape[:2])
     return Registration(_render(background, composite, motion, light), matrix, light, "registered", "")
-
-
-def _check(background: Pixels, composite: Pixels) -> None:
-    for name, picture in (("background", background), ("composite", composite)):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise ValueError(
-                f"{name}: found {picture.dtype} of shape {picture.shape}; expected uint8 of shape (height, width, 3)"
-            )
-    if background.shape != composite.shape:
-        sizes = "the background has {1} x {0} pixels, the composite {3} x {2}".format(
-            *background.shape[:2], *composite.shape[:2]
-        )
-        raise ValueError(f"{sizes}; resize one of them to the size of the other")
 
 
 def _prepare(picture: Pixels) -> Map:
