@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from maskdepth.evaluation.intervals import FEWEST_GROUPS
+from maskdepth.metrics.catalogue import METRICS
 
 FEWEST_SEEDS = 3
 # How often a combination that is no better may be called better: all primary endpoints together.
@@ -21,7 +22,6 @@ class Endpoint(NamedTuple):
         metric: Its column.
         title: What a reader calls it.
         target: Which of both heads it judges.
-        is_higher_better: Its direction.
         margin: How much worse is no matter.
         is_primary: Whether it can make a combination better or worse; the others can only speak against that.
         is_share: Whether differences are told in points, hundredths.
@@ -30,10 +30,14 @@ class Endpoint(NamedTuple):
     metric: str
     title: str
     target: Target
-    is_higher_better: bool
     margin: float
     is_primary: bool
     is_share: bool
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Its direction."""
+        return METRICS[self.metric] == "high"
 
     def gain(self, difference: float) -> float:
         """Turn a difference so that more is better."""
@@ -41,12 +45,12 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS = (
-    Endpoint("mask_iou", "mask IoU", "mask", True, 0.005, True, True),
-    Endpoint("mask_boundary_iou", "boundary IoU", "mask", True, 0.005, True, True),
-    Endpoint("depth_ssim", "depth SSIM", "depth", True, 0.01, True, True),
-    Endpoint("depth_ssi_mae", "depth SSI-MAE", "depth", False, 0.005, True, False),
-    Endpoint("depth_mae", "depth MAE", "depth", False, 0.005, False, False),
-    Endpoint("depth_mae_foreground", "depth MAE on the object", "depth", False, 0.005, False, False),
+    Endpoint("mask_iou", "mask IoU", "mask", 0.005, True, True),
+    Endpoint("mask_boundary_iou", "boundary IoU", "mask", 0.005, True, True),
+    Endpoint("depth_ssim", "depth SSIM", "depth", 0.01, True, True),
+    Endpoint("depth_ssi_mae", "depth SSI-MAE", "depth", 0.005, True, False),
+    Endpoint("depth_mae", "depth MAE", "depth", 0.005, False, False),
+    Endpoint("depth_mae_foreground", "depth MAE on the object", "depth", 0.005, False, False),
 )
 # Two-sided, for each of them: on the better side each has half of it, and all halves add up to what is allowed at most.
 LEVEL = 2 * FALSE_CLAIMS / sum(endpoint.is_primary for endpoint in ENDPOINTS)
