@@ -8,13 +8,8 @@ from maskdepth.process.files import parse_json
 
 # Stands for the run's own number, which is not known before there is a run.
 RUN_ID = "{run_id}"
-# Predictors that have learned nothing, by the beginning of their metrics, and what a reader calls them.
-BASELINES = {
-    "difference": "difference",
-    "mean_map": "mean map",
-    "ramp": "ramp",
-    "remembered": "remembered",
-}
+# Predictors that have learned nothing: the beginnings of their metrics.
+_BASELINES = ("difference", "mean_map", "ramp", "remembered")
 _ARROWS = {"high": " \u2191", "low": " \u2193", "neither": ""}
 
 
@@ -54,10 +49,10 @@ def find_baselines(numbers: Mapping[str, float]) -> dict[str, dict[str, float]]:
     {'difference': {'mask_iou': 0.7}, 'mean map': {'depth_ssim': 0.5}}
     """
     found: dict[str, dict[str, float]] = {}
-    for start, title in BASELINES.items():
+    for start in _BASELINES:
         own = {name: numbers[f"{start}_{name}"] for name in METRICS if f"{start}_{name}" in numbers}
         if own:
-            found[title] = own
+            found[start.replace("_", " ")] = own
     return found
 
 
