@@ -9,6 +9,22 @@ from maskdepth.comparing.telling import headline
 # What a wide metric is called where there is little room.
 _SHORT = {"mask IoU": "IoU", "boundary IoU": "boundary", "depth SSIM": "SSIM", "depth SSI-MAE": "SSI-MAE"}
 _NOTHING = "-"
+_DIFFERENCE_COLUMNS = (
+    "combination",
+    "metric",
+    "verdict",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "holm",
+    "places_won",
+    "visible",
+    "seeds",
+    "samples",
+    "places",
+    "objects",
+)
 
 
 def terminal_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -140,7 +156,7 @@ def as_csv_table(comparison: Comparison) -> pd.DataFrame:
             shared = {name: getattr(answer, name) for name in ("seeds", "samples", "places", "objects")}
             names = {"combination": answer.combination, "metric": endpoint.metric, "verdict": str(answer.verdict)}
             rows.append(names | numbers | shared)
-    differences = pd.DataFrame(rows, columns=[*_DIFFERENCE_COLUMNS])
+    differences = pd.DataFrame(rows, columns=list(_DIFFERENCE_COLUMNS))
     means = comparison.means.rename(columns={"low": "mean_low", "high": "mean_high"}).drop(columns="seeds")
     table = means.merge(differences, on=["combination", "metric"], how="left")
     table["verdict"] = table["verdict"].fillna("control")
@@ -148,21 +164,3 @@ def as_csv_table(comparison: Comparison) -> pd.DataFrame:
     return table[
         ["combination", "control", "verdict", "metric", "mean", "mean_low", "mean_high", *_DIFFERENCE_COLUMNS[3:]]
     ]
-
-
-_DIFFERENCE_COLUMNS = (
-    "combination",
-    "metric",
-    "verdict",
-    "difference",
-    "low",
-    "high",
-    "p",
-    "holm",
-    "places_won",
-    "visible",
-    "seeds",
-    "samples",
-    "places",
-    "objects",
-)

@@ -13,13 +13,12 @@ from maskdepth.tracking.address import EXPERIMENT, locate_store
 from maskdepth.tracking.journal import KILLED, PROCESS, RUNNING, describe_process
 from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, explain_unfinished, mirror_rows
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
-from maskdepth.tracking.sqlite import holds_something
+from maskdepth.tracking.sqlite import check_database, check_room, holds_something
 from maskdepth.tracking.store import Connection, connect, explain, trouble
 from maskdepth.tracking.tags import read_tags
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-from maskdepth.tracking.sqlite import check_database, check_room
 
 _EXPERIMENT_REF = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")

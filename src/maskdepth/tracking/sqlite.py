@@ -9,6 +9,18 @@ from typing import Any
 
 from maskdepth.tracking.address import EXPERIMENT, SQLITE, Store, locate_store
 
+ARTIFACTS = "mlartifacts"  # folder beside the database
+
+# Every place where MLflow keeps an absolute path.
+_PATH_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+_LEAST_ROOM = 1_000_000  # [byte], of a disk: SQLite also wants room for the files that it keeps beside
+_MOVED = "{path} was made in {before}; `maskdepth relocate` mends its paths"
+
 
 def holds_something(path: Path) -> bool:
     """Tell whether a file is there and not empty, as SQLite leaves one that it has only been asked to open."""
@@ -23,12 +35,11 @@ def build_database(path: Path, root: Path) -> None:
         stale.unlink()
     building = path.with_name(f"{path.name}.building")
     path.parent.mkdir(parents=True, exist_ok=True)
-    store: Any = SqlAlchemyStore(f"{SQLITE}{building}", str(root / "mlartifacts"))  # type: ignore[no-untyped-call]
+    store: Any = SqlAlchemyStore(f"{SQLITE}{building}", str(root / ARTIFACTS))  # type: ignore[no-untyped-call]
     store.engine.dispose()
     with closing(sqlite3.connect(building)) as database:
-        database.execute(
-            "PRAGMA journal_mode=WAL"
-        )  # stays in the file: readers and one writer do not wait for each other
+        # Stays in the file: readers and one writer do not wait for each other.
+        database.execute("PRAGMA journal_mode=WAL")
     # Beside a database that was taken away alone lies what a killed process had not merged into it yet: SQLite would
     # merge it into the new one.
     for left in ("-wal", "-shm", "-journal"):
@@ -41,18 +52,6 @@ def experiment_number(path: Path, name: str) -> str | None:
     with closing(sqlite3.connect(path)) as database:
         found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (name,)).fetchone()
     return str(found[0]) if found else None
-
-
-# Every place where MLflow keeps an absolute path.
-_PATH_COLUMNS = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "storage_location"),
-)
-_LEAST_ROOM = 1_000_000  # [byte], of a disk: SQLite also wants room for the files that it keeps beside
-_ARTIFACTS = "mlartifacts"
-_MOVED = "{path} was made in {before}; `maskdepth relocate` mends its paths"
 
 
 def find_moved_root() -> Path | None:
@@ -144,6 +143,6 @@ def _recorded_root(path: Path, root: Path) -> Path | None:
         return None
     with closing(sqlite3.connect(path)) as database:
         found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
-    recorded = Path(found[0].removeprefix("file://")) if found else root / _ARTIFACTS / EXPERIMENT
-    is_ours = recorded.parts[-2:] == (_ARTIFACTS, EXPERIMENT)
+    recorded = Path(found[0].removeprefix("file://")) if found else root / ARTIFACTS / EXPERIMENT
+    is_ours = recorded.parts[-2:] == (ARTIFACTS, EXPERIMENT)
     return recorded.parents[1] if is_ours and recorded.parents[1] != root else None

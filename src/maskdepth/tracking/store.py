@@ -18,12 +18,12 @@ from filelock import FileLock
 
 from maskdepth.process.console import printable
 from maskdepth.process.workspace import state_dir
+from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT, Store, redact
+from maskdepth.tracking.sqlite import ARTIFACTS, build_database, holds_something, require_in_place
+from maskdepth.tracking.views import missing_views
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT, Store, redact
-from maskdepth.tracking.sqlite import build_database, holds_something, require_in_place
-from maskdepth.tracking.views import missing_views
 
 # Without it the web interface shows runs of networks as if they were of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -160,7 +160,7 @@ def _make_experiment(store: Store, client: "MlflowClient", name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         # A server decides itself where artifacts go.
-        location = str(store.root / "mlartifacts" / name) if store.database else None
+        location = str(store.root / ARTIFACTS / name) if store.database else None
         return str(client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
     if not experiment.experiment_id:
         raise ValueError(NO_SERVER)
