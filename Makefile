@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LAST_ERROR := .dvc/tmp/maskdepth-error.txt
 ASK_ONE := "failed: the tests that are called FAILED or ERROR above; ask one alone for all it says: pytest NAME"
 PYTEST := pytest --quiet --numprocesses 2 --dist loadfile
-.PHONY: help setup repro test test-slow test-all lint format check bench bench-scale bench-students fuzz audit
+.PHONY: help setup repro test coverage test-slow test-nightly test-all lint format check bench bench-scale bench-students claims fuzz mutate audit
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -33,16 +33,23 @@ repro: setup  ## the main job: sample data if data/raw is empty, the pipeline, a
 	@maskdepth results
 	@echo "before the first experiment, commit this:  git add -A && git commit -m 'First result'"
 
-test: setup  ## the quick tests with their coverage
+test: setup  ## the quick tests
+	@$(PYTEST) || { echo $(ASK_ONE) >&2; exit 1; }
+
+coverage: setup  ## the quick tests, and which lines they reach; takes nearly twice as long
 	@$(PYTEST) --cov --cov-report=term:skip-covered || { echo $(ASK_ONE) >&2; exit 1; }
 
 test-slow: setup  ## the tests that take minutes: real pipelines, kills, and the real photographs where they are
-	@$(PYTEST) -m "(slow or realdata) and not gpu" || { echo $(ASK_ONE) >&2; exit 1; }
+	@$(PYTEST) -m "(slow or realdata) and not gpu and not nightly" || { echo $(ASK_ONE) >&2; exit 1; }
 
-test-all: test test-slow  ## every test that this machine can run
+test-nightly: setup  ## what takes long and seldom changes: smoke runs of benchmarks, kills, failing calls, every export
+	@$(PYTEST) -m "nightly and not gpu" || { echo $(ASK_ONE) >&2; exit 1; }
 
-lint: setup  ## ruff, mypy, and which room imports which
+test-all: test test-slow test-nightly  ## every test that this machine can run
+
+lint: setup  ## ruff, mypy, which room imports which, and that the package has the committed params.yaml
 	ruff check . && ruff format --check . && mypy && lint-imports
+	git diff --exit-code HEAD:params.yaml HEAD:src/maskdepth/shipped_params.yaml
 
 format: setup  ## format, and mend what is safe to mend
 	ruff format . && ruff check --fix .
@@ -64,9 +71,16 @@ bench-scale: setup  ## 400,000 samples: the index, every stage (time, memory, gr
 bench-students: setup  ## the students' recipes and ours on the same photographs: over an hour on one core
 	@python benchmarks/compare_students.py
 
+claims: setup  ## every number of README and docs, made again or held against the result it was read from: half an hour
+	@PYTHONPATH=tests:. python benchmarks/claims.py
+
 FUZZ_PYTHON ?= $(BIN)/python
 fuzz: setup  ## ten minutes of damaged bytes for each reader (wants atheris, see tests/faults/fuzz.py)
 	@for reader in archives pictures; do $(FUZZ_PYTHON) tests/faults/fuzz.py $$reader || exit 1; done
+
+MUTMUT ?= /tmp/mutmut
+mutate: setup  ## change code in every small way and see whether tests notice: an hour (wants mutmut, see tests/faults/mutate.py)
+	@PYTHONPATH=$(MUTMUT) python tests/faults/mutate.py
 
 audit: setup  ## known security holes in the locked dependencies (asks a vulnerability service)
 	pip-audit --require-hashes --requirement requirements.lock

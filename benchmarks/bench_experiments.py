@@ -63,7 +63,7 @@ def make_workspace(folder: Path, world: World, size: int) -> Path:
     """Make a repository whose data stages have run on composed data, and whose other stages DVC takes for done."""
     workspace = folder / "workspace"
     start_repository(workspace)
-    for name in ("dvc.yaml", "places.csv", ".dvcignore", ".gitignore", ".dvc/config"):
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config"):
         shutil.copy(_ROOT / name, workspace / name)
     for name in ("stages", "src"):
         shutil.copytree(_ROOT / name, workspace / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))

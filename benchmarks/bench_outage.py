@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from bench_tracking import draw_metrics, enter_repository
 from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
+from support.shipped import SHIPPED_PARAMS
 from support.timing import Case, cost, measure, parse_options, report, summarise
 
 from maskdepth.data.batches.batches import Batches
@@ -80,7 +81,7 @@ class Training:
 def main() -> None:
     options = parse_options(__doc__)
     torch.set_num_threads(1)
-    params = load_params()
+    params = load_params(SHIPPED_PARAMS)
     with scratch() as folder:
         enter_repository(folder)
         with tracking_server(folder) as port:

@@ -37,12 +37,12 @@ from support.disturbed import (
 )
 from support.timing import Case, Ratio, measure, parse_options, report, summarise
 
+from maskdepth.data.registration import Registration, register
 from maskdepth.evaluation.baseline import DIFFERENCE_THRESHOLD, clean_masks
 from maskdepth.losses.ssim import ssim
 from maskdepth.models.network import Network
 from maskdepth.models.saved import load_network
 from maskdepth.serving.predict import predict_arrays
-from maskdepth.serving.registration import Registration, register
 
 Pixels = NDArray[np.uint8]
 

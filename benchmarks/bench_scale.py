@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 from support.drawn import build, scratch
+from support.shipped import SHIPPED_PARAMS, write_shipped
 from support.timing import Options, Ratio, report, summarise
 
 from maskdepth.making.drawing.objects import OBJECT_KINDS, draw_object
@@ -39,7 +40,7 @@ _STAGES = {
     "unzip": f"--raw raw {_ARRAYS}",
     "index": f"{_ARRAYS} {_INDEX} --rejected rejected.csv",
     "stats": f"{_ARRAYS} {_INDEX} --places places.csv --moments stats.csv --summary stats.json --gallery gallery.png",
-    "split": f"{_INDEX} --places places.csv {_SPLIT}",
+    "split": f"{_INDEX} --places places.csv {_SPLIT} --croissant croissant.json",
     "train": f"{_ARRAYS} {_INDEX} --stats stats.csv {_SPLIT} --models models --metrics train.json --plots plots",
     "evaluate": f"{_ARRAYS} {_INDEX} {_SPLIT} --models models --metrics test.json --reports reports",
 }
@@ -173,7 +174,6 @@ def run_all(base: Path, world: World, size: int) -> dict[str, Run]:
     runs = {"compose": watch(folder, ["-m", "maskdepth.cli", "compose", *settings.split()])}
     write_params(folder, world.share)
     (folder / "models").mkdir()
-    shutil.copy(_ROOT / "places.csv", folder)
     for stage, paths in _STAGES.items():
         command = ["-m", f"stages.{stage}", *paths.split(), "--journal", f"journals/{stage}.jsonl"]
         runs[stage] = watch(folder, command, until=has_state if stage == "train" else None)
@@ -186,7 +186,8 @@ def run_all(base: Path, world: World, size: int) -> dict[str, Run]:
 
 def write_params(folder: Path, share: float) -> None:
     """Write the shipped settings, but for a small test share, and a state that is saved after the first step."""
-    params = YAML(typ="safe").load((_ROOT / "params.yaml").read_text())
+    write_shipped(folder)
+    params = YAML(typ="safe").load(SHIPPED_PARAMS.read_text())
     params["split"] |= {"val": share, "test": share}
     params["train"]["checkpoint_seconds"] = 0.01
     with (folder / "params.yaml").open("w") as file:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from support.drawn import scratch
+from support.shipped import write_shipped
 from support.timing import Case, cost, measure, parse_options, report, speedup
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -98,7 +99,8 @@ def make_empty(folder: Path) -> Path:
 def make_pipeline(folder: Path) -> Path:
     """Make a copy of our pipeline, in which DVC takes stand-ins for the outputs of a run."""
     start_repository(folder)
-    for name in ("dvc.yaml", "params.yaml", "places.csv", ".dvcignore"):
+    write_shipped(folder)
+    for name in ("dvc.yaml", ".dvcignore"):
         shutil.copy(_ROOT / name, folder)
     for name in ("stages", "src"):
         shutil.copytree(_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))

@@ -15,6 +15,7 @@ from itertools import islice
 import torch
 from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays
 from support.peers import build_smp_unet, train_by_hand
+from support.shipped import SHIPPED_PARAMS
 from support.timing import Case, Ratio, Times, measure, parse_options, report, speedup, summarise
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 def prepare(batch_size: int) -> Setting:
-    params = load_params()
+    params = load_params(SHIPPED_PARAMS)
     few = {"batch_size": batch_size, "epochs": 1_000_000, "schedule": "constant", "learning_rate": _LEARNING_RATE}
     arrays = make_arrays(_SAMPLES, _SAMPLES, ARRAY_SIZE)
     rows = list_rows(arrays)

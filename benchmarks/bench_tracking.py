@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays, scratch
+from support.shipped import SHIPPED_PARAMS
 from support.timing import Case, cost, measure, parse_options, report, speedup, summarise
 
 from maskdepth.data.batches.batches import Batches
@@ -48,7 +49,7 @@ _START, _FINISH = "start of the mirror, once a training", "wait for the mirror a
 def main() -> None:
     options = parse_options(__doc__)
     torch.set_num_threads(1)
-    params = load_params()
+    params = load_params(SHIPPED_PARAMS)
     with scratch() as folder:
         enter_repository(folder)
         cases = {_EPOCH: epoch_case(params, _QUICK_STEPS if options.quick else _STEPS)}

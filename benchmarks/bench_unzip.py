@@ -18,6 +18,7 @@ from pathlib import Path
 
 from support.drawn import ARRAY_SIZE, BACKGROUNDS, USUAL_SIZE, scratch, unzip, write_archives
 from support.peers import decode_only, decode_turbo_only, extract_and_decode, extract_and_open, extract_and_read
+from support.shipped import write_shipped
 from support.timing import Case, cost, measure, parse_options, report, speedup
 
 from maskdepth.data.archives.archive import find_archives
@@ -121,7 +122,7 @@ def measure_memory(folder: Path, most: int) -> dict[str, object]:
         place = folder / f"memory{number}"
         place.mkdir()
         raw = write_archives(place, number * _SAMPLES_EACH, number)
-        shutil.copy(_ROOT / "params.yaml", place)
+        write_shipped(place)
         command = ["-m", "stages.unzip", "--raw", str(raw), "--arrays", "arrays", "--journal", "unzip.jsonl"]
         environment = os.environ | {"PYTHONPATH": f"{_ROOT / 'src'}:{_ROOT}"}
         # By a small process in between: the memory of the one that starts another counts as the other's, too.

@@ -13,6 +13,7 @@ from statistics import mean, stdev
 import pandas as pd
 import torch
 from support.drawn import ARRAY_SIZE, scratch, unzip
+from support.shipped import SHIPPED_PARAMS
 
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import Arrays
@@ -45,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     print(f"this processor has bfloat16: {has_bf16(_CPU)}; {options}", flush=True)
-    params = load_params()
+    params = load_params(SHIPPED_PARAMS)
     runs: dict[str, list[Curves]] = {precision: [] for precision in _PRECISIONS}
     with scratch() as folder:
         raw = folder / "raw"

@@ -11,6 +11,7 @@ from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.index.joining import Index, build_index, check_rejected, describe_samples, write_rejected
 from maskdepth.data.index.pairing import BELIEVED_SHARE, describe_pairings
+from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH
 from maskdepth.data.samples import write_index
 from maskdepth.params import load_params
 from maskdepth.process.command import run
@@ -55,7 +56,7 @@ def main(
             f"only {100 * depth.share:.1f} % of the depth maps change where their masks are: look at data/gallery.png, "
             "whether they are those of their composites"
         )
-    for fault in _list_faults(facts, len(found.samples)):
+    for fault in [*_list_faults(facts, len(found.samples)), *_list_background_faults(found)]:
         warn(fault)
     say(_tell(found))
 
@@ -72,9 +73,27 @@ def _list_faults(facts: Mapping[str, float], num_samples: int) -> Iterator[str]:
             yield f"{facts[fact]:,.0f} of {num_samples:,} {name}; look at data/gallery.png, and at how they were stored"
 
 
+def _list_background_faults(found: Index) -> Iterator[str]:
+    """Say which depth maps of backgrounds are missing or doubtful, where there are any."""
+    agreement = found.agreements.get(BACKGROUND_DEPTH)
+    if agreement is None:
+        return
+    if found.num_background_depths < found.num_backgrounds:
+        yield (
+            f"{found.num_backgrounds - found.num_background_depths:,} of {found.num_backgrounds:,} backgrounds have no "
+            "depth map, or one that was turned down (data/rejected.csv says why); a network is told that it is unknown"
+        )
+    if agreement.compared and agreement.share < BELIEVED_SHARE:
+        yield (
+            f"only {100 * agreement.share:.1f} % of the depth maps of backgrounds go better with their own composites "
+            "than with others: look at data/gallery.png, whether they are numbered alike"
+        )
+
+
 def _tell(found: Index) -> str:
     pairing = found.pairings[-1]
-    fits = {"backgrounds": pairing} | {f"{kind}s": agreement for kind, agreement in found.agreements.items()}
+    names = {kind: f"{kind.replace('_', ' ')}s" for kind in found.agreements}
+    fits = {"backgrounds": pairing} | {names[kind]: agreement for kind, agreement in found.agreements.items()}
     told = [f"{kind} {100 * one.share:.1f} %" if one.compared else f"{kind} not checked" for kind, one in fits.items()]
     archives = found.samples["archive"].nunique()
     counts = f"{len(found.samples):,} samples from {archives:,} archives, {len(found.rejected):,} rejected"

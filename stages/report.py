@@ -1,4 +1,4 @@
-"""Give the experiment its one MLflow row, also when DVC restored it without running anything."""
+"""Give the experiment its one MLflow row, and git its metrics, also when DVC restored it without running anything."""
 
 import json
 import tempfile
@@ -30,8 +30,10 @@ def main(
     test: Annotated[Path, typer.Option()],
     row: Annotated[Path, typer.Option()],
 ) -> None:
-    """Send the rows of the data stages and of the experiment; write which MLflow run holds it."""
+    """Send the rows of the data stages and of the experiment; write which MLflow run holds it, beside its metrics."""
     params = load_params()
+    for measured in (train, test):  # before anything that a store could hold up
+        replace_text(row.with_name(measured.name), measured.read_text(encoding="utf-8"))
     store = locate_store()
     trained = read_journal(journals / "train.jsonl")
     for stage in DATA_STAGES:

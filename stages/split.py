@@ -6,6 +6,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from maskdepth.data.croissant import write_croissant
 from maskdepth.data.places import list_unknown, name_places, read_places
 from maskdepth.data.samples import read_index, write_split
 from maskdepth.data.split import assign_splits, count_groups
@@ -22,6 +23,7 @@ def main(
     index: Annotated[Path, typer.Option(help="The samples.")],
     places: Annotated[Path, typer.Option(help="Which backgrounds show one place.")],
     split: Annotated[Path, typer.Option(help="Where to write split and place of each.")],
+    croissant: Annotated[Path, typer.Option(help="Where to describe the data set for other programs.")],
     journal: Annotated[Path, typer.Option(help="Where to write the stage's journal.")],
 ) -> None:
     """Hold out backgrounds, objects or both, the same ones whatever data is added later."""
@@ -32,6 +34,7 @@ def main(
         samples["place"] = name_places(samples, known)
         splits = assign_splits(samples, params.split)
         write_split(split, samples.set_index("sample_id").assign(split=splits))
+        write_croissant(croissant, index, split)
         counts = count_groups(samples, splits, params.split.by)
         for name, count in counts.to_dict("index").items():
             log.metrics({f"{name}/{kind}": number for kind, number in count.items()})

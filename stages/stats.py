@@ -9,10 +9,9 @@ import typer
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.gallery import draw_gallery
 from maskdepth.data.likeness import describe_proposals, propose_places
-from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.data.places import name_places, read_places
 from maskdepth.data.samples import read_index
-from maskdepth.data.stats import measure_kind, summarise, write_stats, write_summary
+from maskdepth.data.stats import list_kinds, measure_kind, summarise, write_stats, write_summary
 from maskdepth.process.command import run
 from maskdepth.process.console import progress, say, warn
 from maskdepth.tracking.journal import open_journal
@@ -33,7 +32,7 @@ def main(
     """Read every picture of the index once."""
     with open_journal(journal, stage="stats") as log:
         samples, pictures = read_index(index), read_arrays(arrays)
-        measured = {kind: measure_kind(samples, pictures, kind) for kind in progress(PICTURE_KINDS, "stats")}
+        measured = {kind: measure_kind(samples, pictures, kind) for kind in progress(list_kinds(samples), "stats")}
         facts = summarise(measured)
         write_stats(moments, measured)
         write_summary(summary, facts)
@@ -45,11 +44,11 @@ def main(
     views = pictures.background.take(backgrounds["background_row"].to_numpy())
     for line in describe_proposals(propose_places(backgrounds, views)):
         warn(line)
-    for kind in PICTURE_KINDS:
+    for kind in facts:
         if 0 in facts[kind]["std"]:
             warn(f"{kind} has a channel that is the same everywhere (standard deviation 0)")
     groups = len(measured["composite"].table.drop_duplicates(["foreground", "background"]))
-    means = {kind: " ".join(f"{value:.3f}" for value in facts[kind]["mean"]) for kind in PICTURE_KINDS}
+    means = {kind: " ".join(f"{value:.3f}" for value in facts[kind]["mean"]) for kind in facts}
     say(
         f"stats: {measured['background'].images:,} backgrounds, {measured['composite'].images:,} samples in {groups:,} "
         f"groups; mean composite {means['composite']}, mask {means['mask']} ({measured['mask'].black:,} empty), "

@@ -25,7 +25,7 @@ from maskdepth.tracking.journal import FAILED, FINISHED, KILLED, Journal
 from maskdepth.tracking.live import start_mirror
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
 from maskdepth.training.outputs import flatten_epoch, write_outputs
-from maskdepth.training.preparation import fit_precision, prepare_network
+from maskdepth.training.preparation import fit_precision, prepare_network, wants_background_depth
 from maskdepth.training.states import (
     Dependencies,
     describe_dependencies,
@@ -67,7 +67,11 @@ def main(
 
     pictures = read_arrays(arrays)
     rows = read_samples(index, split)
-    train, val = (Batches(pictures, rows[name], settings.batch_size, device) for name in (TRAIN, VAL))
+    with_depth = wants_background_depth(inputs, rows[TRAIN])
+    train, val = (
+        Batches(pictures, rows[name], settings.batch_size, device, with_background_depth=with_depth)
+        for name in (TRAIN, VAL)
+    )
     network = prepare_network(params.model.name, inputs, pictures, rows, stats)
     state = TrainState(network.to(device), settings, len(train))
 
@@ -131,7 +135,8 @@ def follow(
 ) -> None:
     """Watch a training to its end or a stop signal: log and show each epoch, save the state now and then."""
     saved = time.monotonic()
-    micro_batch = state.micro_batch
+    micro_batch, device = state.micro_batch, next(state.network.parameters()).device
+    why_eager = "" if device.type == "cuda" else "not a CUDA device"
     for event in events:
         if state.micro_batch < micro_batch:
             micro_batch = state.micro_batch
@@ -139,6 +144,9 @@ def follow(
                 f"out of memory at epoch {state.epoch + 1} step {state.step}; going on with {micro_batch} samples at a "
                 "time, gradients summed up to the same batches; only batch normalisation sees smaller ones"
             )
+        if state.why_eager not in ("", why_eager):
+            why_eager = state.why_eager
+            warn(f"no step of this training could be recorded ({why_eager}); going on one by one, which takes longer")
         if isinstance(event, Epoch):
             log.metrics(flatten_epoch(event, "/"), step=event.index + 1)
             say(

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from faults.doors import free_port, tracking_server
 from support.compared import send_run, send_runs
+from support.settings import copy_params
 from support.simulated import World
 from typer.testing import CliRunner
 
@@ -30,14 +31,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
 SHIPPED = "bce+dice|l1+ssim"
 GAINS = {SHIPPED: 0.0, "dice|ssim": 0.03, "mse|mse": -0.05}
 
 
 def make_root(folder: Path) -> Path:
     (folder / ".dvc").mkdir(parents=True)
-    shutil.copy(PARAMS, folder)
+    copy_params(folder)
     return folder
 
 
@@ -105,6 +105,16 @@ def test_the_better_one_is_named_first_and_the_control_is_that_of_params_yaml(ro
     headline, made_of = tell_verdict(found)
     assert headline.startswith(f"1 of 2 combinations is better than {SHIPPED}: dice|ssim.")
     assert made_of == ("9 runs of 3 combinations; image size 64, epochs 8, batch size 16, threshold of the mask 0.5")
+
+
+def test_masks_of_a_camera_that_moved_stand_beside(root):
+    found = answer(EXPERIMENT, None)
+    table = found.robustness
+    assert set(table.index) == {SHIPPED, "dice|ssim", "mse|mse"}
+    assert table["disturbed_mask_iou"].to_numpy() == pytest.approx(table["registered_mask_iou"].to_numpy() / 2)
+    own = f"{table.loc[SHIPPED, 'registered_mask_iou']:.3f}"
+    told = next(line for line in tell_rest(found) if line.startswith("With disturbed backgrounds"))
+    assert f"registered {own}; the others" in told
 
 
 def test_what_was_left_out_is_told_with_its_reason(root):
@@ -317,7 +327,7 @@ def test_a_sweep_run_again_counts_once(fresh):
     assert "there is a newer run with its settings and seed" in told
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_server_gives_the_same_answer_as_a_file(fresh, tmp_path, monkeypatch):
     (tmp_path / "server").mkdir()
     with tracking_server(tmp_path / "server") as port:

@@ -181,6 +181,12 @@ def test_a_data_stage_starts_without_torch(stage):
     assert run(code, ROOT).stdout == "set()\n"
 
 
+@pytest.mark.parametrize("module", ["results", "promotion", "comparing.page", "tracking.runs"])
+def test_what_only_reads_numbers_starts_without_torch(module):
+    code = f"import sys, maskdepth.{module}; print({{'torch', 'kornia', 'torchvision'}} & set(sys.modules))"
+    assert run(code, ROOT).stdout == "set()\n"
+
+
 def test_stages_import_the_source_beside_them(tmp_path):
     copy = tmp_path / "copy"
     (copy / "src" / "maskdepth").mkdir(parents=True)

@@ -11,7 +11,7 @@ import pytest
 
 from maskdepth.tuning.recipes import read_recipes
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "benchmarks").glob("bench_*.py"))
@@ -40,6 +40,27 @@ def test_a_smoke_run_ends_with_its_ratios_in_json(script):
         assert 0 <= ratio["low"] <= ratio["median"] <= ratio["high"], ratio
         assert ratio["goal"] == "" or ratio["goal"].startswith((">= ", "<= ")), ratio
     assert all(ratio["name"] in done.stdout for ratio in told["ratios"])
+
+
+HIDDEN = """
+import runpy, sys
+sys.modules |= dict.fromkeys(("mlflow", "dvc", "kornia"))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_smoke_run_for_the_gpu_writes_every_section_without_git_and_packages_that_may_be_missing(tmp_path):
+    script = ROOT / "benchmarks" / "on_gpu.py"
+    command = [sys.executable, "-c", HIDDEN, script, "--quick"]
+    hidden = os.environ | {"PATH": str(tmp_path), "OUT": str(tmp_path), "PYTHONPATH": str(script.parent)}
+    hidden["MASKDEPTH_DEVICE"] = "cpu"
+    done = subprocess.run(command, cwd=ROOT, env=hidden, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "on_gpu.jsonl").read_text().splitlines()]
+    sections = ["machine", "equality", "throughput", "epoch", "busy", "streaming", "gpu_tests"]
+    assert [line["section"] for line in lines] == sections
+    assert not any("failed" in line for line in lines), lines
 
 
 def test_a_smoke_run_of_the_students_fills_every_row_of_their_table(tmp_path):

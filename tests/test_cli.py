@@ -2,15 +2,16 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.settings import copy_params
 from typer.testing import CliRunner
 
 from maskdepth.cli import app, main
@@ -44,7 +45,16 @@ def test_every_command_explains_itself(command):
     assert "Usage" in run(command, "--help")
 
 
-def test_the_sample_is_drawn_and_its_layout_explained(tmp_path):
+def test_units_stand_in_the_help():
+    assert "[px]" in run("sample", "--help")
+
+
+def test_the_version_is_that_of_the_package():
+    assert run("--version") == f"maskdepth {version('maskdepth')}\n"
+
+
+def test_the_sample_is_drawn_and_its_layout_explained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where no params.yaml says how to read it
     raw = str(tmp_path / "raw")
     run("sample", raw, "--backgrounds", "3", "--foregrounds", "2", "--composites", "6", "--size", "48")
     explained = run("layouts", raw)
@@ -64,13 +74,14 @@ def test_networks_layouts_losses_and_recipes_are_listed():
     assert all(name in shown for name in MODELS)
     assert "sumankanukollu" in run("layouts")
     assert "lovasz" in run("losses")
+    assert "sqrt" in run("losses", "mask") and "berhu" not in run("losses", "mask")
     assert "mshilpaa" in run("recipe")
 
 
 def test_a_recipe_is_written(tmp_path):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    run("recipe", "mshilpaa", "--params", str(tmp_path / "params.yaml"))
-    assert load_params(tmp_path / "params.yaml").model.name == "mshilpaa"
+    path = copy_params(tmp_path)
+    run("recipe", "mshilpaa", "--params", str(path))
+    assert load_params(path).model.name == "mshilpaa"
 
 
 def test_results_stand_beside_what_learned_nothing(tmp_path):
@@ -95,30 +106,68 @@ def test_a_pair_is_predicted_at_its_own_size(tmp_path):
     torch.manual_seed(0)
     spec = NetworkSpec("dsunet", "background+composite", Normalisation(HALF, HALF, HALF, HALF), 32)
     save_network(build_network(spec), tmp_path / "model.safetensors")
-    for name in ("room.png", "visitor.png"):
-        Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / name)
+    room = np.full((40, 60, 3), 90, np.uint8)
+    visitor = room.copy()
+    visitor[10:30, 20:30] = 200
+    for name, pixels in (("room.png", room), ("visitor.png", visitor)):
+        Image.fromarray(pixels).save(tmp_path / name)
     pair = [str(tmp_path / "room.png"), str(tmp_path / "visitor.png")]
-    run("predict", *pair, "--out", str(tmp_path / "out"), "--model", str(tmp_path / "model.safetensors"))
+    how = ["--out", str(tmp_path / "out"), "--model", str(tmp_path / "model.safetensors")]
+    run("predict", *pair, *how)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "visitor_mask.png",
+        "visitor_depth.png",
+        "visitor_panel.jpg",
+    }
     with Image.open(tmp_path / "out" / "visitor_mask.png") as mask:
         assert mask.size == (60, 40)
+    run("predict", *pair, *how, "--write", "cutout,probability", "--write", "depth-colour", "--onto", pair[0])
+    with Image.open(tmp_path / "out" / "visitor_cutout.png") as cutout:
+        assert (cutout.mode, cutout.size) == ("RGBA", (60, 40))
+    assert len(list((tmp_path / "out").iterdir())) == 7
 
 
-@pytest.mark.parametrize("missing", ["room.png", "visitor.png", "model.safetensors"])
-def test_a_file_that_is_missing_is_told_before_anything_is_loaded(tmp_path, missing):
-    for name in {"room.png", "visitor.png", "model.safetensors"} - {missing}:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("none.png visitor.png", "none.png is missing; expected a JPEG or PNG picture, or a folder of such"),
+        ("room.png none.png", "none.png is missing; expected a JPEG or PNG picture, or a folder of such"),
+        ("room.png", "room.png is one picture; name the one with the object behind it"),
+        ("pairs.csv", "pairs.csv lacks the column composite; expected background,composite, found background"),
+        ("room.png visitor.png --model none.safetensors", "none.safetensors is missing; `dvc repro train` makes it"),
+        ("room.png visitor.png --write mosk", "--write mosk: did you mean mask? known: mask"),
+    ],
+)
+def test_what_is_wrong_with_a_prediction_is_told_before_anything_is_loaded(tmp_path, arguments, told):
+    for name in ("room.png", "visitor.png", "model.safetensors"):
         (tmp_path / name).touch()
+    (tmp_path / "pairs.csv").write_text("background\n")
     code = (
         "import sys; from maskdepth import cli\n"
-        "sys.argv[1:] = 'predict room.png visitor.png --out out --model model.safetensors'.split()\n"
+        f"sys.argv[1:] = 'predict --out out --model model.safetensors {arguments}'.split()\n"
         "try: cli.main()\n"
-        "finally: print('torch' in sys.modules)"
+        "finally: print({'torch', 'mlflow', 'pandas'} & set(sys.modules))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (2, "False\n")
-    assert done.stderr.startswith(f"error: {missing} is missing; ")
+    assert (done.returncode, done.stdout) == (2, "set()\n")
+    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_network_that_is_no_file_is_looked_for_in_the_store(tmp_path, monkeypatch, capsys):
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("room.png", "visitor.png"):
+        (tmp_path / name).touch()
+    pair = [str(tmp_path / "room.png"), str(tmp_path / "visitor.png"), "--out", str(tmp_path / "out")]
+    code, said = fail(monkeypatch, capsys, "predict", *pair, "--model", "bce|l1-s0")
+    assert code == 2
+    last = said.splitlines()[-1]  # on a busy machine a line before it says that one waits for the store
+    assert last.startswith(f"error: bce|l1-s0: {tmp_path / 'mlflow.db'}: no store here, so no runs; `dvc repro`")
 
 
 def test_composing_without_cutouts_is_refused(tmp_path, monkeypatch, capsys):

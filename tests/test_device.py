@@ -106,8 +106,10 @@ def test_bfloat16_is_told_by_the_instructions_of_the_cpu():
     assert has_bf16(torch.device("cpu")) == any(torch.cpu.get_capabilities().get(name) for name in names)
 
 
-@pytest.mark.parametrize("program", [["stages.evaluate", "--help"], ["maskdepth.cli", "models"]])
-@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+@pytest.mark.parametrize(
+    ("program", "own", "expected"),
+    [(["stages.evaluate", "--help"], None, "PASSIVE"), (["maskdepth.cli", "models"], "ACTIVE", "ACTIVE")],
+)
 def test_threads_that_wait_sleep_unless_their_user_wants_something_else(program, own, expected):
     """OpenMP itself says with which policy it was loaded."""
     kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.settings import copy_params
 from support.toy import write_toy_archive
 
 from maskdepth.doctor import (
@@ -21,8 +21,6 @@ from maskdepth.doctor import (
     describe_machine,
 )
 from stages import unzip
-
-ROOT = Path(__file__).parent.parent
 
 
 def git(root: Path, *arguments: str) -> None:
@@ -58,10 +56,9 @@ def test_a_sound_repository_has_no_findings(repository):
     ],
 )
 def test_settings_that_training_would_refuse_are_found(tmp_path, shipped, changed, found):
-    text = (Path(__file__).parent.parent / "params.yaml").read_text()
+    params = copy_params(tmp_path)
+    text = params.read_text()
     assert shipped in text
-    params = tmp_path / "params.yaml"
-    params.write_text(text)
     assert check_settings(tmp_path) == []
     params.write_text(text.replace(shipped, changed))
     (line,) = check_settings(tmp_path)
@@ -84,7 +81,7 @@ def test_data_that_git_does_not_know_is_found(repository):
 
 
 def test_an_archive_of_which_some_files_could_not_be_read_is_found(tmp_path, monkeypatch):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     path = write_toy_archive(tmp_path / "data" / "raw").path
     whole = path.read_bytes()

@@ -71,7 +71,7 @@ def test_the_charts_are_grouped_over_seeds_with_the_score_first(site):
 
 
 def test_the_same_samples_of_several_runs_stand_side_by_side(site):
-    page = open_page(links(site[0])["runs"] + "&compareRunsMode=CHART", "charts", height=2600)
+    page = open_page(links(site[0])["runs"] + "&compareRunsMode=CHART", "charts", height=2600, milliseconds=60_000)
     assert "The same samples by every run" in page
     assert "pictures/fixed" in page
 

@@ -1,6 +1,7 @@
 """params.yaml is complete and checked: every kind of mistake is named with its key, and nothing has a default."""
 
 import copy
+import re
 import time
 from pathlib import Path
 
@@ -8,14 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support.settings import SHIPPED_PARAMS
 
-from maskdepth.params import Params, load_params
-
-SHIPPED = Path(__file__).parent.parent / "params.yaml"
+from maskdepth.params import Params, flatten, load_params
 
 
 def change(tmp_path: Path, old: str, new: str) -> Path:
-    text = SHIPPED.read_text()
+    text = SHIPPED_PARAMS.read_text()
     assert text.count(old) >= 1
     path = tmp_path / "params.yaml"
     path.write_text(text.replace(old, new, 1))
@@ -23,11 +23,17 @@ def change(tmp_path: Path, old: str, new: str) -> Path:
 
 
 def test_the_shipped_file_is_valid():
-    assert load_params(SHIPPED).data.image_size == 64
+    assert load_params(SHIPPED_PARAMS).data.image_size == 64
+
+
+def test_no_setting_has_a_name_that_dvc_leaves_out_of_the_key_of_a_run():
+    # It restores one run for another that differs in nothing else.
+    keys = {part for key in flatten(load_params(SHIPPED_PARAMS).model_dump()) for part in key.split(".")}
+    assert keys.isdisjoint({"size", "nfiles"})
 
 
 def test_every_line_of_the_shipped_file_is_needed(tmp_path):
-    keys = [line for line in SHIPPED.read_text().splitlines() if line.startswith("  ")]
+    keys = [line for line in SHIPPED_PARAMS.read_text().splitlines() if re.match(r"  \w", line)]
     assert len(keys) == sum(len(field.annotation.model_fields) for field in Params.model_fields.values())
     for line in keys:
         with pytest.raises(ValueError, match=r"missing; params.yaml is complete"):
@@ -83,7 +89,7 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
-PLAIN = YAML(typ="safe").load(SHIPPED.read_text())
+PLAIN = YAML(typ="safe").load(SHIPPED_PARAMS.read_text())
 KEYS = [(section, key) for section in PLAIN for key in PLAIN[section]]
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
 VALUES = st.recursive(
@@ -122,7 +128,7 @@ def test_any_other_file_is_refused_by_its_name(tmp_path, content):
 
 def test_a_file_too_large_for_settings_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text(SHIPPED.read_text() + "# more\n" * 3_000_000)
+    path.write_text(SHIPPED_PARAMS.read_text() + "# more\n" * 3_000_000)
     began = time.perf_counter()
     with pytest.raises(ValueError, match=r"params\.yaml: it has over 100,000 bytes"):
         load_params(path)

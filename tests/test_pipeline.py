@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.settings import copy_params, write_places
 from support.toy import write_toy_archive
 
-from maskdepth.metrics.catalogue import HEADLINE
+from maskdepth.metrics.names import HEADLINE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -99,6 +100,8 @@ def make_clone(path: Path) -> Clone:
         if (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, path / name)
+    copy_params(path)
+    write_places(path)
     clone = Clone(path)
     for old, new in SMALL.items():
         clone.change(old, new)
@@ -189,12 +192,36 @@ def test_an_experiment_restored_from_the_run_cache_has_its_own_row(clone):
     assert (row.status, row.points["val/mask_iou"], row.points["test/depth_ssim"]) == ("FINISHED", 2, 1)
 
 
+@pytest.mark.usefixtures("with_ssim")
+def test_what_is_shared_is_trained_by_nobody_again(clone):
+    clone.reset()
+    origin = clone.path.parent / "origin.git"
+    clone.run("git", "clone", "--quiet", "--bare", ".", str(origin))
+    # The commit of the experiment does not know the remote, and there are two runs of one evaluation.
+    clone.run("dvc", "remote", "add", "--quiet", "--default", "store", str(clone.path.parent / "store"))
+    clone.run("dvc", "exp", "run", "-n", "with-ssim-forced", "--temp", "-f", "-s", "evaluate", "-S", "loss.depth=ssim")
+    assert re.fullmatch(r"share: store has \d+ runs .*; \d\d+ files are new there\n", clone.run("maskdepth", "share"))
+    assert clone.run("maskdepth", "share").endswith("; 0 files are new there\n")
+
+    clone.run("git", "clone", "--quiet", str(origin), "../second")
+    second = Clone(clone.path.parent / "second")
+    shutil.copy(clone.path / ".dvc" / "config", second.path / ".dvc")
+    second.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{clone.path}/mlflow.db"
+    printed = second.run("dvc", "exp", "run", "-n", "with-ssim", "--pull", "-S", "loss.depth=ssim")
+    assert ran(printed) == ["report"]
+    row = clone.rows().set_index("dvc").loc["with-ssim"]
+    assert second.numbers("mlflow.json")["mlflow"]["run_id"] == row.run_uuid
+    for name in ("test.json", "train.json"):  # in git, so that no remote is needed to look at them
+        assert f'"{next(iter(second.numbers(name)))}"' in clone.run("git", "show", f"HEAD:metrics/{name}")
+
+
 def test_a_changed_threshold_evaluates_alone_and_has_its_own_row(clone, strict):
     assert ran(strict) == ["evaluate", "report"]
     row = clone.rows().set_index("dvc").loc["strict"]
     assert (row.params["evaluate.threshold"], row.points["val/mask_iou"]) == ("0.8", 2)
 
 
+@pytest.mark.nightly
 def test_a_queue_of_four_gives_four_rows_in_one_store(clone):
     clone.reset()
     clone.run("dvc", "exp", "run", "--queue", "-n", "grid", "-S", "loss.mask=bce,dice", "-S", "loss.depth=mse,l1")

@@ -7,10 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from scipy.ndimage import maximum_filter
+from support.settings import copy_params, write_places
+
+from maskdepth.params import update_params
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1200)]
 
@@ -33,8 +41,7 @@ class Workspace:
         self.path = path
         (path / ".dvc").mkdir(parents=True)
         shutil.copytree(raw, path / "raw")
-        settings = (ROOT / "params.yaml").read_text()
-        (path / "params.yaml").write_text(settings.replace("epochs: 8", "epochs: 1").replace("size: 64", "size: 32"))
+        update_params(copy_params(path), {"train.epochs": 1, "data.image_size": 32})
 
     def run(self, stage: str, *, fails: bool = False, **paths: str) -> str:
         command = [sys.executable, "-m", f"stages.{stage}", "--journal", f"journals/{stage}.jsonl"]
@@ -62,9 +69,9 @@ def test_the_second_layout_runs_to_the_end(real_data, tmp_path):
     _, index = work.prepare()
     assert "index: 1,000 samples from 2 archives, 0 rejected; fitting backgrounds 100.0 %, masks " in index
     tables = {"arrays": "arrays", "index": "index.csv"}
-    places = str(ROOT / "places.csv")
+    places = str(write_places(tmp_path))
     work.run("stats", **tables, places=places, moments="stats.csv", summary="stats.json", gallery="gallery.png")
-    work.run("split", index="index.csv", places=places, split="split.csv")
+    work.run("split", index="index.csv", places=places, split="split.csv", croissant="croissant.json")
     tables |= {"split": "split.csv", "models": "models"}
     work.run("train", **tables, stats="stats.csv", metrics="metrics/train.json", plots="plots")
     work.run("evaluate", **tables, metrics="metrics/test.json", reports="reports")
@@ -90,3 +97,48 @@ def test_a_wrong_labels_file_is_found_out(real_data, tmp_path):
     assert share, said
     assert float(share[1]) < 30
     assert "at least 90 % must fit" in said
+
+
+def write_background_depths(raw: Path) -> None:
+    """Write the depth of each background of the second layout: what its composites' depth is off their objects."""
+    maps: dict[str, list[np.ndarray]] = {}
+    with ExitStack() as stack:
+        archives = [stack.enter_context(zipfile.ZipFile(path)) for path in sorted((raw / "Dataset").glob("*.zip"))]
+        members = {name: archive for archive in archives for name in archive.namelist()}
+        for line in (raw / "labels.txt").read_text().splitlines():
+            background, _, _, mask, depth = line.split("\t")
+            of_background = maps.setdefault(Path(background).stem.removeprefix("bg"), [])
+            if len(of_background) == 12:
+                continue
+            seen = np.asarray(Image.open(members[depth].open(depth)).convert("L")).astype(float)
+            seen[maximum_filter(np.asarray(Image.open(members[mask].open(mask)).convert("L")), 15) > 8] = np.nan
+            of_background.append(seen)
+    raw.chmod(0o755)
+    (raw / "Background-Depth").mkdir()
+    for number, some in maps.items():
+        usual = np.ma.median(np.ma.masked_invalid(some), axis=0)
+        levels = usual.filled(usual.mean()).round().astype(np.uint8)
+        Image.fromarray(levels).save(raw / "Background-Depth" / f"bg-depth{number}.png")
+
+
+@pytest.mark.nightly
+def test_with_the_depth_of_the_background_depth_on_unseen_places_is_better_than_that_depth(real_data, tmp_path):
+    work = Workspace(tmp_path, real_data / "layout2_mshilpaa")
+    settings = {"model.inputs": "background+composite+difference+background_depth", "split.test": 0.3}
+    update_params(tmp_path / "params.yaml", settings | {"data.image_size": 64, "train.epochs": 5})
+    write_background_depths(tmp_path / "raw")
+    sources = pd.read_csv(real_data / "provenance.csv", dtype=str)
+    places = sources[sources["kind"].eq("bg")].rename(columns={"id": "background", "group": "place"})
+    places[["background", "place"]].to_csv(tmp_path / "places.csv", index=False)
+    _, index = work.prepare()
+    assert re.search(r"background depths (9\d\.\d|100\.0) %", index), index
+    tables = {"arrays": "arrays", "index": "index.csv"}
+    work.run("stats", **tables, places="places.csv", moments="stats.csv", summary="stats.json", gallery="gallery.png")
+    work.run("split", index="index.csv", places="places.csv", split="split.csv", croissant="croissant.json")
+    tables |= {"split": "split.csv", "models": "models"}
+    work.run("train", **tables, stats="stats.csv", metrics="metrics/train.json", plots="plots")
+    work.run("evaluate", **tables, metrics="metrics/test.json", reports="reports")
+    details = json.loads((tmp_path / "reports" / "details.json").read_text())
+    assert details["given_depth_ssim"] > details["copied_background_depth_ssim"] + 0.02
+    assert details["given_depth_mae_foreground"] < details["copied_background_depth_mae_foreground"] / 2
+    assert details["absent_depth_ssim"] < details["given_depth_ssim"] - 0.2

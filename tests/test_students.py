@@ -1,18 +1,16 @@
 """Proves that the comparison with the students is fair by its settings, loses no training, and sums up rightly."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
 from compare_students import Store
 from students.runs import SYSTEMS, Budget, Data, choose_rows, name_run, settings_of
 from students.table import METRICS, THEIR_METRICS, compare, make_rows, mean_over_seeds
+from support.settings import SHIPPED_PARAMS
 
 from maskdepth.params import load_params
 from maskdepth.tuning.recipes import read_recipes
 
-ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 BUDGET = Budget(size=32, samples=20, epochs=3, val=5, test=10)
 SHARED = {"data.image_size", "split.by", "split.val", "split.test", "split.seed", "train.epochs", "train.precision"}
@@ -45,7 +43,7 @@ def test_every_recipe_takes_part():
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_only_what_all_share_differs_from_the_recipe(system):
     found = flatten(settings_of(system, "both", 7, BUDGET, CPU))
-    own = flatten(load_params(ROOT / "params.yaml")) | dict(
+    own = flatten(load_params(SHIPPED_PARAMS)) | dict(
         read_recipes()[system].settings if system in read_recipes() else {}
     )
     assert {name for name in own if found[name] != own[name]} <= SHARED | {"train.seed"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from students.table import BASELINE, OURS, SPLITS, TRUTH
+from support.shipped import SHIPPED_PARAMS, write_shipped
 from support.timing import Case, Times, measure
 
 from maskdepth.data.arrays.arrays import Arrays, read_arrays
@@ -91,10 +92,10 @@ class Data:
 def prepare(folder: Path, raw: Path, size: int) -> None:
     """Run the stages unzip, index and stats; the first takes up again what it decoded before."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "params.yaml").write_bytes((_ROOT / "params.yaml").read_bytes())
+    write_shipped(folder)
     update_params(folder / "params.yaml", {"data.layout": LAYOUT, "data.image_size": size})
     arrays, index = {"arrays": "arrays"}, {"index": "index.csv"}
-    places = {"places": str(_ROOT / "places.csv")}
+    places = {"places": "places.csv"}
     stages = {
         "unzip": {"raw": str(raw.resolve())} | arrays,
         "index": arrays | index | {"rejected": "rejected.csv"},
@@ -124,7 +125,7 @@ def digest_prepared(folder: Path) -> str:
 
 def settings_of(system: str, split: str, seed: int, budget: Budget, device: torch.device) -> Params:
     """Give the settings of a system: its own, but for what all share."""
-    sections = load_params(_ROOT / "params.yaml").model_dump()
+    sections = load_params(SHIPPED_PARAMS).model_dump()
     shared = {"data.image_size": budget.size, "split.by": split, **_HELD_OUT}
     precision = "bf16" if has_bf16(device) else "fp32"
     shared |= {"train.epochs": budget.epochs, "train.precision": precision, "train.seed": seed}

@@ -20,6 +20,8 @@ from PIL import Image
 from scipy import ndimage
 from support.drawn import draw_scenes, scratch
 
+from maskdepth.evaluation.disturbances import compress
+
 MARGIN = 8  # [px]
 SIZE = 160  # [px] of the stored pictures, with their margins
 # What is darkest when a shadow falls on a scene, and how soft its edge is [px].
@@ -150,7 +152,7 @@ def disturb(pair: Pair, how: Disturbance, rng: np.random.Generator) -> Disturbed
     pixels = pixels * how.gain + how.offset + how.noise * rng.normal(size=pixels.shape)
     background = np.clip(pixels.round(), 0, 255).astype(np.uint8)
     if how.quality:
-        background = _compress(background, how.quality)
+        background = compress(background, how.quality)
     inner = matrix.copy()
     inner[:, 2] += matrix[:, :2].sum(1) * MARGIN - MARGIN
     composite, clean, mask, depth = map(_cut, (pair.composite, pair.background, pair.mask, pair.depth))
@@ -178,7 +180,7 @@ def on_a_wall(pair: Pair, rng: np.random.Generator) -> Pair:
 
 def without_object(pair: Pair, rng: np.random.Generator) -> Pair:
     """Photograph the empty scene a second time."""
-    second = _compress(
+    second = compress(
         np.clip(pair.background + 2 * rng.normal(size=pair.background.shape), 0, 255).astype(np.uint8), 90
     )
     return pair._replace(composite=second, mask=np.zeros_like(pair.mask))
@@ -237,12 +239,6 @@ def _paste(pair: Pair, box: tuple[slice, slice], factor: float) -> Pair:
     mask = inside & (alpha > 127)
     composite = np.where(mask[..., None], picture, pair.background)
     return pair._replace(composite=composite, mask=mask, depth=np.where(mask, depth, pair.depth))
-
-
-def _compress(pixels: Pixels, quality: int) -> Pixels:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
 
 
 def _read_photographs(folder: Path, per_background: int) -> Iterator[Pair]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from support.shipped import SHIPPED_PARAMS
 
 from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.archives.members import Members
@@ -34,7 +35,7 @@ USUAL_SIZE = 224  # [px] about what the pictures of the four other projects have
 ARRAY_SIZE = 64  # [px]
 
 _LAYOUT = "sudhakarmlal"
-_DATA = load_params(Path(__file__).parents[2] / "params.yaml").data.model_copy(update={"image_size": ARRAY_SIZE})
+_DATA = load_params(SHIPPED_PARAMS).data.model_copy(update={"image_size": ARRAY_SIZE})
 _DRAWN_BACKGROUNDS, _DRAWN_FOREGROUNDS, _DRAWN_COMPOSITES = 10, 2, 60
 _SEED = 0
 

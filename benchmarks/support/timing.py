@@ -9,12 +9,13 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROUNDS = 5
@@ -173,7 +174,7 @@ def describe_machine(options: Options) -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
-        "versions": {name: version(name) for name in _LIBRARIES},
+        "versions": {name: _version(name) for name in _LIBRARIES},
         "commit": _commit(),
         "load_before": [round(value, 1) for value in options.load],
         "load": [round(value, 1) for value in os.getloadavg()],
@@ -193,8 +194,17 @@ def _processor() -> str:
     return f"{facts.get('model name', 'unknown')} ({place}{', avx512_bf16' if has_bf16 else ''})"
 
 
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "none"
+
+
 def _commit() -> str:
-    """Name the commit, with a + if files differ from it."""
+    """Name the commit, with a + if files differ from it; where there is no git, nobody knows."""
+    if not shutil.which("git"):
+        return "unknown"
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

@@ -1,16 +1,19 @@
 """The `maskdepth` command: what is done around the pipeline. The pipeline itself is `dvc repro`."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from maskdepth.process.command import BAD_INPUT, guard
-from maskdepth.process.console import say
+from maskdepth.process.console import count, say
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from maskdepth.answer import Answer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +22,23 @@ app = typer.Typer(
     help="Find the best combination of losses for one network that predicts an object's mask and the scene's depth. "
     "The pipeline is [bold]dvc repro[/bold]; its runs are compared with [bold]mlflow ui[/bold].",
 )
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        say(f"maskdepth {version('maskdepth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
 
 
 def main() -> None:
@@ -36,7 +56,7 @@ def sample(
     backgrounds: Annotated[int, typer.Option(min=1, help="Drawn scenes.")] = 120,
     foregrounds: Annotated[int, typer.Option(min=1, help="Drawn objects.")] = 60,
     composites: Annotated[int, typer.Option(min=1, help="Objects standing in scenes.")] = 2400,
-    size: Annotated[int, typer.Option(min=32, help="Height and width of the pictures [px].")] = 160,
+    size: Annotated[int, typer.Option(min=32, help=r"Height and width of the pictures \[px].")] = 160,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same bytes.")] = 0,
 ) -> None:
     """Draw the sample data set: scenes with exactly known mask and depth, as zip archives."""
@@ -54,8 +74,10 @@ def compose(
     layout: Annotated[
         str, typer.Option(help="How folders and files are named: see `maskdepth layouts`.")
     ] = "sudhakarmlal",
-    size: Annotated[int, typer.Option(help="Height and width of the composites [px].")] = 160,
-    object_size: Annotated[float, typer.Option(help="Height of objects: up to 1 of the picture's, above [px].")] = 0.5,
+    size: Annotated[int, typer.Option(help=r"Height and width of the composites \[px].")] = 160,
+    object_size: Annotated[
+        float, typer.Option(help=r"Height of objects: up to 1 of the picture's, above \[px].")
+    ] = 0.5,
     placements: Annotated[int, typer.Option(min=1, help="Of each object on each background.")] = 20,
     mirror: Annotated[str, typer.Option(help="Mirrored objects: none, same or independent places.")] = "independent",
     rule: Annotated[str, typer.Option(help="Where objects go: uniform, or standing on the ground.")] = "uniform",
@@ -117,13 +139,25 @@ def models() -> None:
     show(list(rows[0]), [list(row.values()) for row in rows])
 
 
-@app.command()
-def losses() -> None:
+@app.command(epilog="Example: [bold]maskdepth losses depth[/bold]")
+def losses(
+    head: Annotated[
+        Literal["mask", "depth"] | None, typer.Argument(help="Whose, with formulas; all names without it.")
+    ] = None,
+) -> None:
     """List the terms that loss.mask and loss.depth can be summed from."""
     from maskdepth.losses.catalogue import describe_losses
 
     rows = describe_losses()
-    show(list(rows[0]), [list(row.values()) for row in rows])
+    if head is None:
+        names = {each: [row["name"] for row in rows if row["head"] == each] for each in ("mask", "depth")}
+        show(["head", "names"], [[each, ", ".join(known)] for each, known in names.items()])
+        say("What each is: maskdepth losses mask, maskdepth losses depth. Sums: bce+dice, 0.5*l1+ssim.")
+    else:
+        show(
+            ["name", "formula", "summary"],
+            [[row[key] for key in ("name", "formula", "summary")] for row in rows if row["head"] == head],
+        )
 
 
 @app.command(epilog="Example: [bold]maskdepth results dice-ssim-s0[/bold]")
@@ -142,6 +176,41 @@ def results(
         say(line)
 
 
+@app.command(epilog="Example: [bold]maskdepth sweep --mask bce,dice --depth l1,ssim --seeds 5[/bold]")
+def sweep(
+    mask: Annotated[str, typer.Option(help="Losses of the mask, by commas; each with each of --depth.")] = "",
+    depth: Annotated[str, typer.Option(help="Losses of the depth, by commas; without, that of params.yaml.")] = "",
+    pairs: Annotated[str, typer.Option(help="Further combinations, by commas: 'bce|ssim,dice|l1'.")] = "",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Of each combination; 5 unless the file says.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", "-S", help="Of all runs, as in `dvc exp run`: -S train.epochs=4.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A sweep that is kept in git, with these as its keys.")] = None,
+    name: Annotated[str, typer.Option(help="Begins the names of all runs.")] = "",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time; without, what the machine bears.")] = None,
+    until_decided: Annotated[
+        bool, typer.Option(help="Stop combinations that have lost, and all when more seeds would change nothing.")
+    ] = False,
+    plan: Annotated[bool, typer.Option(help="Say what would be run, and run nothing.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the answer as one page, too.")] = None,
+) -> None:
+    """Run combinations of losses with several seeds each, and say which is best; goes on where it was stopped."""
+    from maskdepth.sweeping.grid import gather
+    from maskdepth.sweeping.sweep import file_answer, judge, prepare, run, tell
+
+    planned = prepare(gather(file, mask, depth, pairs, seeds, settings or []), name, jobs)
+    for line in tell(planned):
+        say(line)
+    if plan:
+        return
+    is_complete = run(planned, races=until_decided)
+    found = judge(planned)
+    _show_answer(found, html=html)
+    say(file_answer(planned, found))
+    if not is_complete:
+        raise typer.Exit(BAD_INPUT)
+
+
 @app.command(epilog="Example: [bold]maskdepth compare --html answer.html[/bold]")
 def compare(
     control: Annotated[
@@ -154,15 +223,9 @@ def compare(
     experiment: Annotated[str, typer.Option(help="Of MLflow.")] = "maskdepth",
 ) -> None:
     """Say which combination of losses is better, and how sure that is, from all runs of the MLflow store."""
-    from maskdepth.answer import answer, tabulate, tell_rest, tell_verdict, write_answer
+    from maskdepth.answer import answer
 
-    found = answer(experiment, control)
-    for line in tell_verdict(found):
-        say(line)
-    show(*tabulate(found), folds_names=True)
-    say("Minus the control: points (hundredths) of IoU and SSIM, SSI-MAE as it is. *: shown, by Holm's p over all.")
-    for line in [*tell_rest(found), *write_answer(found, html, csv, markdown)]:
-        say(line)
+    _show_answer(answer(experiment, control), html, csv, markdown)
 
 
 @app.command("find-learning-rate", epilog="Example: [bold]maskdepth find-learning-rate --steps 60[/bold]")
@@ -187,12 +250,31 @@ def find_learning_rate(
 
 @app.command(epilog="Example: [bold]maskdepth predict room.jpg visitor.jpg --out predictions[/bold]")
 def predict(
-    background: Annotated[Path, typer.Argument(help="The scene without the object: a picture, or a folder.")],
-    composite: Annotated[Path, typer.Argument(help="The scene with it: a picture, or a folder with equal names.")],
-    out: Annotated[Path, typer.Option(help="Folder for masks, depth maps and side-by-side pictures.")],
-    model: Annotated[Path, typer.Option(help="A trained network.")] = Path("models/model.safetensors"),
+    background: Annotated[
+        Path,
+        typer.Argument(
+            help="The scene without the object: a picture, or a folder of such. Alone: a CSV table of "
+            "background,composite, or a data set in a known layout, as a folder or a zip."
+        ),
+    ],
+    composite: Annotated[
+        Path | None, typer.Argument(help="The scene with it: a picture, or a folder with equal names.")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    model: Annotated[
+        str, typer.Option(help="A trained network: a file, a run by its name or as runs:/ID, or models:/NAME@ALIAS.")
+    ] = "models/model.safetensors",
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to write of each pair, with commas between: mask, depth (16 bit), panel (for people), cutout, "
+            "depth-colour, probability, onto.",
+            show_default="mask,depth,panel",
+        ),
+    ] = None,
+    onto: Annotated[Path | None, typer.Option(help="Another scene: also put the objects before it.")] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability above which a pixel is object.")] = 0.5,
-    probability: Annotated[bool, typer.Option(help="Also write the mask before the threshold.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace results that are there.")] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
     register: Annotated[
@@ -200,22 +282,66 @@ def predict(
     ] = True,
 ) -> None:
     """Predict mask and depth of pictures of any size, at their own size."""
-    from maskdepth.serving.files import require_inputs
+    from maskdepth.serving.files import USUAL
+    from maskdepth.serving.planning import plan_predictions
 
-    require_inputs(background, composite, model)  # loading what predicts takes seconds
-    from maskdepth.serving.predict import predict as write_predictions
+    plan = plan_predictions(background, composite, out, write or USUAL, onto, overwrite=overwrite)
+    weights = _find_weights(model)
+    from maskdepth.serving.predict import predict as write_predictions  # which takes seconds to load
 
-    write_predictions(
-        background,
-        composite,
-        out,
-        model,
-        threshold=threshold,
-        probability=probability,
-        overwrite=overwrite,
-        strict=strict,
-        registers=register,
-    )
+    write_predictions(plan, weights, threshold=threshold, strict=strict, registers=register)
+
+
+@app.command(epilog="Example: [bold]maskdepth promote dice-ssim-s0[/bold]")
+def promote(
+    run: Annotated[str, typer.Argument(help="Name or id of an MLflow run, or name of a DVC experiment.")],
+    metric: Annotated[
+        str, typer.Option(help="What has to be better: a metric of `maskdepth compare`, or score for one of its parts.")
+    ] = "score",
+    anyway: Annotated[str | None, typer.Option(help="Promote whatever the comparison says, for this reason.")] = None,
+) -> None:
+    """Register a run's model; make it models:/maskdepth@champion where it is shown to be better than the last."""
+    from maskdepth.promotion import promote as move_alias
+
+    for line in move_alias(run, metric, anyway):
+        say(line)
+
+
+@app.command(epilog="Example: [bold]maskdepth export models/model.safetensors --to onnx[/bold]")
+def export(
+    model: Annotated[str, typer.Argument(help="A trained network, or models:/maskdepth@champion of the store.")],
+    to: Annotated[str, typer.Option(help="onnx or pt2.")],
+    out: Annotated[Path | None, typer.Option(help="The file; maskdepth.onnx or maskdepth.pt2 without it.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a network as a file that runs without this project, once it is seen to predict the same."""
+    from tempfile import TemporaryDirectory
+
+    from maskdepth.serving.exporting import export as write_export
+    from maskdepth.tracking.registry import URI_START, fetch_network
+
+    with TemporaryDirectory() as folder:
+        source = fetch_network(model, Path(folder)) if model.startswith(URI_START) else Path(model)
+        say(write_export(source, to, out or Path(f"maskdepth.{to}"), overwrite=overwrite))
+
+
+@app.command(epilog="Example: [bold]maskdepth demo[/bold]")
+def demo(
+    model: Annotated[Path, typer.Option(help="A trained network.")] = Path("models/model.safetensors"),
+    host: Annotated[str, typer.Option(help="Address to listen on; anybody who reaches it may ask.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
+) -> None:
+    """Open a page on which a person drops two pictures, or takes them, and looks at mask, cut-out and depth."""
+    from maskdepth.making.drawing.pair import draw_pair
+    from maskdepth.models.saved import load_network
+    from maskdepth.serving.answers import PairPredictor
+    from maskdepth.serving.demo import make_server
+    from maskdepth.serving.exporting import export_network
+
+    server = make_server(PairPredictor(export_network(load_network(model))), draw_pair, host, port)
+    say(f"look at http://{host}:{server.server_port}/ and end with Ctrl-C")
+    with suppress(KeyboardInterrupt), server:
+        server.serve_forever()
 
 
 @app.command(epilog="Example: [bold]maskdepth recipe mshilpaa[/bold]")
@@ -241,7 +367,7 @@ def label_depth(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the 16-bit labels; dark is near.")],
     checkpoint: Annotated[
-        str, typer.Option(help="Id on the hub, or a folder.")
+        str, typer.Option(help="Id on the hub, a folder, or an ONNX file.")
     ] = "depth-anything/Depth-Anything-V2-Small-hf",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures that the network sees at once.")] = 8,
     allow_noncommercial: Annotated[bool, typer.Option(help="Also use weights that forbid commercial use.")] = False,
@@ -249,7 +375,16 @@ def label_depth(
         str | None, typer.Option(help="Label its composites alone, in its names for depth: ready for data/raw.")
     ] = None,
     input_size: Annotated[
-        int | None, typer.Option(min=1, help="Side to which the network resizes pictures [px]; larger shows more.")
+        int | None, typer.Option(min=1, help=r"Side to which the network resizes pictures \[px]; larger shows more.")
+    ] = None,
+    backgrounds: Annotated[
+        bool, typer.Option("--backgrounds", help="Label the layout's backgrounds, one map each, not its composites.")
+    ] = False,
+    pixels: Annotated[
+        str | None, typer.Option(help="Of an ONNX file: it takes bytes (0 to 255), unit, signed or imagenet pixels.")
+    ] = None,
+    larger: Annotated[
+        str | None, typer.Option(help="Of an ONNX file: its larger answers are near, or far; else that is seen.")
     ] = None,
 ) -> None:
     """Make depth maps with a pretrained network; goes on where it was stopped."""
@@ -265,12 +400,15 @@ def label_depth(
         choose_device(),
         layout=layout,
         input_size=input_size,
+        backgrounds=backgrounds,
+        pixels=pixels,
+        larger=larger,
     )
 
 
 @app.command()
 def sync(
-    seconds: Annotated[float, typer.Option(min=1, help="How long to try [s].")] = 600,
+    seconds: Annotated[float, typer.Option(min=1, help=r"How long to try \[s].")] = 600,
     row: Annotated[Path, typer.Option(help="The file in which an experiment names its row.")] = Path(
         "metrics/mlflow.json"
     ),
@@ -285,6 +423,17 @@ def sync(
         told = True
     if not told:
         say("nothing to do: every row is complete")
+
+
+@app.command(epilog="Whoever pulls it types [bold]dvc exp run --pull[/bold] in place of [bold]dvc exp run[/bold].")
+def share() -> None:
+    """Push what this repository has computed to DVC's remote, so that others need not compute it again."""
+    from maskdepth.process.workspace import repository_root
+    from maskdepth.tracking.sharing import share_runs
+
+    shared = share_runs(repository_root())
+    runs, files = count(shared.runs, "runs"), count(shared.files, "files")
+    say(f"share: {shared.remote} has {runs} of stages with what they made; {files} are new there")
 
 
 @app.command()
@@ -312,6 +461,32 @@ def relocate() -> None:
         say("the store is where it was made; nothing to mend")
         return
     say(f"{relocate(before, here)} paths changed from {before} to {here}")
+
+
+def _show_answer(
+    found: "Answer", html: Path | None = None, csv: Path | None = None, markdown: Path | None = None
+) -> None:
+    from maskdepth.answer import tabulate, tell_rest, tell_verdict, write_answer
+
+    for line in tell_verdict(found):
+        say(line)
+    show(*tabulate(found), folds_names=True)
+    say("Minus the control: points (hundredths) of IoU and SSIM, SSI-MAE as it is. *: shown, by Holm's p over all.")
+    for line in [*tell_rest(found), *write_answer(found, html, csv, markdown)]:
+        say(line)
+
+
+def _find_weights(model: str) -> Path:
+    """Find the weights of a network: the file itself, or what the tracking store has under a name."""
+    path = Path(model)
+    is_name = model.startswith(("runs:/", "models:/")) or (path.suffix != ".safetensors" and len(path.parts) == 1)
+    if path.is_file() or not is_name:
+        if not path.is_file():
+            raise FileNotFoundError(f"{model} is missing; `dvc repro train` makes it")
+        return path
+    from maskdepth.tracking.weights import fetch_weights
+
+    return fetch_weights(model)
 
 
 def show(titles: list[str], rows: list[list[Any]], *, folds_names: bool = False) -> None:

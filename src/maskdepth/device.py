@@ -107,7 +107,14 @@ def set_deterministic(device: "torch.device") -> None:
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if not on_cpu:
         torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
+
+
+def is_recording() -> bool:
+    """Tell whether work that is started now is only recorded, to be replayed later."""
+    import torch
+
+    is_used: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return is_used and torch.cuda.is_current_stream_capturing()
 
 
 def has_bf16(device: "torch.device") -> bool:

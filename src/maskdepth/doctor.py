@@ -1,6 +1,5 @@
 """What is wrong with this repository, in words, each with its cure; nothing is changed."""
 
-import hashlib
 import platform
 import re
 import subprocess
@@ -14,7 +13,7 @@ from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import check_image_size, resolve_inputs
 from maskdepth.params import load_params
 from maskdepth.process.console import progress
-from maskdepth.process.files import parse_json
+from maskdepth.process.files import digest_file, parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.process.workspace import repository_root, state_dir
 from maskdepth.tracking.repair import check_store
@@ -131,13 +130,8 @@ def check_cache(root: Path) -> list[str]:
     return [
         f"{path} is damaged: delete it, then `dvc repro --force` the stage that wrote it, or copy raw data again"
         for path in progress(files, "look at the cache")
-        if _md5(path) != path.parent.name + path.name[:30]
+        if digest_file(path, "md5") != path.parent.name + path.name[:30]
     ]
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _ask_dvc(root: Path, *arguments: str) -> str:

@@ -57,11 +57,20 @@ class SplitParams(_Section):
     seed: Seed
 
 
+# What a network sees: the pictures that are stacked for it.
+Inputs = Literal[
+    "background+composite",
+    "background+composite+difference",
+    "background+composite+background_depth",
+    "background+composite+difference+background_depth",
+]
+
+
 class ModelParams(_Section):
     """The network; its names are those of `maskdepth models`."""
 
     name: str
-    inputs: Literal["auto", "background+composite", "background+composite+difference"]
+    inputs: Literal["auto"] | Inputs
 
 
 class LossParams(_Section):
@@ -87,7 +96,7 @@ class TrainParams(_Section):
     gamma: Annotated[float, Field(gt=0, lt=1)]
     clip_norm: Weight
     precision: Literal["fp32", "bf16"]
-    augment: list[Literal["flip", "cutout", "background_jitter"]]
+    augment: list[Literal["flip", "cutout", "camera_jitter"]]
     keep: Literal["best", "last"]
     checkpoint_seconds: Positive
     seed: Seed
@@ -124,25 +133,78 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise FileNotFoundError(
             f"{path.absolute()} is missing; run this in the folder that holds params.yaml, or name the file"
         )
+    return check_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """Read a small YAML file of named values, as DVC does: by YAML 1.2, where 1e-3 is a number and a key occurs once.
+
+    Raises:
+        ValueError: Too large to be settings, not YAML, or no mapping.
+    """
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"{path}: it has over {_MOST_BYTES:,} bytes; settings are a few thousand")
     try:
-        # YAML 1.2, as DVC reads it: 1e-3 is a number, a repeated key is an error.
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def parse_yaml(text: str) -> Mapping[str, Any]:
+    """Parse YAML of named values.
+
+    Raises:
+        ValueError: Not YAML, or no mapping.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(text)
     except _YAML_ERRORS as error:
-        raise ValueError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, Mapping):
-        raise ValueError(f"{path}: expected sections such as data: and train:, found {type(values).__name__}")
+        raise ValueError(f"expected sections such as data: and train:, found {type(values).__name__}")
+    return values
+
+
+def check_params(values: Mapping[str, Any], source: str) -> Params:
+    """Check the values of a params.yaml.
+
+    Args:
+        values: By section, then by key.
+        source: Where they are from, for messages.
+
+    Raises:
+        ValueError: An unknown, missing or wrong value; names every dotted key, what was found and what is allowed.
+    """
     try:
         params = Params.model_validate(values)
     except ValidationError as error:
         problems = list(_explain(error))
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        raise ValueError(f"{path}: " + "; ".join(problems[:_SHOWN] + more)) from error
+        raise ValueError(f"{source}: " + "; ".join(problems[:_SHOWN] + more)) from error
     held_out = params.split.val + params.split.test
     if held_out >= 1:
-        raise ValueError(f"{path}: split.val + split.test is {held_out:g}, which leaves nothing to train on")
+        raise ValueError(f"{source}: split.val + split.test is {held_out:g}, which leaves nothing to train on")
     return params
+
+
+def override(params: Params, values: Mapping[str, Any], source: str) -> Params:
+    """Give settings other values, as `dvc exp run -S` would.
+
+    Args:
+        params: The settings; they stay as they are.
+        values: By dotted key.
+        source: Who asks for them, for messages.
+
+    Raises:
+        ValueError: An unknown key, or a value that is not allowed.
+    """
+    sections = params.model_dump()
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        if name not in sections.get(section, {}):
+            raise ValueError(f"{source}: {key}: unknown key{_nearest(key)}")
+        sections[section][name] = value
+    return check_params(sections, source)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -188,6 +250,10 @@ def update_params(path: Path, values: Mapping[str, Any]) -> dict[str, tuple[Any,
         if before[section][name] != value:
             changes[key] = (before[section][name], value)
             document[section][name] = _in_brackets(value) if isinstance(value, list) else value
+            # DVC writes a list below its key; a value that is on the key's line has its comment there as well.
+            comments = document[section].ca.items.get(name)
+            if comments and comments[3] == []:
+                comments[3] = None
     with replacing(path) as partial:
         with partial.open("w", encoding="utf-8", newline="\n") as file:
             yaml.dump(document, file)

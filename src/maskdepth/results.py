@@ -54,8 +54,10 @@ def tell_next_steps(experiment: str | None) -> list[str]:
         pages = tell_pages(locate_store())
     except (FileNotFoundError, ValueError):  # outside a repository, or an address that we refuse
         pages = []
+    pictures = Path("reports", "pictures", "median.png")
     keep = f"dvc exp apply {experiment}" if experiment else "dvc exp apply NAME"
     return [
+        *([f"look at what it predicts:       {pictures}"] if experiment is None and pictures.is_file() else []),
         *pages,
         "which combination is best:      maskdepth compare",
         "one more combination of losses: dvc exp run -S loss.depth=ssim",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from maskdepth.comparing.grouping import Run, choose_family
+from maskdepth.comparing.grouping import Run, choose_family, choose_pair
 
 PARAMS = {
     "data.image_size": "64",
@@ -173,3 +173,45 @@ def test_a_store_of_older_rows_says_what_they_lack():
 def test_an_unknown_control_is_refused_and_the_nearest_is_named():
     with pytest.raises(ValueError, match=r"'dice\|sim'; did you mean dice\|ssim\? known: bce\|ssim, dice\|ssim"):
         choose_family(sweep(), "dice|sim")
+
+
+# Two of them
+
+
+def test_a_pair_has_all_seeds_of_two_combinations_and_nothing_else():
+    runs = [*sweep(("bce|ssim", "dice|ssim", "mse|mse")), run("dice|ssim", train__epochs=4, run_id="short")]
+    family, name, control = choose_pair(runs, runs[3], runs[1])
+    assert (name, control) == ("dice|ssim", "bce|ssim")
+    assert {each: list(by_seed) for each, by_seed in family.combinations.items()} == {
+        "bce|ssim": [0, 1, 2],
+        "dice|ssim": [0, 1, 2],
+    }
+
+
+def test_a_pair_that_differs_in_a_setting_alone_is_named_by_it():
+    runs = [run(), run(train__learning_rate=0.02, run_id="faster")]
+    _, name, control = choose_pair(runs, runs[1], runs[0])
+    assert sorted((name, control)) == ["bce|ssim", "bce|ssim, train.learning_rate=0.02"]
+    assert name != control
+
+
+@pytest.mark.parametrize(
+    ("one", "reason"),
+    [
+        (run("dice|ssim", data="d2"), r"dice-ssim-s0 cannot be compared with bce-ssim-s0: other data$"),
+        (run("dice|ssim", train__epochs=4), r"cannot be compared with bce-ssim-s0: epochs 4, not 8$"),
+        (run(seed=1), r"^bce-ssim-s1 and bce-ssim-s0 differ in their seed alone"),
+        (run("dice|ssim", table=None), r"^dice-ssim-s0 \(dice\|ssi\): it has no table of its samples"),
+        (run("dice|ssim", status="FAILED"), r"it is failed, not finished$"),
+    ],
+)
+def test_what_makes_no_pair_is_told(one, reason):
+    with pytest.raises(ValueError, match=reason):
+        choose_pair([run(), one], one, run())
+
+
+def test_a_newer_run_stands_for_an_older_one_of_its_settings_and_seed():
+    older, newer = run("dice|ssim", run_id="older", ended=1.0), run("dice|ssim", run_id="newer", ended=2.0)
+    with pytest.raises(ValueError, match=r"dice-ssim-s0 \(newer\) is a newer run .*: promote that one$"):
+        choose_pair([run(), older, newer], older, run())
+    assert choose_pair([run(), older, newer], newer, run())[1] == "dice|ssim"

@@ -254,6 +254,16 @@ def test_the_sentence_says_how_much_and_what_would_have_been_seen():
     )
 
 
+def test_a_difference_larger_than_there_can_be_is_not_said_to_have_been_visible():
+    table = World(seeds=3, places=5).measure({"a": 0.0, "b": 0.0})
+    is_candidate = table["combination"] == "b"
+    table.loc[is_candidate, "depth_ssim"] += np.where(table.loc[is_candidate, "background"] % 2, 0.9, -0.9)
+    sentence = compare(table, "a").answers[0].sentence
+    assert sentence.endswith(
+        "in depth they cannot be told apart; so few seeds and places would have shown no difference in depth SSIM"
+    )
+
+
 def test_the_better_ones_come_first_and_the_headline_names_them():
     table = World(seeds=8, places=60).measure({"a": 0.0, "b": -0.03, "c": 0.03, "d": 0.0})
     found = compare(table, "a")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.toy import draw_background, encode_png, write_toy_archive, write_zip
+from support.settings import SHIPPED_PARAMS
+from support.toy import draw_background, encode_png, write_background_depths, write_toy_archive, write_zip
 
 from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.archives.members import read_members
@@ -35,6 +36,13 @@ def test_every_known_layout_is_recognised_and_joined(layout: str, tmp_path: Path
     assert "samples: 12 of 12 composites; different ids: foreground 2, background 3, flip 1, placement 2" in text
     assert "rejected, by names alone: 0 of" in text
     assert explain_archives(tmp_path, "auto").is_usable
+
+
+def test_backgrounds_whose_depth_is_known_are_counted(tmp_path: Path) -> None:
+    write_toy_archive(tmp_path)
+    assert not any(line.startswith("depth of backgrounds") for line in explain_archives(tmp_path, "auto").lines)
+    write_background_depths(tmp_path, (1, 3))
+    assert "depth of backgrounds: 2 of 3 have it" in explain_archives(tmp_path, "auto").lines
 
 
 def test_kinds_are_counted_and_the_choice_is_explained(tmp_path: Path) -> None:
@@ -68,7 +76,7 @@ def test_what_names_tell_to_be_amiss_is_rejected_as_the_index_would(tmp_path: Pa
     raw, arrays = tmp_path / "raw", tmp_path / "arrays"
     write_toy_archive(raw)
     write_names(raw / "more.zip", "fg_bg_jpg/fg_bg_9_1_0_1.jpg", "mask_black_jpg/bg_mask_8_1_0_1.jpg", "notes.txt")
-    params = load_params(Path(__file__).parents[2] / "params.yaml").data
+    params = load_params(SHIPPED_PARAMS).data
     plans = [
         plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params, "code")
         for archive in find_archives(raw)

@@ -7,12 +7,12 @@ from maskdepth.data.samples import INDEX_COLUMNS, read_index, read_samples, read
 
 COLUMNS = (
     "sample_id,foreground,background,flip,placement,archive,background_digest,"
-    "background_row,composite_row,mask_row,depth_row"
+    "background_row,composite_row,mask_row,depth_row,background_depth_row"
 )
 
 
 def make_samples(foregrounds=(1, 2)) -> pd.DataFrame:
-    rows = [(f"{f}_7_0_1", f, 7, 0, 1, "batch1_images", "ab", 0, row, row, row) for row, f in enumerate(foregrounds)]
+    rows = [(f"{f}_7_0_1", f, 7, 0, 1, "batch1_images", "ab", 0, row, row, row, 0) for row, f in enumerate(foregrounds)]
     return pd.DataFrame(rows, columns=INDEX_COLUMNS)
 
 
@@ -24,7 +24,7 @@ def test_the_index_survives_the_file(tmp_path):
     samples = make_samples()
     write_index(tmp_path / "index.csv", samples)
     lines = (tmp_path / "index.csv").read_text().splitlines()
-    assert lines[:2] == [COLUMNS, "1_7_0_1,1,7,0,1,batch1_images,ab,0,0,0,0"]
+    assert lines[:2] == [COLUMNS, "1_7_0_1,1,7,0,1,batch1_images,ab,0,0,0,0,0"]
     pd.testing.assert_frame_equal(read_index(tmp_path / "index.csv"), samples, check_dtype=False)
 
 
@@ -72,8 +72,8 @@ def test_tables_of_different_samples_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("1_1_0_1,1,1,0,1,a,ab,0,0,0,x\n", "not a row number"),
-        ("1_1_0_1,1,1,0,1,a,ab,0,0,0,0\n1_1_0_1,1,1,0,1,a,ab,0,0,0,0\n", "sample 1_1_0_1 is listed twice"),
+        ("1_1_0_1,1,1,0,1,a,ab,0,0,0,0,x\n", "not a row number"),
+        ("1_1_0_1,1,1,0,1,a,ab,0,0,0,0,0\n1_1_0_1,1,1,0,1,a,ab,0,0,0,0,0\n", "sample 1_1_0_1 is listed twice"),
         ("1_1_0_1,1,1,0,1,a,ab,0,0,0\n", "not a whole table"),
     ],
 )

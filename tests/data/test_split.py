@@ -1,5 +1,6 @@
 """Splits hold out whole groups, never move a sample once placed, and say how to mend an empty one."""
 
+import hashlib
 import re
 
 import pandas as pd
@@ -59,17 +60,17 @@ def test_by_both_mixed_holds_out_exactly_one_of_background_and_object():
     assert mixed.loc[~is_foreground_held_out, "foreground"].isin(train["foreground"]).all()
     assert is_background_held_out.any()
     assert is_foreground_held_out.any()
+    assert set(table["split"]) == {"train", "val", "test", "mixed", "unused"}
 
 
 @pytest.mark.parametrize("by", BY)
 @given(seed=st.integers(0, 1000), extra=st.integers(1, 30), share=st.floats(0.2, 0.9))
 @settings(max_examples=10)
 def test_adding_rows_moves_nothing(by, seed, extra, share):
-    before = make_index(range(1, 25), range(1, 25), placements=(1,))
-    added = make_index(range(1, 25 + extra), range(1, 25 + extra), placements=(1, 2))
+    added = make_index(range(1, 61 + extra), range(1, 61 + extra), placements=(1, 2))
     shuffled = added.sample(frac=1, random_state=seed)
     params = make_params(by, val=0.3, test=0.3, seed=seed)
-    assert assign_splits(shuffled, params)[before["sample_id"]].equals(assign_splits(before, params))
+    assert assign_splits(shuffled, params)[LARGE["sample_id"]].equals(assign_splits(LARGE, params))
 
 
 def test_places_are_those_of_the_published_rule():
@@ -77,6 +78,26 @@ def test_places_are_those_of_the_published_rule():
     index = make_index([1, 3, 5], [1], placements=(1,))
     splits = assign_splits(index, make_params(val=0.3, test=0.2))
     assert splits.to_dict() == {"1_1_0_1": "test", "1_3_0_1": "val", "1_5_0_1": "train"}
+    assert splits.index.name == "sample_id"
+
+
+def draw(text):
+    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 11) / 2**53
+
+
+def test_samples_are_drawn_by_their_own_names():
+    draws = {name: draw(f"0:sample:{name}") for name in LARGE["sample_id"]}
+    splits = assign_splits(LARGE, make_params("sample"))
+    assert set(splits.index[splits == "test"]) == {name for name, drawn in draws.items() if drawn < 0.2}
+
+
+def test_a_share_ends_before_the_draw_that_equals_it():
+    first, second = sorted((draw(f"0:place:{name}"), name) for name in (1, 3, 5))[:2]
+    index = make_index(range(1, 30), [1], placements=(1,))
+    at_first = assign_splits(index, make_params(test=first[0], val=0.5))
+    assert at_first[f"1_{first[1]}_0_1"] == "val"
+    test = second[0] / 2  # exact, as is its double
+    assert assign_splits(index, make_params(test=test, val=test))[f"1_{second[1]}_0_1"] == "train"
 
 
 def test_a_larger_test_share_only_adds_to_the_test():
@@ -126,6 +147,22 @@ def _fills(index, by, seed):
 def test_two_groups_cannot_fill_three_splits_whatever_the_seed():
     with pytest.raises(ValueError, match=r"of 2 places\. Use larger split.val and split.test, or more data: 14 p"):
         assign_splits(make_index([1, 2], [1]), make_params())
+
+
+@pytest.mark.parametrize(
+    ("by", "seed", "found", "needed"),
+    [
+        ("both", 2, "1 places and 2 foregrounds", "14 places and as many foregrounds"),
+        ("sample", 5, "2 samples", "14 samples"),
+    ],
+)
+def test_an_empty_split_is_told_with_what_is_there_and_what_is_needed(by, seed, found, needed):
+    with pytest.raises(ValueError, match="split by") as error:
+        assign_splits(make_index([3], [1, 2], placements=(1,)), make_params(by, seed=seed))
+    assert str(error.value) == (
+        f"split by {by}: nothing falls into val and test with split.val=0.2 and split.test=0.2 of {found}. Use larger "
+        f"split.val and split.test, or more data: {needed} are nearly always enough"
+    )
 
 
 def test_counts_say_what_each_split_holds():

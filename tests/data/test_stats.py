@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskdepth.data import stats as stats_module
 from maskdepth.data.arrays.arrays import ShardedArray
 from maskdepth.data.index.joining import build_index
-from maskdepth.data.pictures.decoding import PICTURE_KINDS
+from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, PICTURE_KINDS
 from maskdepth.data.stats import (
+    Moments,
+    list_kinds,
     measure_kind,
     merge_moments,
     read_stats,
@@ -74,6 +77,81 @@ def test_sums_worked_by_hand(arrays):
     assert measured.histogram.nonzero()[0].tolist() == [1, 2, 3, 4]
 
 
+def test_sums_are_those_of_each_group_and_channel_in_the_order_of_their_names(arrays):
+    pictures = np.arange(3 * 1 * 2 * 3, dtype=np.uint8).reshape(3, 1, 2, 3)
+    samples = pd.DataFrame({"foreground": [2, 1, 2], "background": [7, 7, 7], "composite_row": [2, 1, 0]})
+    measured = measure_kind(samples, replace(arrays, composite=ShardedArray([pictures])), "composite")
+    by_group = {"1": pictures[[1]].astype(int), "2": pictures[[0, 2]].astype(int)}
+    assert list(measured.table) == ["foreground", "background", "kind", "channel", "count", "sum", "sum_of_squares"]
+    assert measured.table.to_numpy().tolist() == [
+        [name, "7", "composite", channel, 2 * len(group), group[..., channel].sum(), (group[..., channel] ** 2).sum()]
+        for name, group in by_group.items()
+        for channel in range(3)
+    ]
+    assert measured.histogram.tolist() == [1] * 18 + [0] * 238
+    assert (measured.images, measured.black) == (3, 0)
+
+
+def test_pictures_are_black_where_every_pixel_is(arrays):
+    measured = measure_depths(arrays, [[[0, 0]], [[0, 1]]])
+    assert (measured.images, measured.black) == (2, 1)
+    assert measure_depths(arrays, [[[0, 0]], [[0, 0]]]).black == 2
+    assert measure_depths(arrays, [[[0, 0], [0, 0]], [[0, 0], [0, 1]]]).black == 1
+
+
+def test_black_pictures_are_counted_in_every_group(arrays):
+    pictures = np.array([[[0, 0]], [[0, 1]], [[0, 0]], [[1, 1]]], np.uint8)
+    samples = pd.DataFrame({"foreground": [1, 1, 2, 2], "background": 5, "depth_row": range(4)})
+    assert measure_kind(samples, replace(arrays, depth=ShardedArray([pictures])), "depth").black == 2
+
+
+def test_a_nearly_black_picture_in_colours_is_no_mask(arrays):
+    pictures = np.array([[[[0, 1, 1], [0, 0, 1]]]], np.uint8)
+    samples = pd.DataFrame({"foreground": [1], "background": [5], "composite_row": [0]})
+    measured = measure_kind(samples, replace(arrays, composite=ShardedArray([pictures])), "composite")
+    assert measured.table["sum"].tolist() == [0, 1, 2]
+    assert measured.histogram[:2].tolist() == [3, 3]
+
+
+def test_pictures_that_do_not_fit_into_one_block_are_measured_alike(arrays, samples, monkeypatch):
+    whole = {kind: measure_kind(samples, arrays, kind) for kind in PICTURE_KINDS}
+    taken, take = [], ShardedArray.take
+    monkeypatch.setattr(ShardedArray, "take", lambda array, rows: taken.append(len(rows)) or take(array, rows))
+    monkeypatch.setattr(stats_module, "_BLOCK_VALUES", 5 * 32 * 32)
+    for kind in PICTURE_KINDS:
+        taken.clear()
+        measured = measure_kind(samples, arrays, kind)
+        assert measured.table.equals(whole[kind].table)
+        assert measured.histogram.tolist() == whole[kind].histogram.tolist()
+        assert (measured.images, measured.black) == (whole[kind].images, whole[kind].black)
+        assert taken == {"background": [1] * 3, "composite": [1] * 24}.get(kind, [5, 5, 5, 5, 4])
+    monkeypatch.setattr(stats_module, "_BLOCK_VALUES", 1)  # smaller than a picture
+    assert measure_kind(samples, arrays, "mask").table.equals(whole["mask"].table)
+
+
+def test_the_depth_of_a_background_counts_once_where_there_is_one(arrays):
+    samples = pd.DataFrame({"foreground": [1, 2, 1, 2], "background": [5, 5, 6, 6]})
+    samples = samples.assign(background_row=[0, 0, 1, 1], background_depth_row=[0, 0, -1, -1])
+    assert list_kinds(samples) == (*PICTURE_KINDS, "background_depth")
+    assert list_kinds(samples.tail(2)) == PICTURE_KINDS
+    pictures = ShardedArray([np.array([[[51, 51]]], np.uint8)])
+    measured = measure_kind(samples, replace(arrays, background_depth=pictures), BACKGROUND_DEPTH)
+    assert measured.table.to_numpy().tolist() == [["", "5", "background_depth", 0, 2, 102, 2 * 51**2]]
+    assert merge_moments(measured.table) == Moments((0.2,), (0.0,))
+    (summary,) = summarise({BACKGROUND_DEPTH: measured}).values()
+    assert (summary["minimum"], summary["median"], summary["maximum"]) == (0.2, 0.2, 0.2)
+
+
+def test_masks_and_maps_of_two_levels_are_counted_alike(arrays):
+    # A depth of zeros and ones looks like a mask; both are counted by level, whatever they are.
+    measured = measure_depths(arrays, [[[0, 1, 1]], [[1, 1, 2]]])
+    assert measured.histogram[:4].tolist() == [1, 4, 1, 0]
+    assert measured.histogram.dtype == np.int64
+    measured = measure_depths(arrays, [[[0, 1, 1]], [[1, 0, 1]]])
+    assert measured.histogram[:4].tolist() == [2, 4, 0, 0]
+    assert measured.table[["sum", "sum_of_squares"]].to_numpy().tolist() == [[4, 4]]
+
+
 @given(st.data())
 @settings(max_examples=8)
 def test_any_subset_is_exactly_as_if_only_it_was_read(arrays, samples, stats, data):
@@ -124,21 +202,76 @@ def test_moments_of_several_kinds_at_once_are_refused(stats):
         merge_moments(stats.iloc[:0])
 
 
+def test_groups_that_are_cut_are_read_and_the_others_are_not(arrays, samples, stats, monkeypatch):
+    one_less = samples.drop(index=samples.index[0])
+    read, take = [], ShardedArray.take
+    monkeypatch.setattr(ShardedArray, "take", lambda array, rows: read.append(len(rows)) or take(array, rows))
+    subset_moments(stats, samples, arrays, one_less)
+    cut = samples["foreground"].eq(samples["foreground"].iloc[0]) & samples["background"].eq(
+        samples["background"].iloc[0]
+    )
+    assert read == [cut.sum() - 1] * 3  # composite, mask and depth; no background
+
+
 def test_an_empty_subset_is_refused(arrays, samples, stats):
-    with pytest.raises(ValueError, match="no samples to take the moments of"):
+    with pytest.raises(ValueError, match=r"^no samples to take the moments of; check the split with split\.csv$"):
         subset_moments(stats, samples, arrays, samples.iloc[:0])
 
 
 def test_a_table_of_other_samples_is_refused(arrays, samples, stats):
-    with pytest.raises(ValueError, match=r"stats.csv lacks groups .*dvc repro"):
+    with pytest.raises(ValueError, match=r"^stats\.csv lacks groups .*; run `dvc repro`, which makes it again$"):
         subset_moments(stats[stats["background"] != "2"], samples, arrays, samples)
 
 
 def test_a_sum_that_is_no_number_is_refused(tmp_path):
     path = tmp_path / "stats.csv"
     path.write_text("foreground,background,kind,channel,count,sum,sum_of_squares\n1,1,mask,0,4,x,1\n")
-    with pytest.raises(ValueError, match="a sum is not a whole number"):
+    with pytest.raises(ValueError, match="a sum is not a whole number") as error:
         read_stats(path)
+    assert str(error.value).startswith(f"{path}: a sum is not a whole number (")
+    assert str(error.value).endswith("); run `dvc repro`, which makes it")
+
+
+def test_a_table_comes_back_with_ids_as_text_and_sums_as_integers(tmp_path):
+    path = tmp_path / "stats.csv"
+    path.write_text("foreground,background,kind,channel,count,sum,sum_of_squares\n01,NA,mask,0,4,3,1\n")
+    table = read_stats(path)
+    assert table.to_dict("records") == [
+        {
+            "foreground": "01",
+            "background": "NA",
+            "kind": "mask",
+            "channel": 0,
+            "count": 4,
+            "sum": 3,
+            "sum_of_squares": 1,
+        }
+    ]
+    assert (table.dtypes[["channel", "count", "sum", "sum_of_squares"]] == "int64").all()
+    with pytest.raises(ValueError, match="expected foreground,background,kind,channel,count,sum,sum_of_squares"):
+        path.write_text("a\n1\n")
+        read_stats(path)
+
+
+def test_the_summary_of_a_kind_worked_by_hand(arrays, tmp_path):
+    measured = measure_depths(arrays, [[[0, 51, 51, 51]], [[51, 51, 255, 255]]])
+    summary = summarise({"depth": measured})
+    mean = (5 * 51 + 2 * 255) / 8 / 255
+    std = np.sqrt((5 * 51**2 + 2 * 255**2) / 8 / 255**2 - mean**2)
+    assert summary["depth"].pop("std") == pytest.approx([std])
+    assert summary["depth"].pop("histogram") == measured.histogram.tolist()
+    assert summary == {
+        "depth": {"images": 2, "black": 0, "mean": [mean], "minimum": 0.0, "median": 0.2, "maximum": 1.0}
+    }
+    write_summary(tmp_path / "stats.json", summary | {"mask": {"images": 1}})
+    assert (tmp_path / "stats.json").read_text() == (
+        f'{{\n  "depth": {{\n    "images": 2,\n    "black": 0,\n    "mean": [{mean}],\n    "minimum": 0.0,\n'
+        '    "median": 0.2,\n    "maximum": 1.0\n  },\n  "mask": {\n    "images": 1\n  }\n}\n'
+    )
+
+
+def test_the_median_of_as_many_below_as_above_is_the_lower(arrays):
+    assert summarise({"depth": measure_depths(arrays, [[[10, 10]], [[20, 20]]])})["depth"]["median"] == 10 / 255
 
 
 def test_the_summary_says_what_a_person_asks(arrays, samples, tmp_path):

@@ -7,19 +7,25 @@ import torch
 from scipy import ndimage
 from support.batches import cut, square_batch
 
+from maskdepth.data.batches.batches import GIVEN_DEPTH, UNKNOWN_DEPTH
 from maskdepth.evaluation.baseline import (
     clean_masks,
+    copy_backgrounds,
     fit_ramp,
     guess_depths,
     guess_masks,
     mean_depths,
     measure_baselines,
 )
-from maskdepth.metrics.catalogue import HEADLINE
+from maskdepth.metrics.names import HEADLINE
 
 
 class InOrder(list):
     """Batches that are gone through again and again, as those of a table are."""
+
+    @property
+    def knows_depth(self):
+        return self[0].background_depth is not None
 
     def in_order(self):
         return iter(self)
@@ -68,6 +74,57 @@ def test_places_that_training_saw_are_remembered_and_others_are_not():
     assert {name for table in seen.values() for name in table} == set(HEADLINE)
     # The second place is new, so it is answered with the mean of all.
     pd.testing.assert_series_equal(seen["remembered"].iloc[1], seen["mean_map"].iloc[1])
+
+
+def known_batch():
+    """Three squares; the depth of the background is a ramp, unknown of the last one."""
+    batch = square_batch(3)
+    ramp = torch.linspace(255, 0, 32).round().view(1, 1, 32, 1).expand(3, 1, 32, 32)
+    depth = torch.cat([ramp, torch.full_like(ramp, GIVEN_DEPTH)], 1).byte()
+    depth[2] = UNKNOWN_DEPTH
+    return batch._replace(background_depth=depth)
+
+
+def test_the_depth_of_the_background_is_given_back_where_it_is_known():
+    batch = known_batch()
+    otherwise = torch.full((1, 32, 32), 0.4)
+    (copied,) = copy_backgrounds([batch], otherwise, has_plane=False)
+    known = batch.background_depth[:2, :1] / 255
+    torch.testing.assert_close(copied.prediction.depth[:2], known)
+    torch.testing.assert_close(copied.prediction.depth[2], otherwise)
+    outside = batch.mask[:2] == 0
+    torch.testing.assert_close(known[outside], batch.targets()[1][:2][outside], atol=1.5 / 255, rtol=0)
+
+
+def test_a_plane_stands_where_the_pictures_differ_as_near_as_the_ground_at_its_foot():
+    batch = known_batch()
+    (planes,) = copy_backgrounds([batch], torch.full((1, 32, 32), 0.4), has_plane=True)
+    (copied,) = copy_backgrounds([batch], torch.full((1, 32, 32), 0.4), has_plane=False)
+    inside = batch.mask.bool()
+    foot = batch.background_depth[0, 0, 19, 0] / 255  # all squares end at row 19
+    for sample in (0, 1):
+        assert planes.prediction.depth[sample][inside[sample]].unique().tolist() == [foot.item()]
+    outside = ~inside
+    assert torch.equal(planes.prediction.depth[outside], copied.prediction.depth[outside])
+
+
+def test_a_plane_under_nothing_is_the_scene():
+    batch = known_batch()
+    empty = batch._replace(composite=batch.background)
+    (planes,) = copy_backgrounds([empty], torch.full((1, 32, 32), 0.4), has_plane=True)
+    (copied,) = copy_backgrounds([empty], torch.full((1, 32, 32), 0.4), has_plane=False)
+    assert torch.equal(planes.prediction.depth, copied.prediction.depth)
+
+
+def test_baselines_copy_the_background_where_its_depth_is_given_and_there_alone():
+    rows = pd.DataFrame({"background": [3, 4, 5]})
+    train_rows = pd.DataFrame({"background": [1, 1, 2]})
+    measured = measure_baselines(InOrder([square_batch(3)]), train_rows, InOrder([known_batch()]), rows)
+    assert list(measured) == ["difference", "mean_map", "ramp", "copied_background", "plane_under_mask"]
+    copied, plane = measured["copied_background"], measured["plane_under_mask"]
+    assert (plane["depth_ssim"][:2] > copied["depth_ssim"][:2]).all()
+    assert (plane["depth_mae_foreground"][:2] < copied["depth_mae_foreground"][:2]).all()
+    pd.testing.assert_series_equal(copied.iloc[2], measured["mean_map"].iloc[2])
 
 
 def test_cleaning_fills_holes_and_keeps_the_largest_region():

@@ -11,7 +11,7 @@ from support.batches import cut, square_batch
 from maskdepth.data.batches.batches import Batch
 from maskdepth.evaluation.samples import MeanLoss, Predicted, choose_threshold, evaluate_samples, predictions
 from maskdepth.losses.catalogue import build_criterion
-from maskdepth.metrics.catalogue import HEADLINE
+from maskdepth.metrics.names import HEADLINE
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import LossParams
 

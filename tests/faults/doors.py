@@ -120,9 +120,9 @@ def hang_up(connection):
         connection.close()
 
 
-def free_port():
+def free_port(host="127.0.0.1"):
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((host, 0))
         return listener.getsockname()[1]
 
 

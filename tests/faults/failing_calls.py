@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT), str(ROOT / "src")]
 
 from faults.kill_stages import STAGES, comparable, is_unfinished, is_whole, print_tallies, written_files  # noqa: E402
+from support.settings import write_places  # noqa: E402
 from support.toy import write_toy_archive  # noqa: E402
 from support.trained import start_stage, write_small_params  # noqa: E402
 
@@ -152,7 +153,7 @@ def draw_repository(workspace: Path) -> None:
     (workspace / ".dvc").mkdir(parents=True)
     write_toy_archive(workspace / "data" / "raw", backgrounds=range(1, 13))
     write_small_params(workspace, epochs=1)
-    shutil.copy(ROOT / "places.csv", workspace)
+    write_places(workspace)
 
 
 def share_out(calls: int, stages: list[str]) -> dict[str, int]:

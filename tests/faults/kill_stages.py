@@ -1,6 +1,6 @@
 """Kill every stage at random instants and run it again: is the result that of a run which nobody disturbed?
 
-    python benchmarks/kill_stages.py --kills 200 --seed 0
+    python tests/faults/kill_stages.py --kills 200 --seed 0
 
 Each trial is a fork of this process, which has loaded all libraries, so that its time goes into the stage itself. Half
 of the kills come after a random time; half come right before a random change of the file system (a file opened for
@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT), str(ROOT / "src")]
+
+from support.settings import SHIPPED_PARAMS, write_places  # noqa: E402
 
 STAGES = ("unzip", "index", "stats", "split", "train", "evaluate", "report")
 TRAIN_SHARE = 0.4  # the rest is divided among the others: training runs longest and has most to lose
@@ -127,7 +129,7 @@ def run_reference(folder: Path) -> dict[str, Reference]:
     """Draw a small data set and run all stages on it, undisturbed."""
     (folder / ".dvc").mkdir(parents=True)
     write_params(folder / "params.yaml")
-    shutil.copy(ROOT / "places.csv", folder)
+    write_places(folder)
     assert finish(start(folder, draw_data)) == 0, (folder / "log.txt").read_text()
     references = {}
     for stage in STAGES:
@@ -148,7 +150,7 @@ def draw_data() -> None:
 def write_params(path: Path) -> None:
     from ruamel.yaml import YAML
 
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    params = YAML(typ="safe").load(SHIPPED_PARAMS.read_text())
     for section, values in SMALL.items():
         params[section] |= values
     with path.open("w") as file:

@@ -15,7 +15,7 @@ from test_pipeline import make_clone
 
 STATES = Path(".dvc/tmp/maskdepth/train")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from faults.failing_calls import why_not
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_stage_survives_calls_that_fail():
     if reason := why_not():

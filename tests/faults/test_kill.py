@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_every_stage_survives_kills_at_random_instants():
     script = [sys.executable, "tests/faults/kill_stages.py", "--kills", "20", "--seed", "1"]

@@ -1,11 +1,10 @@
 """Proves that a training which runs out of memory goes on in smaller parts with the same batches, and remembers it."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.settings import SHIPPED_PARAMS
 from support.toy_arrays import make_toy_arrays
 from torch import nn
 
@@ -23,7 +22,7 @@ HALF = (0.5, 0.5, 0.5)
 SPEC = NetworkSpec("tiny", "background+composite", Normalisation(HALF, HALF, HALF, HALF), 32)
 CRITERION = build_criterion(LossParams(mask="bce", depth="l1", mask_weight=1.0, depth_weight=1.0))
 CHANGES = {"epochs": 2, "batch_size": 8, "precision": "fp32", "optimizer": "sgd", "schedule": "constant"}
-SETTINGS = load_params(Path(__file__).parents[2] / "params.yaml").train.model_copy(update=CHANGES)
+SETTINGS = load_params(SHIPPED_PARAMS).train.model_copy(update=CHANGES)
 
 
 class Cramped(nn.Module):

@@ -6,7 +6,7 @@ import os
 import pytest
 from support.trained import saved_states, start_stage, wait_for_state, write_small_params
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 
 def digest(repository):

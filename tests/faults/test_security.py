@@ -70,10 +70,10 @@ def test_what_is_looked_for_is_found(unsafe):
     assert is_unsafe(ast.parse(unsafe).body[0].value)
 
 
-def test_nothing_of_ours_waits_for_connections():
-    """What is looked at in a browser, `mlflow ui`, is started by its user, and listens on the loopback alone."""
+def test_nothing_of_ours_waits_for_connections_but_the_page_that_is_asked_for():
+    """What else is looked at in a browser, `mlflow ui`, is started by its user, and listens on the loopback alone."""
     listening = [path for path in SOURCES if "benchmarks" not in path.parts and OPENS_A_PORT.search(path.read_text())]
-    assert listening == []
+    assert [path.name for path in listening] == ["demo.py"]
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def b64(text, code):
 
 
 def report():
-    report_stage(Path("journals"), Path("models"), Path("metrics/train.json"), Path("metrics/test.json"), ROW_FILE)
+    report_stage(Path("journals"), Path("models"), Path("measured/train.json"), Path("measured/test.json"), ROW_FILE)
 
 
 def sync():

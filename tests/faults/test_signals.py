@@ -13,7 +13,7 @@ from maskdepth.tracking.journal import KILLED, read_journal
 from maskdepth.tracking.mirror import NOT_SHOWN
 from maskdepth.training.states import load_state
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 LONGEST_STOP = 5.0  # [s] on a machine with a core for it
 

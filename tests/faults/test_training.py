@@ -20,7 +20,7 @@ from support.trained import (
 
 from maskdepth.training.states import list_abandoned_states, load_state
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 BAD_INPUT, NO_RESOURCE, CONFLICT = 2, 3, 4
 

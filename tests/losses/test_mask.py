@@ -7,6 +7,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torchvision.ops import sigmoid_focal_loss
 
+from maskdepth.losses import mask as mask_losses
 from maskdepth.losses.mask import (
     boundary_loss,
     dice_loss,
@@ -14,6 +15,7 @@ from maskdepth.losses.mask import (
     hausdorff_loss,
     iou_loss,
     lovasz_loss,
+    measure_on_device,
     tversky_loss,
 )
 from maskdepth.losses.students import bce_zscored_mask_loss
@@ -107,3 +109,20 @@ def test_zscored_loss_has_its_published_floor():
     target = torch.zeros(1, 1, 64, 64)
     target.view(-1)[:237] = 1  # the mean of that data set: 5.79 % object
     assert bce_zscored_mask_loss(80 * target - 40, target).item() == pytest.approx(0.48, abs=0.005)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (16, 16), (13, 20)])
+def test_distances_measured_on_a_device_are_those_of_scipy(size):
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.linspace(0, 1, 12).view(-1, 1, 1, 1)  # from empty to full
+    masks = torch.rand(12, 1, *size, generator=generator) < shares
+    masks[3, :, : size[0] // 2, : size[1] // 2] = True
+    assert torch.equal(measure_on_device(masks), mask_losses._measure_with_scipy(masks))
+
+
+def test_boundary_is_the_same_wherever_its_distances_are_measured(monkeypatch):
+    logits, target = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 1, 16, 16)
+    target[0, :, 4:9, 3:12] = 1
+    loss = boundary_loss(logits, target)
+    monkeypatch.setattr(mask_losses, "_measure_with_scipy", measure_on_device)
+    assert torch.equal(boundary_loss(logits, target), loss)

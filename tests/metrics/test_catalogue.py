@@ -1,10 +1,19 @@
 """Proves the laws that every metric of the catalogue keeps: a new entry is tested here without a test of its own."""
 
+from typing import get_args
+
 import pytest
 import torch
 from support.cases import random_case, scores, worked_case
 
-from maskdepth.metrics.catalogue import GROUPS, HEADLINE, METRICS, QUICK_METRICS, Maps, image_metrics
+from maskdepth.losses.students import (
+    SAJNANSHETTY_DEPTH_MEAN,
+    SAJNANSHETTY_DEPTH_STD,
+    SAJNANSHETTY_MASK_MEAN,
+    SAJNANSHETTY_MASK_STD,
+)
+from maskdepth.metrics.catalogue import GROUPS, Maps, image_metrics
+from maskdepth.metrics.names import HEADLINE, METRICS, QUICK_METRICS, Better
 from maskdepth.models.prediction import Prediction
 
 # Not 0 or 1 where all is right, or not for the truth at all.
@@ -22,6 +31,42 @@ def test_each_group_gives_the_metrics_that_it_names():
     maps = Maps(prediction.mask_logits.sigmoid(), mask, prediction.depth, depth, 0.4)
     for group in GROUPS:
         assert group.measure(maps).keys() == group.better.keys()
+
+
+def test_which_way_is_better_is_one_of_three_words():
+    assert set(METRICS.values()) == set(get_args(Better)) == {"high", "low", "neither"}
+    assert {*QUICK_METRICS, *HEADLINE} <= METRICS.keys()
+
+
+def test_what_lies_at_a_threshold_is_no_object():
+    half, ramp = torch.full((1, 1, 16, 16), 0.5), torch.linspace(0, 1, 256).view(1, 1, 16, 16)
+    zeros, left = torch.zeros_like(half), torch.zeros_like(half)
+    left[..., :8] = 0.5
+    measured = image_metrics(Prediction(torch.zeros_like(half), zeros), half, ramp, 0.5)
+    assert (measured["mask_union"].item(), measured["mask_boundary_iou"].item()) == (0, 1)
+    measured = image_metrics(Prediction(scores(zeros), zeros), left, ramp, 0.5)
+    assert measured["depth_mae_foreground"].item() == pytest.approx(0.5)
+    # The students' bounds are those of raw maps.
+    bounds = (
+        SAJNANSHETTY_MASK_MEAN + 0.5 * SAJNANSHETTY_MASK_STD,
+        SAJNANSHETTY_DEPTH_MEAN + 0.5 * SAJNANSHETTY_DEPTH_STD,
+    )
+    mask, depth = (torch.full_like(half, bound, dtype=torch.float64) for bound in bounds)
+    for truth in ((zeros, zeros), (mask, depth)):
+        measured = image_metrics(Prediction(torch.zeros_like(half), half), *truth, 0.5)
+        assert (measured["sajnanshetty_mask_iou"].item(), measured["sajnanshetty_depth_iou"].item()) == (1, 1)
+
+
+def test_shares_and_the_students_scores_worked_by_hand():
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 0, 0] = 1
+    measured = image_metrics(Prediction(scores(mask), mask), mask, mask, 0.5)
+    assert measured["mask_area"].item() == 1 / 256
+    assert measured["deepjyotisaha85_mask_dice"].item() == pytest.approx(1)
+    assert measured["mshilpaa_iou"].item() == pytest.approx(1 / (2 + 1e-4), rel=1e-9)
+    empty = torch.zeros_like(mask)
+    measured = image_metrics(Prediction(scores(empty), empty), empty, empty, 0.5)
+    assert measured["deepjyotisaha85_mask_dice"].item() == measured["deepjyotisaha85_depth_dice"].item() == 1
 
 
 @pytest.mark.parametrize("names", [QUICK_METRICS, HEADLINE, ("mask_iou",), ()])

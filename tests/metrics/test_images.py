@@ -11,8 +11,9 @@ from torchmetrics.functional.classification import binary_f1_score, binary_jacca
 
 from maskdepth.losses.ssim import ssim
 from maskdepth.metrics import images
-from maskdepth.metrics.catalogue import METRICS, image_metrics
-from maskdepth.metrics.images import boundary_metrics, region_metrics
+from maskdepth.metrics.catalogue import image_metrics
+from maskdepth.metrics.images import boundary_metrics, depth_boundary_metrics, region_metrics
+from maskdepth.metrics.names import METRICS
 from maskdepth.models.prediction import Prediction
 
 
@@ -43,6 +44,7 @@ from maskdepth.models.prediction import Prediction
         ("depth_delta3", 0.876953),
         ("depth_ssi_mae", 0.068358),
         ("depth_ssi_abs_rel", 0.220788),
+        ("depth_boundary_f_1px", 0.0),  # one pixel beside the true edge
         ("depth_mae_foreground", 0.3),
         ("depth_mae_background", 0.0),
     ],
@@ -125,6 +127,34 @@ def test_boundary_f_of_contours_far_apart_is_zero():
     near, far = torch.zeros(2, 1, 1, 64, 64, dtype=torch.bool)
     near[..., 5:15, 5:15], far[..., 40:50, 40:50] = True, True
     assert boundary_metrics(near, far)["mask_boundary_f"].item() == 0
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3])
+def test_depth_boundaries_equal_a_plain_loop_over_pairs_of_pixels(radius):
+    prediction, mask, depth = random_case(count=2, height=12, width=15)
+    found = image_metrics(prediction, mask, depth, 0.5, [f"depth_boundary_f_{radius}px"])
+    rows, columns = (axis.ravel() for axis in np.mgrid[:12, :15])
+    is_near = np.hypot(rows[:, None] - rows, columns[:, None] - columns) <= radius
+    steps = np.linspace(*images.CONTOUR_STEPS)
+    for index, (pred, true) in enumerate(zip(prediction.depth.numpy(), depth.numpy(), strict=True)):
+        jumps = [(values.ravel()[:, None] - values.ravel())[is_near] for values in (pred, true)]
+        scored = []
+        for step in steps:
+            deeper, truly_deeper = (each > step for each in jumps)
+            count = deeper.sum() + truly_deeper.sum()
+            scored.append(2 * (deeper & truly_deeper).sum() / count if count else 1.0)
+        (value,) = found.values()
+        assert value[index].item() == pytest.approx(np.average(scored, weights=steps))
+        assert 0 < value[index] < 1
+
+
+def test_a_blurred_step_of_depth_is_no_contour():
+    step = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    step[..., 8:] = 0.8
+    ramp = torch.linspace(0, 0.8, 16, dtype=torch.float64).expand(1, 1, 16, 16)
+    assert depth_boundary_metrics(step, step)["depth_boundary_f_1px"].item() == 1
+    assert depth_boundary_metrics(ramp, step)["depth_boundary_f_1px"].item() < 0.1
+    assert depth_boundary_metrics(step.flip(-1), step)["depth_boundary_f_3px"].item() == 0  # the other side is nearer
 
 
 def test_depth_metrics_equal_a_plain_loop():

@@ -1,24 +1,28 @@
-"""Proves that only what belongs together is paired, and that no name and no link leads a result to the wrong place."""
+"""Proves that a result gets a safe name and a place of its own, and that reading survives whatever a file is."""
 
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from maskdepth.data.files import list_archive
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.serving.files import (
-    SHOWN_SIDE,
+    ENDINGS,
+    USUAL,
+    Outcome,
     Pair,
     check_results,
     check_shapes,
-    find_pairs,
-    name_results,
+    read_bytes,
+    read_kinds,
     read_picture,
-    require_inputs,
     slug,
-    write_png,
+    write_picture,
+    write_report,
 )
 
 
@@ -29,85 +33,8 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def results_of(out: Path, *pairs: Pair) -> dict[Pair, dict[str, Path]]:
-    return {pair: name_results(out, pair.name, probability=False) for pair in pairs}
-
-
-def test_two_folders_are_paired_by_name_whatever_the_suffix(tmp_path):
-    backgrounds = touch(tmp_path / "backgrounds", "a.jpg", "b.PNG", "notes.txt", ".hidden.png")
-    composites = touch(tmp_path / "composites", "b.jpeg", "a.png")
-    pairs, left_over = find_pairs(backgrounds, composites)
-    assert [(pair.name, pair.background.name, pair.composite.name) for pair in pairs] == [
-        ("a", "a.jpg", "a.png"),
-        ("b", "b.PNG", "b.jpeg"),
-    ]
-    assert left_over == []
-
-
-@pytest.mark.parametrize(
-    ("backgrounds", "composites", "pairs"),
-    [
-        (
-            ["bg_jpg/bg_img_7.jpg", "bg_jpg/bg_img_8.jpg", "bg_jpg/bg_img_9.jpg"],
-            ["fg_bg_jpg/fg_bg_3_7_0_1.jpg", "fg_bg_jpg/fg_bg_12_8_1_20.jpg", "fg_bg_jpg/fg_bg_1_77_0_1.jpg"],
-            {"fg_bg_3_7_0_1": "bg_img_7.jpg", "fg_bg_12_8_1_20": "bg_img_8.jpg"},
-        ),
-        (["bg/7_bg.jpg"], ["bg_fg_1/7_bg_12_fg.jpg"], {"7_bg_12_fg": "7_bg.jpg"}),
-        (["background/7.jpg"], ["fg_bg/bg_007/24001.jpg"], {"24001": "7.jpg"}),
-    ],
-)
-def test_names_of_the_known_archives_are_paired_by_the_background_they_name(tmp_path, backgrounds, composites, pairs):
-    touch(tmp_path, *backgrounds, *composites)
-    folders = (tmp_path / names[0] for names in (backgrounds, composites))
-    found, left_over = find_pairs(*(path.parent for path in folders))
-    assert {pair.name: pair.background.name for pair in found} == pairs
-    assert len(left_over) == len(backgrounds) + len(composites) - 2 * len(pairs)
-
-
-def test_names_with_a_running_number_alone_are_not_guessed(tmp_path):
-    touch(tmp_path, "bg/bg_1.jpg", "image/fg_bg_1.jpg")
-    with pytest.raises(ValueError, match="a pair has one name"):
-        find_pairs(tmp_path / "bg", tmp_path / "image")
-
-
-def test_an_accent_written_in_two_ways_is_one_name(tmp_path):
-    backgrounds = touch(tmp_path / "backgrounds", "caf\u00e9.jpg")
-    composites = touch(tmp_path / "composites", "cafe\u0301.jpg")
-    assert [pair.name for pair in find_pairs(backgrounds, composites)[0]] == ["caf\u00e9"]
-
-
-def test_a_picture_without_partner_is_named_with_the_folder_that_lacks_it(tmp_path):
-    backgrounds = touch(tmp_path / "backgrounds", "a.jpg", "empty.jpg")
-    composites = touch(tmp_path / "composites", "a.jpg", "lone.jpg")
-    pairs, left_over = find_pairs(backgrounds, composites)
-    assert [pair.name for pair in pairs] == ["a"]
-    assert left_over == [
-        ("lone", "failed", f"no background of this name in {backgrounds}"),
-        ("empty", "failed", f"no composite of this name in {composites}"),
-    ]
-
-
-def test_one_background_goes_with_every_composite_of_a_folder(tmp_path):
-    background = touch(tmp_path, "room.jpg") / "room.jpg"
-    pairs, left_over = find_pairs(background, touch(tmp_path / "composites", "a.jpg", "b.jpg"))
-    assert [(pair.name, pair.background) for pair in pairs] == [("a", background), ("b", background)]
-    assert left_over == []
-
-
-def test_what_cannot_be_paired_is_an_error_that_says_why(tmp_path):
-    full, empty = touch(tmp_path / "full", "a.jpg"), tmp_path / "empty"
-    empty.mkdir()
-    picture = full / "a.jpg"
-    with pytest.raises(ValueError, match=r"empty holds no pictures; expected files that end in \.jpeg, \.jpg, \.png"):
-        find_pairs(picture, empty)
-    with pytest.raises(ValueError, match=r"full is a folder but .*a\.jpg is one picture; name the background"):
-        find_pairs(full, picture)
-    with pytest.raises(FileNotFoundError, match=r"b\.jpg is missing; expected a JPEG or PNG picture, or a folder"):
-        require_inputs(full / "b.jpg", picture, picture)
-    with pytest.raises(ValueError, match=r"no file name of .*other is also in .*full; a pair has one name"):
-        find_pairs(full, touch(tmp_path / "other", "b.jpg"))
-    with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png have the same name up to the suffix; rename one"):
-        find_pairs(touch(full, "a.png"), full)
+def check(out: Path, *pairs: Pair, report: Path | None = None, overwrite: bool = False) -> None:
+    check_results(pairs, out, USUAL, report, overwrite)
 
 
 @pytest.mark.parametrize(
@@ -131,62 +58,78 @@ def test_ordinary_names_stay_and_changed_ones_stay_unlike():
 
 
 def test_a_result_that_is_there_is_refused_unless_it_may_be_replaced(tmp_path):
-    results = results_of(touch(tmp_path, "a_depth.png"), Pair("a", Path("b.jpg"), Path("a.jpg")))
-    with pytest.raises(
-        ValueError, match=r"1 of the results are there already, such as .*a_depth\.png; choose another folder"
-    ):
-        check_results(results, None, overwrite=False)
-    check_results(results, None, overwrite=True)
+    pair = Pair("a", Path("b.jpg"), Path("a.jpg"))
+    touch(tmp_path, "a_depth.png")
+    with pytest.raises(ValueError, match=r"1 of the results are there already, such as .*a_depth\.png; choose another"):
+        check(tmp_path, pair)
+    check(tmp_path, pair, overwrite=True)
 
 
 def test_a_link_that_leads_nowhere_counts_as_there(tmp_path):
     (tmp_path / "a_mask.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="there already"):
-        check_results(results_of(tmp_path, Pair("a", Path("b.jpg"), Path("a.jpg"))), None, overwrite=False)
+        check(tmp_path, Pair("a", Path("b.jpg"), Path("a.jpg")))
 
 
 def test_a_report_that_is_there_is_refused_too(tmp_path):
     report = touch(tmp_path, "predictions.csv") / "predictions.csv"
     with pytest.raises(ValueError, match=r"such as .*predictions\.csv"):
-        check_results({}, report, overwrite=False)
+        check(tmp_path, report=report)
 
 
 def test_an_input_is_never_replaced_even_when_results_may_be(tmp_path):
-    picture = touch(tmp_path / "pictures", "a.png") / "a.png"
+    picture = touch(tmp_path / "pictures", "a_mask.png") / "a_mask.png"
     link = tmp_path / "linked"
     link.symlink_to(tmp_path / "pictures")
     for folder in (tmp_path / "pictures", link):
-        with pytest.raises(ValueError, match=r"a\.png is one of the pictures to predict; choose another folder"):
-            check_results(results_of(folder, Pair("a", Path("b.jpg"), picture)), None, overwrite=True)
+        with pytest.raises(ValueError, match=r"a_mask\.png is one of the pictures to predict; choose another folder"):
+            check(folder, Pair("a", picture, Path("a.jpg")), overwrite=True)
 
 
-@pytest.mark.parametrize("names", [("a", "a_mask"), ("a", "A")])
-def test_two_pairs_never_write_one_file(names, tmp_path):
-    pairs = [Pair(name, Path("b.jpg"), Path(f"{name}.jpg")) for name in names]
-    with pytest.raises(ValueError, match=rf"a\.jpg and {names[1]}\.jpg would both write .*; rename one of them"):
-        check_results(results_of(tmp_path, *pairs), None, overwrite=False)
+def test_two_pairs_never_write_one_file(tmp_path):
+    pairs = [Pair(name, Path("b.jpg"), Path(f"{name}.jpg")) for name in ("a", "A")]
+    with pytest.raises(ValueError, match=r"a\.jpg and A\.jpg would both write .*; rename one of them"):
+        check(tmp_path, *pairs)
 
 
-def test_a_picture_is_read_as_the_network_and_as_people_see_it(tmp_path):
-    write_png(tmp_path / "a.png", np.full((30, 50, 3), (10, 20, 30), np.uint8))
-    decoded = read_picture(16, 10_000, False, tmp_path / "a.png")
-    assert (decoded.width, decoded.height) == (50, 30)
-    assert decoded.seen.shape == (16, 16, 3) and decoded.shown.shape == (SHOWN_SIDE, SHOWN_SIDE, 3)
-    assert (decoded.seen == (10, 20, 30)).all()
+def test_kinds_are_read_with_commas_or_without_and_an_unknown_one_gets_a_proposal():
+    assert read_kinds(["mask, cutout", "depth"]) == ("mask", "depth", "cutout")
+    assert read_kinds(ENDINGS) == tuple(ENDINGS)
+    with pytest.raises(ValueError, match=r"--write masks: did you mean mask\? known: mask, depth, panel, cutout"):
+        read_kinds(["depth,masks"])
+    with pytest.raises(ValueError, match="--write names nothing; known: mask"):
+        read_kinds([","])
+
+
+def test_a_picture_is_read_as_the_network_sees_it_and_whole_also_in_an_archive(tmp_path):
+    write_picture(tmp_path / "a.png", np.full((30, 50, 3), (10, 20, 30), np.uint8))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    for file in (tmp_path / "a.png", list_archive(tmp_path, "all.zip")["all/a.png"]):
+        decoded = read_picture(16, 10_000, file)
+        assert decoded.seen.shape == (16, 16, 3) and decoded.whole.shape == (30, 50, 3)
+        assert (decoded.seen == (10, 20, 30)).all() and (decoded.whole == (10, 20, 30)).all()
 
 
 def test_a_file_above_the_cap_is_refused_after_so_many_bytes(tmp_path):
     (tmp_path / "endless.png").symlink_to("/dev/zero")
     with pytest.raises(RefusedError, match=r"endless\.png: it is a folder, a pipe or a device; put a picture"):
-        read_picture(16, 1000, False, tmp_path / "endless.png")
+        read_bytes(tmp_path / "endless.png", 1000)
     (tmp_path / "large.png").write_bytes(bytes(1001))
     with pytest.raises(RefusedError, match=r"large\.png: it has over 1,000 bytes; shrink it"):
-        read_picture(16, 1000, False, tmp_path / "large.png")
+        read_bytes(tmp_path / "large.png", 1000)
+
+
+def test_a_hundred_megabytes_that_are_no_picture_are_refused_in_a_line(tmp_path):
+    with (tmp_path / "film.jpg").open("wb") as file:
+        file.truncate(100 * 2**20)
+    with pytest.raises(RefusedError, match=r"film\.jpg: it is not a JPEG or PNG picture; convert it to PNG"):
+        read_picture(16, 128 * 2**20, tmp_path / "film.jpg")
 
 
 def test_a_file_that_cannot_be_read_is_refused_with_the_system_s_reason(tmp_path):
     with pytest.raises(RefusedError, match=r"gone\.png: it leads nowhere; put a picture"):
-        read_picture(16, 1000, False, tmp_path / "gone.png")
+        read_picture(16, 1000, tmp_path / "gone.png")
 
 
 def test_other_shapes_are_refused_with_both_sizes_and_rounded_ones_are_not():
@@ -198,7 +141,22 @@ def test_other_shapes_are_refused_with_both_sizes_and_rounded_ones_are_not():
             check_shapes(*shapes)
 
 
-def test_sixteen_bits_are_written_as_they_are(tmp_path):
+def test_sixteen_bits_and_alpha_are_written_as_they_are_and_photographs_nearly(tmp_path):
     deep = np.array([[0, 1, 65535]], np.uint16)
-    write_png(tmp_path / "depth.png", deep)
-    assert (np.asarray(Image.open(tmp_path / "depth.png")) == deep).all()
+    clear = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    smooth = np.tile(np.arange(64, dtype=np.uint8)[:, None, None], (1, 64, 3))
+    for name, pixels, tolerance in (("depth.png", deep, 0), ("cutout.png", clear, 0), ("panel.jpg", smooth, 3)):
+        write_picture(tmp_path / name, pixels)
+        with Image.open(tmp_path / name) as image:
+            assert image.format == ("JPEG" if name.endswith(".jpg") else "PNG")
+            assert np.abs(np.asarray(image).astype(int) - pixels).max() <= tolerance
+
+
+def test_the_report_has_a_row_a_pair_and_no_share_where_there_is_none(tmp_path):
+    outcomes = [Outcome("a", "predicted", 0.123456, "left as it was"), Outcome("b", "failed", None, 'no, "b"')]
+    write_report(tmp_path / "predictions.csv", outcomes)
+    assert (tmp_path / "predictions.csv").read_text().splitlines() == [
+        "name,status,share,note",
+        "a,predicted,0.1235,left as it was",
+        'b,failed,,"no, ""b"""',
+    ]

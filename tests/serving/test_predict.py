@@ -15,10 +15,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from maskdepth.data.pictures.decoding import decode_picture
+from maskdepth.making.drawing.sample import write_sample
 from maskdepth.models.catalogue import build_network
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 from maskdepth.models.saved import save_network
-from maskdepth.serving.predict import predict, predict_arrays
+from maskdepth.serving.files import ENDINGS, USUAL
+from maskdepth.serving.planning import plan_predictions
+from maskdepth.serving.predict import predict as predict_plan
+from maskdepth.serving.predict import predict_arrays
 
 SIDE = 16
 PLAIN = Normalisation((0.0,) * 3, (1.0,) * 3, (0.0,) * 3, (1.0,) * 3)
@@ -40,7 +44,8 @@ def by_difference():
 @pytest.fixture(scope="module")
 def trained():
     torch.manual_seed(0)
-    network = build_network(NetworkSpec("dsunet", "background+composite", PLAIN, SIDE)).eval()
+    usual = Normalisation((0.5,) * 3, (0.15,) * 3, (0.5,) * 3, (0.15,) * 3)
+    network = build_network(NetworkSpec("dsunet", "background+composite", usual, SIDE)).eval()
     with torch.no_grad():
         network.model.depth_head.weight *= 1000  # fresh weights hardly leave the middle of the range
     return network
@@ -51,6 +56,12 @@ def model(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "model.safetensors"
     save_network(trained, path)
     return path
+
+
+def predict(background, composite, out, model, *, write=USUAL, onto=None, overwrite=False, **how):
+    """Plan and predict, as the command does."""
+    background, composite, out, onto = (path and Path(path) for path in (background, composite, out, onto))
+    return predict_plan(plan_predictions(background, composite, out, write, onto, overwrite=overwrite), model, **how)
 
 
 def draw(seed: int, height: int = 24, width: int = 40) -> np.ndarray:
@@ -75,7 +86,7 @@ def read_rows(out: Path) -> list[list[str]]:
 
 
 def open_all(out: Path) -> dict[str, np.ndarray]:
-    return {path.name: np.asarray(Image.open(path)) for path in sorted(out.glob("*.png"))}
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(out.iterdir()) if path.suffix != ".csv"}
 
 
 # Arrays
@@ -156,16 +167,19 @@ def test_a_camera_that_moved_is_put_back_and_said(model, tmp_path, capsys):
         predict(room, visitor, tmp_path / name, model, registers=registers)
         masks[name] = open_all(tmp_path / name)["visitor_mask.png"] > 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == "predict: visitor: left as it was"
-    assert said[2].startswith("predict: visitor: moved 3.0, 3.0 px")
+    assert said[0].endswith(" % of the picture; left as it was")
+    assert "; moved 3.0, 3.0 px" in said[2]
     assert (masks["moved"] != masks["still"]).mean() < 0.02 < (masks["as_is"] != masks["still"]).mean()
 
 
 def test_two_rooms_are_predicted_and_doubted(model, tmp_path, capsys):
     room, other = save(tmp_path / "room.png", photograph(120, 160)), save(tmp_path / "other.png", draw(2, 120, 160))
-    ((_, status, reason),) = predict(room, other, tmp_path / "out", model)
-    assert (status, reason.split(":")[0]) == ("predicted", "these two pictures do not fit")
-    assert "warning: other: these two pictures do not fit" in capsys.readouterr().err
+    ((_, status, share, note),) = predict(room, other, tmp_path / "out", model)
+    assert (status, note.split(":")[0]) == ("doubtful", "these two pictures do not fit")
+    assert 0 <= share <= 1
+    said = capsys.readouterr().err
+    assert said.startswith("warning: other: these two pictures do not fit: ")
+    assert "; photograph both from one place, and name the two that belong together" in said
 
 
 def test_results_have_the_size_of_the_composite_and_say_what_the_arrays_say(trained, model, tmp_path, capsys):
@@ -173,16 +187,38 @@ def test_results_have_the_size_of_the_composite_and_say_what_the_arrays_say(trai
     files = save(tmp_path / "room.png", background), save(tmp_path / "chair.png", composite)
     mask_prob, depth = predict_arrays(trained, background, composite)
     threshold = float(np.median(mask_prob))
-    outcomes = predict(*files, tmp_path / "out", model, threshold=threshold, probability=True, registers=False)
+    how = {"write": ["mask,depth", "probability"], "threshold": threshold, "registers": False}
+    ((name, _, share, _),) = predict(*files, tmp_path / "out", model, **how)
     written = open_all(tmp_path / "out")
-    assert list(written) == ["chair.png", "chair_depth.png", "chair_mask.png", "chair_probability.png"]
+    assert list(written) == ["chair_depth.png", "chair_mask.png", "chair_probability.png"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(written)
     np.testing.assert_array_equal(written["chair_mask.png"], np.where(mask_prob > threshold, 255, 0))
     np.testing.assert_array_equal(written["chair_depth.png"], (depth * 65535).round())
     np.testing.assert_array_equal(written["chair_probability.png"], (mask_prob * 255).round())
-    assert written["chair.png"].shape == (165, 4 * 256 + 3 * 4, 3)
-    assert outcomes == [("chair", "predicted", "")]
-    assert capsys.readouterr().out == f"predict: 1 predicted, 0 failed; results in {tmp_path / 'out'}\n"
+    assert (name, share) == ("chair", (mask_prob > threshold).mean())
+    assert capsys.readouterr().out.splitlines() == [
+        f"predict: chair: object {100 * share:.1f} % of the picture",
+        f"predict: wrote chair_mask.png, chair_depth.png, chair_probability.png in {tmp_path / 'out'}",
+    ]
+
+
+def test_every_kind_of_result_is_written_and_each_shows_the_same_object(model, trained, tmp_path):
+    background, composite = photograph(120, 200), photograph(120, 200)
+    composite[40:90, 60:120] = draw(5, 50, 60)
+    files = [save(tmp_path / f"{name}.png", pixels) for name, pixels in (("b", background), ("c", composite))]
+    beach = save(tmp_path / "beach.png", np.full((50, 50, 3), (10, 200, 90), np.uint8))
+    mask_prob, depth = predict_arrays(trained, background, composite)
+    share = predict(*files, tmp_path / "out", model, write=ENDINGS, onto=beach)[0].share
+    written = open_all(tmp_path / "out")
+    assert set(written) == {f"c{ending}" for ending in ENDINGS.values()}
+    assert {pixels.shape[:2] for name, pixels in written.items() if "panel" not in name} == {(120, 200)}
+    assert share == (written["c_mask.png"] > 0).mean() == (mask_prob > 0.5).mean()
+    alpha = written["c_cutout.png"][..., 3]
+    assert ((alpha > 127) == (mask_prob > 0.5)).mean() > 0.99
+    np.testing.assert_array_equal(written["c_cutout.png"][alpha > 0, :3], composite[alpha > 0])
+    near, far = (np.unravel_index(pick(depth), depth.shape) for pick in (np.argmin, np.argmax))
+    assert written["c_depth_colour.png"][near].sum() > written["c_depth_colour.png"][far].sum()
+    assert written["c_panel.jpg"].shape[0] > 480
 
 
 def test_the_network_sees_a_photograph_exactly_as_in_training(trained, model, tmp_path):
@@ -196,26 +232,10 @@ def test_the_network_sees_a_photograph_exactly_as_in_training(trained, model, tm
     np.testing.assert_allclose(open_all(tmp_path / "out")["c_depth.png"] / 65535, expected, atol=1e-5)
 
 
-def test_the_picture_for_people_dims_all_but_the_object_and_shows_near_bright(model, trained, tmp_path):
-    pictures = draw(1, 256, 256), draw(2, 256, 256)
-    files = save(tmp_path / "b.png", pictures[0]), save(tmp_path / "c.png", pictures[1])
-    threshold = float(np.median(predict_arrays(trained, *pictures).mask_prob))
-    predict(*files, tmp_path / "out", model, threshold=threshold)
-    written = open_all(tmp_path / "out")
-    background, composite, alone, depth = (written["c.png"][:, start : start + 256] for start in range(0, 1040, 260))
-    np.testing.assert_array_equal((background, composite), pictures)
-    mask = written["c_mask.png"] > 0
-    assert mask.any() and not mask.all()
-    np.testing.assert_array_equal(alone[mask], composite[mask])
-    np.testing.assert_array_equal(alone[~mask], composite[~mask] // 4)
-    near, far = (np.unravel_index(pick(written["c_depth.png"]), mask.shape) for pick in (np.argmin, np.argmax))
-    assert depth[near].sum() > depth[far].sum()
-
-
 def test_a_turned_photograph_gives_upright_results(model, tmp_path):
     turned = Image.Exif()
     turned[0x0112] = 6  # stored lying on its side
-    files = [save(tmp_path / f"{name}.jpg", draw(1, 30, 60), exif=turned) for name in "bc"]
+    files = [save(tmp_path / f"{name}.jpg", draw(seed, 30, 60), exif=turned) for seed, name in enumerate("bc")]
     predict(*files, tmp_path / "out", model)
     assert open_all(tmp_path / "out")["c_mask.png"].shape == (60, 30)
 
@@ -231,7 +251,7 @@ def test_batches_change_nothing(model, tmp_path):
             if name.endswith("_depth.png"):  # of 65535: sums in another order
                 np.testing.assert_allclose(other[name].astype(int), pixels.astype(int), atol=2)
             else:
-                assert (other[name] != pixels).mean() < 0.01
+                assert (np.abs(other[name].astype(int) - pixels) > 2).mean() < 0.01
 
 
 def test_one_background_serves_a_folder_of_composites(model, tmp_path):
@@ -254,18 +274,21 @@ def test_bad_pictures_cost_their_own_pairs_and_are_reported(model, tmp_path, cap
     (composites / "f.png").write_bytes(whole + bytes(10_000))
     outcomes = predict(backgrounds, composites, tmp_path / "out", model, batch_size=2, max_bytes=10_000)
     rows = read_rows(tmp_path / "out")
-    assert rows == [["name", "status", "reason"], *map(list, outcomes)]
-    assert [row[:2] for row in rows[1:]] == [[name, "predicted" if name in "ag" else "failed"] for name in "abcdefg"]
-    reasons = {name: reason for name, _, reason in outcomes}
-    assert reasons["b"].startswith("b.png: it cannot be decoded:")
-    assert reasons["c"] == "c.png: it is not a JPEG or PNG picture; convert it to PNG"
-    assert reasons["d"].startswith("the background has 24 x 24 pixels, the composite 40 x 24; crop")
+    assert rows[0] == ["name", "status", "share", "note"]
+    assert [(row[0], row[3]) for row in rows[1:]] == [(name, note) for name, _, _, note in outcomes]
+    assert [(row[1] == "failed", row[2] == "") for row in rows[1:]] == [(name not in "ag",) * 2 for name in "abcdefg"]
+    reasons = {name: note for name, _, _, note in outcomes}
+    assert reasons["b"].startswith(f"{composites / 'b.png'}: it cannot be decoded:")
+    assert reasons["c"] == f"{composites / 'c.png'}: it is not a JPEG or PNG picture; convert it to PNG"
+    assert reasons["d"].startswith(
+        f"{backgrounds / 'd.png'} and {composites / 'd.png'}: the background has 24 x 24 pix"
+    )
     assert reasons["e"] == f"no composite of this name in {composites}"
-    assert reasons["f"] == "f.png: it has over 10,000 bytes; shrink it"
+    assert reasons["f"] == f"{composites / 'f.png'}: it has over 10,000 bytes; shrink it"
     assert len(open_all(tmp_path / "out")) == 2 * 3
     printed = capsys.readouterr()
-    assert "predict: 2 predicted, 5 failed" in printed.out
-    assert printed.err.count("warning: ") == 5
+    assert "predict: 2 predicted, 5 failed; object " in printed.out
+    assert all(printed.err.count(f"warning: {name}: ") == 1 for name in "bcdef")
 
 
 def test_links_to_devices_pipes_and_folders_named_as_pictures_fail_in_a_row_of_their_own(model, tmp_path):
@@ -280,15 +303,15 @@ def test_links_to_devices_pipes_and_folders_named_as_pictures_fail_in_a_row_of_t
         (composites / f"{name}.png").unlink()
         make(composites / f"{name}.png")
     rows = {outcome.name: outcome for outcome in predict(backgrounds, composites, tmp_path / "out", model)}
-    assert [rows[name].status for name in "abcdef"] == ["failed"] * 5 + ["predicted"]
-    assert all("it is a folder, a pipe or a device" in rows[name].reason for name in "abc")
-    assert all("it leads nowhere" in rows[name].reason for name in "de")
+    assert [rows[name].status == "failed" for name in "abcdef"] == [True] * 5 + [False]
+    assert all("it is a folder, a pipe or a device" in rows[name].note for name in "abc")
+    assert all("it leads nowhere" in rows[name].note for name in "de")
 
 
 def test_strict_fails_after_all_the_others_are_done(model, tmp_path):
     backgrounds, composites = write_folders(tmp_path)
     (composites / "a.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"1 of 3 pairs failed, such as a: a\.png: it is not a JPEG or PNG picture"):
+    with pytest.raises(ValueError, match=r"1 of 3 pairs failed, such as a: .*a\.png: it is not a JPEG or PNG"):
         predict(backgrounds, composites, tmp_path / "out", model, strict=True)
     assert len(open_all(tmp_path / "out")) == 2 * 3 and len(read_rows(tmp_path / "out")) == 4
 
@@ -297,7 +320,7 @@ def test_nothing_predicted_at_all_is_an_error(model, tmp_path):
     good, bad = save(tmp_path / "good.png", draw(1)), tmp_path / "bad.png"
     bad.write_bytes(b"GIF89a")
     for pair in ((good, bad), (bad, good)):
-        with pytest.raises(ValueError, match=r"1 of 1 pairs failed, such as \w+: bad\.png: it is not a JPEG or PNG"):
+        with pytest.raises(ValueError, match=rf"^{bad}: it is not a JPEG or PNG picture; convert it to PNG$"):
             predict(*pair, tmp_path / "out", model)
 
 
@@ -328,7 +351,7 @@ def test_strange_names_stay_in_the_folder_and_on_their_line(model, tmp_path, ste
     (folder / f"{stem}.png").write_bytes(composite.getvalue())
     [outcome] = predict(save(tmp_path / "b.png", draw(1)), folder, tmp_path / "out", model)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *(f"{outcome.name}{ending}.png" for ending in ("", "_mask", "_depth")),
+        *(f"{outcome.name}{ENDINGS[kind]}" for kind in USUAL),
         "predictions.csv",
     }
     assert len((tmp_path / "out" / "predictions.csv").read_text().splitlines()) == 2
@@ -354,12 +377,88 @@ def test_an_answer_that_is_no_number_is_no_prediction(trained, tmp_path):
             weights.copy_(weights.sign() * 3e38)
     save_network(overflowing, tmp_path / "model.safetensors")
     backgrounds, composites = write_folders(tmp_path)
-    with pytest.raises(ValueError, match=r"3 of 3 pairs failed, such as a: .*\.safetensors answers with no numbers"):
+    with pytest.raises(ValueError, match=r"3 of 3 pairs failed, such as a: the network answers with no numbers; train"):
         predict(backgrounds, composites, tmp_path / "out", tmp_path / "model.safetensors")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.csv"]
 
 
 def test_settings_out_of_range_are_refused(model, tmp_path):
+    files = save(tmp_path / "b.png", draw(1)), save(tmp_path / "c.png", draw(2))
     for threshold, batch_size in ((0.0, 1), (1.0, 1), (0.5, 0)):
         with pytest.raises(ValueError, match=rf"found threshold {threshold:g} and batch size {batch_size}; expected"):
-            predict("b.png", "c.png", tmp_path, model, threshold=threshold, batch_size=batch_size)
+            predict(*files, tmp_path / "out", model, threshold=threshold, batch_size=batch_size)
+
+
+# Doubts
+
+
+def test_the_same_picture_twice_is_refused_whatever_its_file(model, tmp_path):
+    first, second = (save(tmp_path / name, photograph(60, 80)) for name in ("room.png", "copy.png"))
+    for composite in (first, second):
+        with pytest.raises(
+            ValueError, match=r"room\.png and .*\.png: background and composite are the same picture; name"
+        ):
+            predict(first, composite, tmp_path / "out", model)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda room: room // 200, "shows next to nothing, unlike anything in training; take it in more even light"),
+        (lambda room: room // 4, "is darker than anything in training; expose it anew"),
+        (lambda room: 255 - room // 4, "is brighter than anything in training; expose it anew"),
+        (lambda room: np.asarray(Image.fromarray(room).resize((4, 3)).resize((160, 120), 3)), "is blurred, unlike any"),
+    ],
+    ids=["black", "dark", "bright", "blurred"],
+)
+def test_pictures_unlike_those_of_training_are_named_with_the_cure(tmp_path, capsys, change, told):
+    room = photograph(120, 160)
+    moments = [float(room.mean()) / 255] * 3, [float(room.std()) / 255] * 3  # as if all training had been like it
+    save_network(
+        build_network(NetworkSpec("dsunet", "background+composite", Normalisation(*moments, *moments), 32)),
+        tmp_path / "model.safetensors",
+    )
+    visitor = room.copy()
+    visitor[40:80, 60:90] = draw(3, 40, 30)
+    good, bad = save(tmp_path / "room.png", room), save(tmp_path / "visitor.png", change(visitor))
+    ((_, status, _, note),) = predict(good, bad, tmp_path / "out", tmp_path / "model.safetensors")
+    assert status == "doubtful"
+    assert f"{bad} {told}" in note and str(good) not in note
+    assert f"warning: visitor: {note}\n" == capsys.readouterr().err
+
+
+def test_a_picture_that_is_squeezed_a_lot_is_named(model, tmp_path):
+    files = [save(tmp_path / f"{name}.png", draw(seed, 20, 90)) for seed, name in enumerate("bc")]
+    ((_, _, _, note),) = predict(*files, tmp_path / "out", model, registers=False)
+    assert f"{files[1]} is 4.5 times as long as it is wide, and the network sees it squeezed; crop it" in note
+
+
+# Data sets and what they hold
+
+
+def test_a_data_set_is_predicted_from_its_archives_and_nothing_is_unpacked(model, tmp_path, capsys):
+    write_sample(tmp_path / "raw", "sumankanukollu", 0, 3, 2, 12, 48)
+    before = sorted(tmp_path.rglob("*"))
+    outcomes = predict(tmp_path / "raw", None, tmp_path / "out", model, write=["mask"])
+    assert len(outcomes) >= 12
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {f"{one.name}_mask.png" for one in outcomes}
+    assert sorted(path for path in tmp_path.rglob("*") if tmp_path / "out" not in (path, *path.parents)) == before
+    assert f"a row of each in {tmp_path / 'out' / 'predictions.csv'}" in capsys.readouterr().out
+
+
+def test_a_table_is_predicted_and_its_missing_row_told(model, tmp_path, capsys):
+    write_folders(tmp_path, "ab")
+    (tmp_path / "pairs.csv").write_text(
+        "background,composite\nbackgrounds/a.png,composites/b.png\nbackgrounds/a.png,composites/z.png\n"
+    )
+    outcomes = predict(tmp_path / "pairs.csv", None, tmp_path / "out", model)
+    assert [(one.name, one.status == "failed") for one in outcomes] == [("b", False), ("z", True)]
+    assert "warning: z: " in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_predicted(model, tmp_path):
+    files = save(tmp_path / "b.png", draw(1)), save(tmp_path / "c.png", draw(2))
+    (tmp_path / "out").write_text("a file")
+    for out in (tmp_path / "out", tmp_path / "out" / "below", Path("/proc/out")):
+        with pytest.raises(ValueError, match=rf"cannot write to {out}: .*; choose another folder"):
+            predict(*files, out, model)

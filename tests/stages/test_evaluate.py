@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from support.toy import write_background_depths
 from support.trained import make_repository, run_stage, start_stage, write_small_params
 
-from maskdepth.metrics.catalogue import HEADLINE
+from maskdepth.metrics.names import HEADLINE
+from maskdepth.params import update_params
 from maskdepth.process.command import BAD_INPUT
 from maskdepth.tracking.journal import FINISHED, read_journal
 
@@ -25,7 +27,7 @@ def evaluated(tmp_path_factory):
 
 
 def numbers_of(repository):
-    return json.loads((repository / "metrics" / "test.json").read_text())
+    return json.loads((repository / "measured" / "test.json").read_text())
 
 
 def test_the_numbers_are_the_means_of_the_samples(evaluated):
@@ -51,6 +53,19 @@ def test_from_few_places_there_are_no_intervals_but_the_places(evaluated):
     assert places["samples"].sum() == numbers_of(evaluated[0])["num_samples"]
 
 
+def test_what_a_camera_that_moved_does_to_masks_is_measured_and_told(evaluated):
+    repository, said = evaluated
+    table = pd.read_csv(repository / "reports" / "robustness.csv").set_index("background")
+    details = json.loads((repository / "reports" / "details.json").read_text())
+    samples = pd.read_parquet(repository / "reports" / "samples.parquet")
+    for how in ("disturbed", "registered"):
+        mean = table.drop(index="as it is")[f"mask_iou_{how}"].mean()
+        assert details[f"{how}_mask_iou"] == pytest.approx(mean)
+        assert samples[f"{how}_mask_iou"].mean() == pytest.approx(mean)
+    told = f"mask IoU {details['disturbed_mask_iou']:.3f}, registered {details['registered_mask_iou']:.3f}"
+    assert f"; with disturbed backgrounds {told}" in said
+
+
 def test_baselines_stand_beside_and_are_told(evaluated):
     repository, said = evaluated
     numbers = numbers_of(repository)
@@ -74,7 +89,7 @@ def test_the_journal_holds_every_number_under_its_name(evaluated):
     assert {point.name: point.value for point in journal.points} == {
         f"test/{name}": value for name, value in numbers_of(repository).items()
     }
-    names = {"details.json", "samples.parquet", "intervals.csv", "baselines.csv", "places.csv"}
+    names = {"details.json", "samples.parquet", "intervals.csv", "baselines.csv", "places.csv", "robustness.csv"}
     assert {Path(artifact.path).name for artifact in journal.artifacts if artifact.folder == "tables"} == names
     drawn = {Path(artifact.path).stem for artifact in journal.artifacts if artifact.folder == "pictures"}
     assert drawn >= {"best", "median", "worst", "fixed", "fixed-1", "fixed-2"}
@@ -101,6 +116,51 @@ def test_one_test_sample_and_no_pictures_are_enough(evaluated, tmp_path):
     assert not (repository / "reports" / "pictures").exists()
     artifacts = read_journal(repository / "journals" / "evaluate.jsonl").artifacts
     assert {artifact.folder for artifact in artifacts} == {"tables"}
+
+
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory):
+    """A repository whose network sees the depth of the background, which is not known of two of them."""
+    repository = make_repository(tmp_path_factory.mktemp("knowing") / "repository")
+    write_background_depths(repository / "data" / "raw", range(1, 11))
+    for stage in ("unzip", "index", "stats", "split"):
+        run_stage(repository, stage)
+    update_params(repository / "params.yaml", {"model.inputs": "background+composite+background_depth"})
+    run_stage(repository, "train")
+    return repository, run_stage(repository, "evaluate")
+
+
+def test_a_network_that_sees_the_depth_of_the_background_is_measured_with_it_and_without(knowing):
+    repository, said = knowing
+    details = json.loads((repository / "reports" / "details.json").read_text())
+    intervals = pd.read_csv(repository / "reports" / "intervals.csv").set_index(["samples", "metric"])
+    for condition in ("given", "absent"):
+        for metric in HEADLINE:
+            assert details[f"{condition}_{metric}"] == pytest.approx(intervals.loc[(condition, metric), "mean"])
+    assert details["given_depth_ssim"] != details["absent_depth_ssim"]
+    told = f"with the depth of the background {details['given_depth_ssim']:.3f}, without"
+    assert f"; {told} the depth of the background {details['absent_depth_ssim']:.3f}\n" in said
+
+
+def test_copying_the_background_stands_beside_it(knowing):
+    baselines = pd.read_csv(knowing[0] / "reports" / "baselines.csv")
+    copied = baselines[baselines["baseline"] == "copied_background"].set_index("metric")["mean"]
+    plane = baselines[baselines["baseline"] == "plane_under_mask"].set_index("metric")["mean"]
+    assert set(copied.index) == {metric for metric in HEADLINE if metric.startswith("depth")}
+    assert plane["depth_mae_foreground"] < copied["depth_mae_foreground"]
+
+
+def test_without_any_map_the_same_network_is_measured_and_says_so(knowing, tmp_path):
+    repository = Path(shutil.copytree(knowing[0], tmp_path / "repository"))
+    index = pd.read_csv(repository / "data" / "index.csv", dtype=str).assign(background_depth_row="-1")
+    index.to_csv(repository / "data" / "index.csv", index=False)
+    shutil.rmtree(repository / "reports")
+    said = run_stage(repository, "evaluate")
+    numbers, details = numbers_of(repository), json.loads((repository / "reports" / "details.json").read_text())
+    assert ", and it is given nowhere\n" in said
+    assert numbers["depth_ssim"] == pytest.approx(details["absent_depth_ssim"])
+    assert "given_depth_ssim" not in details
+    assert "copied_background_depth_ssim" not in details
 
 
 def test_evaluated_again_gives_the_same_numbers(evaluated):

@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.toy import draw_background, draw_sample, encode_png, write_toy_archive, write_zip
+from PIL import Image
+from support.settings import copy_params, write_places
+from support.toy import (
+    draw_background,
+    draw_sample,
+    encode_png,
+    write_background_depths,
+    write_toy_archive,
+    write_zip,
+)
 
 from maskdepth.data.samples import read_index
 from maskdepth.params import update_params
@@ -26,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     """A folder with params.yaml, to be in."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -62,7 +71,7 @@ def test_empty_masks_are_warned_of_and_counted_where_people_look(workspace, caps
     assert "warning: 5 of 24 masks are empty; look at data/gallery.png" in told.err
     assert "warning: 1 of 24 masks are full" in told.err
     outs = Path("stats.csv"), Path("stats.json"), Path("gallery.png"), Path("journals/stats.jsonl")
-    stats.main(Path("arrays"), Path("index.csv"), ROOT / "places.csv", *outs)
+    stats.main(Path("arrays"), Path("index.csv"), write_places(workspace), *outs)
     assert json.loads(Path("stats.json").read_text())["mask"]["black"] == 5
     assert re.search(r"mask 0\.\d+ \(5 empty\), depth", capsys.readouterr().out)
 
@@ -108,6 +117,27 @@ def test_depths_that_are_those_of_other_composites_are_told_and_not_called_fitti
         r"warning: only \d\d\.\d % of the depth maps change where their masks are: look at data/", told.err
     )
     assert re.search(r"masks 100\.0 %, depths [1-6]\d\.\d % \(explicit ids\)\n$", told.out)
+
+
+def test_the_depth_of_backgrounds_is_counted_and_what_is_missing_or_wrong_is_told(workspace, capsys):
+    update_params(Path("params.yaml"), {"data.max_rejected": 0.5})
+    write_toy_archive(workspace / "raw")
+    write_background_depths(workspace / "raw", (1, 2, 3))
+    run_stage()
+    told = capsys.readouterr()
+    assert told.out.splitlines()[-1].endswith("depths 100.0 %, background depths 100.0 % (explicit ids)")
+    assert told.err == ""
+    folder = workspace / "raw" / "depth_bg_jpg"
+    (folder / "depth_bg_img_1.png").unlink()
+    picture = np.asarray(Image.open(folder / "depth_bg_img_2.png"))
+    (folder / "depth_bg_img_2.png").write_bytes(encode_png(255 - picture))
+    run_stage()
+    told = capsys.readouterr()
+    assert (
+        "warning: 2 of 3 backgrounds have no depth map, or one that was turned down (data/rejected.csv says" in told.err
+    )
+    assert "it has near and far the other way round: correlation -1.00" in Path("rejected.csv").read_text()
+    assert len(read_index(Path("index.csv"))) == 24
 
 
 def test_too_many_rejected_end_in_one_line_and_leave_the_list(workspace):

@@ -45,7 +45,7 @@ def repository(tmp_path, monkeypatch) -> Path:
 
 def report() -> dict[str, str]:
     row = Path("metrics/mlflow.json")
-    main(Path("journals"), Path("models"), Path("metrics/train.json"), Path("metrics/test.json"), row)
+    main(Path("journals"), Path("models"), Path("measured/train.json"), Path("measured/test.json"), row)
     return json.loads(row.read_text())["mlflow"]
 
 
@@ -71,6 +71,8 @@ def test_the_row_is_complete_linked_to_its_data_and_named_in_a_file(repository, 
         data = connection.client.get_run(read_tags(run)[f"maskdepth.data.{stage}"])
         assert (data.data.tags["maskdepth.stage"], data.info.status) == (stage, "FINISHED")
     assert report() == named
+    for name in ("test.json", "train.json"):
+        assert Path("metrics", name).read_bytes() == Path("measured", name).read_bytes()
 
 
 def test_without_a_store_the_row_waits_and_the_stage_succeeds(repository, monkeypatch, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.settings import copy_params, write_places
 from support.toy import draw_background, draw_sample, encode_png, write_zip
 
 from maskdepth.data.samples import read_split, write_index
@@ -15,17 +16,15 @@ from maskdepth.tracking.journal import read_journal
 from stages import index, unzip
 from stages.split import main
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     """A folder with params.yaml and the index of 30 objects on 30 backgrounds, to be in."""
-    for name in ("params.yaml", "places.csv"):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_params(tmp_path)
+    write_places(tmp_path)
     monkeypatch.chdir(tmp_path)
     pairs = pd.DataFrame(list(itertools.product(range(30), range(30))), columns=["foreground", "background"])
-    rows = dict.fromkeys(["composite_row", "mask_row", "depth_row"], pairs.index)
+    rows = dict.fromkeys(["composite_row", "mask_row", "depth_row", "background_depth_row"], pairs.index)
     names = pairs["foreground"].astype(str) + "_" + pairs["background"].astype(str) + "_0_1"
     pairs = pairs.assign(sample_id=names, flip=0, placement=1, archive="a", background_row=pairs["background"], **rows)
     pairs["background_digest"] = pairs["background"].map("{:032x}".format)
@@ -34,7 +33,7 @@ def workspace(tmp_path, monkeypatch):
 
 
 def run_stage():
-    main(Path("index.csv"), Path("places.csv"), Path("split.csv"), Path("journals/split.jsonl"))
+    main(Path("index.csv"), Path("places.csv"), Path("split.csv"), Path("croissant.json"), Path("journals/split.jsonl"))
 
 
 def run_all(raw: Path) -> pd.DataFrame:

@@ -1,12 +1,12 @@
 """The stats stage writes the sums, their summary and a gallery, and warns of what is the same everywhere."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.settings import copy_params, write_places
 from support.toy import write_toy_archive
 
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
@@ -14,14 +14,12 @@ from maskdepth.data.stats import merge_moments, read_stats
 from maskdepth.tracking.journal import read_journal
 from stages import index, stats, unzip
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     """A folder with the toy data set, indexed, to be in."""
-    for name in ("params.yaml", "places.csv"):
-        shutil.copy(ROOT / name, tmp_path)
+    copy_params(tmp_path)
+    write_places(tmp_path)
     monkeypatch.chdir(tmp_path)
     write_toy_archive(tmp_path / "raw")
     unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))

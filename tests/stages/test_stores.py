@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.trained import assert_same_training, make_repository, run_stage, write_params
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly
 
 STAGES = ("unzip", "index", "stats", "split", "train", "evaluate")
 TRAIN = {"epochs": 2, "batch_size": 8, "precision": "fp32"}
@@ -50,5 +50,5 @@ def test_the_training_is_equal_bit_for_bit(both):
 def test_the_evaluation_is_equal_byte_for_byte(both):
     pixels, encoded = (content(repository / "reports") for repository in both)
     assert pixels == encoded
-    metrics = [(repository / "metrics" / "test.json").read_bytes() for repository in both]
+    metrics = [(repository / "measured" / "test.json").read_bytes() for repository in both]
     assert metrics[0] == metrics[1]

@@ -44,7 +44,7 @@ def uninterrupted(prepared, tmp_path_factory):
 @pytest.mark.slow
 def test_training_writes_network_card_metrics_curves_and_journal(uninterrupted):
     repository, output = uninterrupted
-    numbers = json.loads((repository / "metrics" / "train.json").read_text())
+    numbers = json.loads((repository / "measured" / "train.json").read_text())
     assert {"val_mask_iou", "val_depth_ssim", "val_loss"} <= set(numbers)
     assert {"best_epoch", "epochs", "parameters", "seconds"} <= set(numbers)
     curves = pd.read_csv(repository / "plots" / "epochs.csv")

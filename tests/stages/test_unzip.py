@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.copied import copy_code
+from support.settings import copy_params
 from support.toy import write_toy_archive, write_zip
 
 from maskdepth.data.archives.members import read_members
@@ -15,13 +16,11 @@ from maskdepth.params import update_params
 from maskdepth.tracking.journal import read_journal
 from stages import unzip as stage
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with params.yaml and one toy archive, to be in."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    copy_params(tmp_path)
     write_toy_archive(tmp_path / "raw")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -19,4 +19,4 @@ def square_batch(num_samples: int = 3, size: int = 32) -> Batch:
 
 
 def cut(batch: Batch, size: int) -> list[Batch]:
-    return [Batch(*(part[i : i + size] for part in batch)) for i in range(0, len(batch.mask), size)]
+    return [batch.part(start, start + size) for start in range(0, len(batch.mask), size)]

@@ -107,8 +107,16 @@ def draw_sample(foreground: int, background: int, flip: int, placement: int) -> 
     is_bright = (column < centre_column) != bool(flip)
     disc = np.where(is_bright[..., None], colour, colour // 2)
     composite = np.where(inside[..., None], disc, draw_background(background)).astype(np.uint8)
-    depth = np.where(inside, OBJECT_DEPTH, _background_depth(background)).astype(np.uint8)
+    depth = np.where(inside, OBJECT_DEPTH, draw_background_depth(background)).astype(np.uint8)
     return ToySample(foreground, background, flip, placement, composite, inside.astype(np.uint8), depth)
+
+
+def write_background_depths(folder: Path, backgrounds: Iterable[int]) -> None:
+    """Write the depth of backgrounds beside the archives, in the names of layout sudhakarmlal."""
+    for number in backgrounds:
+        path = folder / "depth_bg_jpg" / f"depth_bg_img_{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(draw_background_depth(number)))
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -117,7 +125,7 @@ def encode_png(pixels: Pixels) -> bytes:
     return data.getvalue()
 
 
-def _background_depth(number: int) -> Pixels:
+def draw_background_depth(number: int) -> Pixels:
     """A floor that comes nearer towards the lower edge, from `number`'s own horizon."""
     column = np.linspace(255 - number % 50, 100, TOY_SIZE)
     return np.repeat(column[:, None], TOY_SIZE, 1).astype(np.uint8)

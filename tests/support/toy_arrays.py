@@ -42,7 +42,7 @@ def decode_folder(folder: Path, layout: Layout) -> tuple[Members, Arrays]:
         if kind == "labels":
             labels += layout.read_labels(data.decode())
         rows.append(row)
-    arrays = {kind: ShardedArray([np.stack(drawn)]) for kind, drawn in pictures.items()}
+    arrays = {kind: ShardedArray([np.stack(drawn)]) for kind, drawn in pictures.items() if drawn}
     lines = pd.DataFrame(labels, columns=list(layout.label_columns), dtype=str)
     return Members(pd.DataFrame(rows), lines, layout), Arrays(TOY_SIZE, **arrays)
 

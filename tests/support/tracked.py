@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from support.settings import copy_params
 
 from maskdepth.models.catalogue import build_network
 from maskdepth.models.network import NetworkSpec, Normalisation
@@ -13,12 +14,10 @@ from maskdepth.models.saved import save_network
 from maskdepth.tracking.journal import Journal, open_journal
 from maskdepth.tracking.runs import DATA_STAGES
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
-
 
 def write_experiment(folder: Path) -> None:
     """Write what the six stages leave in a workspace, but for the weights: exporting them takes seconds."""
-    for name in ("journals", "metrics", "models", "reports/pictures"):
+    for name in ("journals", "measured", "metrics", "models", "reports/pictures"):
         (folder / name).mkdir(parents=True)
     for stage in DATA_STAGES:
         with open_journal(folder / "journals" / f"{stage}.jsonl", stage) as journal:
@@ -27,9 +26,9 @@ def write_experiment(folder: Path) -> None:
     write_training(folder / "journals" / "train.jsonl", epochs=2).end("FINISHED")
     write_evaluation(folder)
     (folder / "models" / "model.safetensors").touch()
-    (folder / "metrics" / "train.json").write_text(json.dumps({"val_mask_iou": 0.75, "best_epoch": 1}))
-    (folder / "metrics" / "test.json").write_text(json.dumps({"mask_iou": 0.5, "depth_ssim": 0.25}))
-    (folder / "params.yaml").write_text(PARAMS.read_text())
+    (folder / "measured" / "train.json").write_text(json.dumps({"val_mask_iou": 0.75, "best_epoch": 1}))
+    (folder / "measured" / "test.json").write_text(json.dumps({"mask_iou": 0.5, "depth_ssim": 0.25}))
+    copy_params(folder)
     for key, value in {"mask": "bce", "depth": "l1", "max_rejected": "0.05", "threshold": "0.5"}.items():
         set_param(folder, key, value)
 

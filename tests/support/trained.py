@@ -1,7 +1,6 @@
 """A repository in which everything but the training has run, and the stages as DVC starts them: real processes."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from ruamel.yaml import YAML
+from support.settings import SHIPPED_PARAMS, write_places
 from support.toy import write_toy_archive
 from support.waiting import wait_until
 
@@ -25,7 +25,7 @@ STATES = Path(".dvc/tmp/maskdepth/train")
 
 def write_params(repository, **sections):
     """Write the shipped params.yaml with other values in some sections."""
-    params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    params = YAML(typ="safe").load(SHIPPED_PARAMS.read_text())
     for section, values in sections.items():
         params[section] |= values
     with (repository / "params.yaml").open("w") as file:
@@ -45,7 +45,7 @@ def make_repository(folder):
     (folder / ".dvc").mkdir(parents=True)
     write_toy_archive(folder / "data" / "raw", backgrounds=range(1, 13))
     write_small_params(folder)
-    shutil.copy(ROOT / "places.csv", folder)
+    write_places(folder)
     for stage in ("unzip", "index", "stats", "split"):
         run_stage(folder, stage)
     return folder

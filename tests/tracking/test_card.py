@@ -1,8 +1,17 @@
 """The card of a run: what it reached, beside what has learned nothing, and how to make it again."""
 
 import pytest
+from ruamel.yaml import YAML
 
-from maskdepth.tracking.card import find_baselines, headline_rows, read_numbers, repeat_command, write_card
+from maskdepth.tracking.card import (
+    find_baselines,
+    headline_rows,
+    read_numbers,
+    repeat_command,
+    write_card,
+    write_model_card,
+)
+from maskdepth.tracking.outbox import DataVersion
 
 NUMBERS = {
     "score": 0.8,
@@ -46,6 +55,39 @@ def test_a_card_holds_score_table_picture_and_commands():
     assert "dvc exp run -S loss.depth=l1" in card
     assert "The same again, with the changes that were in src/a.py:" in card
     assert write_card({}, PARAMS, (), "", "", "").startswith("The same again:")
+
+
+def test_a_model_card_says_what_it_is_what_it_reached_and_where_it_ends():
+    params = PARAMS | {"model.name": "dsunet", "data.image_size": "64", "split.by": "background"}
+    used = [DataVersion("train", "a" * 32, "", 1690), DataVersion("test", "b" * 32, "", 420)]
+    card = write_model_card("bce+dice|l1-s3", NUMBERS, params, ("loss.depth",), "abc", "", used)
+    front, _, text = card.removeprefix("---\n").partition("\n---\n")
+    known = YAML(typ="safe").load(front)
+    assert (known["license"], known["library_name"], known["metrics"]) == (
+        "mit",
+        "maskdepth",
+        ["mask_iou", "depth_ssi_mae"],
+    )
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# bce+dice|l1-s3",
+        "## Results",
+        "## Training data",
+        "## Limits",
+        "## How to use it",
+    ]
+    assert "| mask_iou \u2191 | 0.900 | 0.800 .. 0.950 | 0.700 difference |  |" in text
+    assert f"* train: 1,690 samples (`{'a' * 32}`)" in text
+    assert "* Not shown to beat what has learned nothing: depth_ssi_mae \u2193" in text
+    assert "maskdepth promote 'bce+dice|l1-s3'" in text
+    assert text.rstrip().endswith("git checkout abc\ndvc exp run -S loss.depth=l1\n```")
+
+
+def test_hugging_face_reads_a_model_card():
+    from huggingface_hub import ModelCard
+
+    card = ModelCard(write_model_card("bce|l1-s0", NUMBERS, {}, (), "", "", []))
+    assert card.data.license == "mit"
+    assert "depth-estimation" in card.data.tags
 
 
 def test_only_numbers_are_read():

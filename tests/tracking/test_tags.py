@@ -1,15 +1,13 @@
 """Few tags for people, one JSON tag for the rest; settings are found by a search, and the lists show what differs."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.settings import SHIPPED_PARAMS
 
 from maskdepth.params import load_params
 from maskdepth.tracking.identity import run_params, shown_params
 from maskdepth.tracking.tags import pack_tags, read_params, read_tags, shorten
-
-SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
 
 def run(tags, params=None):
@@ -35,14 +33,8 @@ def test_an_endless_setting_keeps_what_tells_it_from_others():
     assert max(map(len, shortened.values())) < 250
 
 
-def test_the_package_knows_the_settings_as_they_are_shipped():
-    # A list of runs shows what is not as shipped; params.yaml itself belongs to the user.
-    packaged = SHIPPED.parent / "src" / "maskdepth" / "shipped_params.yaml"
-    assert packaged.read_text() == SHIPPED.read_text(), "cp params.yaml src/maskdepth/shipped_params.yaml"
-
-
 def test_lists_show_the_combination_and_what_is_not_as_shipped():
-    params = run_params(load_params(SHIPPED))
+    params = run_params(load_params(SHIPPED_PARAMS))
     usual = ("model.name", "loss.mask", "loss.depth", "train.epochs", "train.seed")
     assert shown_params(params) == usual
     assert set(shown_params(params | {"train.learning_rate": "0.5", "data.layout.mask": "x"})) == {

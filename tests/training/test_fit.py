@@ -2,81 +2,30 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from support.toy import draw_background, draw_sample
+from support.tiny import CPU, LOSS, SETTINGS, SPEC, Tiny, change, make_arrays, make_batches
+from support.toy import draw_background_depth
 from torch import nn
 
-from maskdepth.data.arrays.arrays import Arrays, ShardedArray
+from maskdepth.data.arrays.arrays import ShardedArray
 from maskdepth.data.batches.batches import Batches
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import build_network
-from maskdepth.models.network import Network, NetworkSpec, Normalisation
-from maskdepth.params import LossParams, TrainParams
+from maskdepth.models.network import Network, NetworkSpec
+from maskdepth.params import LossParams
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit, score, validate
 from maskdepth.training.optimisation import build_optimizer, build_scheduler
 from maskdepth.training.states import load_state, save_state
 
-CPU = torch.device("cpu")
-HALF = (0.5, 0.5, 0.5)
-SPEC = NetworkSpec("tiny", "background+composite+difference", Normalisation(HALF, HALF, HALF, HALF), 32)
-LOSS = LossParams(mask="bce", depth="l1", mask_weight=1.0, depth_weight=1.0)
-SETTINGS = TrainParams(
-    epochs=2,
-    batch_size=3,
-    optimizer="adamw",
-    learning_rate=0.01,
-    momentum=0.9,
-    weight_decay=0.01,
-    schedule="one_cycle",
-    step_epochs=1,
-    gamma=0.5,
-    clip_norm=1.0,
-    precision="fp32",
-    augment=["flip", "cutout", "background_jitter"],
-    keep="best",
-    checkpoint_seconds=1.0,
-    seed=0,
-)
-
-
-def change(**values):
-    return SETTINGS.model_copy(update=values)
-
-
-class Tiny(nn.Module):
-    """Two convolutions with normalisation: enough to learn a little and to be quick."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(9, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
-        self.heads = nn.Conv2d(4, 2, 1)
-
-    def forward(self, pictures):
-        both = self.heads(self.body(pictures))
-        return both[:, :1], both[:, 1:]
-
 
 @pytest.fixture(scope="module")
 def arrays():
-    samples = [draw_sample(number % 2 + 1, number % 3 + 1, 0, number) for number in range(8)]
-    return Arrays(
-        image_size=32,
-        background=ShardedArray([np.stack([draw_background(number) for number in (1, 2, 3)])]),
-        composite=ShardedArray([np.stack([sample.composite for sample in samples])]),
-        mask=ShardedArray([np.stack([sample.mask for sample in samples])]),
-        depth=ShardedArray([np.stack([sample.depth for sample in samples])]),
-    )
-
-
-def make_batches(arrays, batch_size=3, numbers=range(8)):
-    numbers = np.array(numbers)
-    columns = {f"{kind}_row": numbers for kind in ("composite", "mask", "depth")}
-    rows = pd.DataFrame({"sample_id": [f"s{number}" for number in numbers], "background_row": numbers % 3, **columns})
-    return Batches(arrays, rows, batch_size, CPU)
+    return make_arrays()
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +169,62 @@ def test_a_training_left_within_a_validation_goes_on_as_if_nothing_had_happened(
     assert [type(event) for event in rest[:3]] == [Pause, Pause, Epoch]
     assert are_equal(resumed, whole)
     assert [epoch.val for epoch in resumed.epochs] == [epoch.val for epoch in whole.epochs]
+
+
+@pytest.fixture(scope="module")
+def knowing(arrays):
+    """The same pictures with the depth of the backgrounds, that of the second one excepted."""
+    maps = np.stack([draw_background_depth(number) for number in (1, 2, 3)])
+    return replace(arrays, background_depth=ShardedArray([maps]))
+
+
+def make_knowing_batches(arrays, numbers=range(8), **wanted):
+    numbers = np.array(numbers)
+    columns = {f"{kind}_row": numbers for kind in ("composite", "mask", "depth")}
+    of_background = pd.Series(numbers % 3).map({0: 0, 1: -1, 2: 2}).to_numpy()
+    rows = pd.DataFrame({"sample_id": [f"s{number}" for number in numbers], "background_row": numbers % 3, **columns})
+    return Batches(arrays, rows.assign(background_depth_row=of_background), 3, CPU, **wanted)
+
+
+def test_data_that_know_the_depth_of_backgrounds_train_a_network_that_does_not_see_it_bit_for_bit(knowing, train, val):
+    plain, events = train_to_end(SETTINGS, train, val)
+    batches = make_knowing_batches(knowing), make_knowing_batches(knowing, range(4))
+    state, others = train_to_end(SETTINGS, *batches)
+    assert are_equal(state, plain)
+    for one, other in zip(events, others, strict=True):
+        if isinstance(one, Epoch):
+            assert (one.train, one.val) == (other.train, other.val)
+
+
+def train_knowing(knowing, events_before=None, folder=None):
+    """Train a network that sees the depth of the backgrounds, whole or with a break after some events."""
+    settings = change(augment=["flip"])
+    batches = [make_knowing_batches(knowing, part, with_background_depth=True) for part in (range(8), range(4))]
+
+    def begin(seed):
+        torch.manual_seed(seed)
+        network = build_network(NetworkSpec("dsunet", f"{SPEC.inputs}+background_depth", SPEC.normalisation, 32))
+        return TrainState(network, settings, len(batches[0]))
+
+    state = begin(0)
+    events = fit(state, *batches, build_criterion(LOSS), settings)
+    if events_before is not None:
+        for _ in range(events_before):
+            next(events)
+        save_state(folder, state.state_dict(), state.progress)
+        state = begin(5)
+        state.load_state_dict(load_state(folder).state)
+        events = fit(state, *batches, build_criterion(LOSS), settings)
+    for _ in events:
+        pass
+    return state
+
+
+def test_a_network_that_sees_the_depth_of_backgrounds_resumes_bit_for_bit(knowing, tmp_path):
+    whole = train_knowing(knowing)
+    resumed = train_knowing(knowing, 5, tmp_path)
+    assert are_equal(resumed, whole)
+    assert [(epoch.train, epoch.val) for epoch in resumed.epochs] == [(one.train, one.val) for one in whole.epochs]
 
 
 def test_best_weights_are_those_of_the_best_epoch(train, val):

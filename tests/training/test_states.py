@@ -3,9 +3,12 @@
 import hashlib
 import io
 import os
+import platform
 import re
 import resource
 import socket
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +19,9 @@ from maskdepth.params import ModelParams
 from maskdepth.training.states import (
     describe_dependencies,
     describe_environment,
+    discard_states,
     explain_restart,
+    list_abandoned_states,
     load_state,
     lock_folder,
     save_state,
@@ -76,8 +81,39 @@ def saved_bytes(values):
 )
 def test_a_state_of_something_else_is_refused_in_one_line(tmp_path, content):
     write_content(tmp_path, content)
-    with pytest.raises(ValueError, match=r"delete .* to start training anew|holds unsafe content"):
+    with pytest.raises(ValueError, match=r"delete .* to start training anew|holds unsafe content") as error:
         load_state(tmp_path)
+    path = next(tmp_path.iterdir())
+    assert str(error.value) in (
+        f"{path} holds something else than a training state of this version; delete its folder to start training anew",
+        f"{path} holds unsafe content and was not loaded; delete {tmp_path}",
+    )
+
+
+def test_a_state_is_on_the_disk_before_its_name_and_the_name_before_the_old_ones_go(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save_state(tmp_path, make_state(step), step)
+    synced, fsync = [], os.fsync
+
+    def note(handle):
+        synced.append((Path(f"/proc/self/fd/{handle}").readlink().name[:14], saved_steps(tmp_path)))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    save_state(tmp_path, make_state(3), 3)
+    assert synced == [(".partial-state", [1, 2]), (tmp_path.name[:14], [1, 2, 3])]
+    assert saved_steps(tmp_path) == [2, 3]
+
+
+def test_what_only_looks_like_a_state_is_left_alone(tmp_path):
+    others = [tmp_path / name for name in ("state-1-ab.pt", f"state-00000009-{'g' * 64}.pt", "state-00000009-a.pt")]
+    for path in others:
+        path.write_bytes(b"other")
+    for step in (1, 2, 10**9):
+        save_state(tmp_path, make_state(step), step)
+    assert load_state(tmp_path).state["step"] == 10**9
+    assert all(path.is_file() for path in others)
+    assert len(list(tmp_path.iterdir())) == 2 + len(others)
 
 
 def test_only_damaged_states_are_an_error_and_never_a_fresh_start(tmp_path):
@@ -138,7 +174,25 @@ def test_another_environment_is_told_in_one_line(tmp_path):
     finally:
         torch.set_num_threads(threads)
     assert notice.endswith(f"not equal bit for bit to a run without a break: threads {threads} -> {threads + 1}")
-    assert describe_environment()["torch"] == torch.__version__
+    assert notice.startswith("going on in another environment, so ")
+
+
+def test_an_environment_is_what_the_last_bits_depend_on():
+    assert describe_environment() == {
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "machine": platform.machine(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def test_every_change_of_the_environment_is_told(tmp_path):
+    before = describe_environment() | {"torch": "1.0"}
+    del before["machine"]
+    write_content(tmp_path, saved_bytes({"environment": before, "step": 1}))
+    (notice,) = load_state(tmp_path).notices
+    assert notice.endswith(f": torch 1.0 -> {torch.__version__}, machine None -> {platform.machine()}")
 
 
 def test_a_folder_is_held_by_one_process_which_is_named(tmp_path):
@@ -149,6 +203,15 @@ def test_a_folder_is_held_by_one_process_which_is_named(tmp_path):
             pass
     with lock_folder(folder):
         pass
+
+
+def test_a_folder_that_was_just_taken_is_held_though_nobody_is_named(tmp_path):
+    folder = tmp_path / "deep" / "state"
+    with lock_folder(folder):
+        (folder / "owner").unlink()
+        holder = re.escape(f"{folder} (a process that is starting)")
+        with pytest.raises(Timeout, match=holder), lock_folder(folder):
+            pass
 
 
 def test_taking_a_folder_clears_what_a_kill_left(tmp_path):
@@ -178,6 +241,26 @@ def dependencies_of(files, params):
 def test_a_key_stays_while_nothing_changes(files):
     assert key_of(files) == key_of(files)
     assert len(key_of(files)) == 16
+
+
+def test_a_key_is_that_of_the_published_rule(files):
+    params = ModelParams(name="unet", inputs="auto")
+    data = hashlib.sha256(b"index.csv 3" + b"one" + b"mask.npy 3").hexdigest()
+    expected = {"model.name": "unet", "model.inputs": "auto", "data": data, "code": "one"}
+    dependencies = dependencies_of(files, params)
+    assert dependencies == expected
+    text = b'{"code": "one", "data": "%s", "model.inputs": "auto", "model.name": "unet"}' % data.encode()
+    assert training_key(dependencies) == hashlib.sha256(text).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", ["mask.npy", "pictures.bin"])
+def test_a_key_takes_files_as_large_as_the_data_by_their_size(tmp_path, name):
+    path = tmp_path / name
+    keys = []
+    for content in ("one", "two", "three"):
+        path.write_text(content)
+        keys.append(describe_dependencies({}, [path], "")["data"])
+    assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize("name", ["index.csv", "code"])
@@ -213,3 +296,55 @@ def test_a_training_that_was_left_says_what_it_does_not_go_on_with(files):
         assert "model.name unet there" in explain_restart(states, here)[0]
     with lock_folder(states / "0"), lock_folder(states / "1"):  # both go on now
         assert explain_restart(states, here) == []
+
+
+def leave(folder, dependencies, left):
+    """Leave a training with 3 MB of states at a time [s]."""
+    with lock_folder(folder):
+        write_dependencies(folder, dependencies)
+        save_state(folder, {"zeros": torch.zeros(750_000)}, 1)
+    for path in (*folder.glob("state-*"), folder):
+        os.utime(path, (left, left))
+
+
+def test_all_that_differs_from_a_training_that_was_left_is_told(files):
+    states = files / "train"
+    left = {"train.epochs": "8", "model.name": "unet", "old": "1", "data": "a", "code": "a"}
+    leave(states / "left", left, 1)
+    here = {"train.epochs": "9", "model.name": "unet", "new": "2", "data": "b", "code": "b"}
+    assert explain_restart(states, here) == [
+        f"not going on from the training left in {states / 'left'}: "
+        "train.epochs 8 there, 9 here; new None there, 2 here; other data; other code; old 1 there, None here"
+    ]
+    (states / "left" / "dependencies.json").unlink()
+    assert explain_restart(states, here) == []
+
+
+def test_dependencies_are_noted_one_a_line_for_people_to_compare(tmp_path):
+    write_dependencies(tmp_path, {"b": "1", "a": "2"})
+    assert (tmp_path / "dependencies.json").read_text() == '{\n  "b": "1",\n  "a": "2"\n}\n'
+
+
+def test_trainings_that_were_left_are_listed_oldest_first_with_time_and_size(files):
+    states = files / "train"
+    minute = time.mktime((2026, 3, 4, 5, 6, 0, 0, 0, -1))
+    leave(states / "a", {}, minute + 60)
+    leave(states / "b", {}, minute)
+    (states / "empty").mkdir()
+    (states / "file").touch()
+    assert list_abandoned_states(states) == [
+        f"{states / name} is a training left at 2026-03-04 05:0{number} (3 MB): the same settings go on from it; "
+        "if they are not wanted any more, delete it"
+        for name, number in (("b", 6), ("a", 7))
+    ]
+    with lock_folder(states / "a"):
+        assert [line.partition(" ")[0] for line in list_abandoned_states(states)] == [str(states / "b")]
+
+
+def test_a_complete_training_leaves_nothing(tmp_path):
+    folder = tmp_path / "one"
+    leave(folder, {}, 1)
+    (folder / "train.jsonl").touch()
+    with lock_folder(folder):
+        discard_states(folder)
+    assert list(tmp_path.iterdir()) == []

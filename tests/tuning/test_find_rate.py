@@ -1,11 +1,11 @@
 """Proves that the learning-rate finder works on what the stages prepared, writes its curve and touches nothing else."""
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
+from support.settings import copy_params, write_places
 from support.toy import write_toy_archive
 from typer.testing import CliRunner
 
@@ -14,25 +14,22 @@ from maskdepth.params import load_params, update_params
 from maskdepth.tuning.find_rate import PICTURE, TABLE, find_learning_rate
 from stages import index, split, stats, unzip
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     """A folder with the toy data set up to its split."""
     folder = tmp_path_factory.mktemp("prepared")
-    shutil.copy(ROOT / "params.yaml", folder)
     small = {"data.image_size": 32, "train.batch_size": 4, "train.precision": "fp32"}
-    update_params(folder / "params.yaml", small | {"split.seed": 22})  # with which its three places fill three splits
+    update_params(copy_params(folder), small | {"split.seed": 22})  # with which its three places fill three splits
     write_toy_archive(folder / "raw")
-    data, journals = Path("data"), Path("journals")
+    data, journals, places = Path("data"), Path("journals"), write_places(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         unzip.main(Path("raw"), data / "arrays", journals / "unzip.jsonl")
         index.main(data / "arrays", data / "index.csv", data / "rejected.csv", journals / "index.jsonl")
         outs = data / "stats.csv", data / "stats.json", data / "gallery.png", journals / "stats.jsonl"
-        stats.main(data / "arrays", data / "index.csv", ROOT / "places.csv", *outs)
-        split.main(data / "index.csv", ROOT / "places.csv", data / "split.csv", journals / "split.jsonl")
+        stats.main(data / "arrays", data / "index.csv", places, *outs)
+        split.main(data / "index.csv", places, data / "split.csv", data / "croissant.json", journals / "split.jsonl")
     return folder
 
 

@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.settings import SHIPPED_PARAMS
 
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.index.joining import build_index
@@ -20,7 +20,7 @@ from maskdepth.tuning.rate_test import MIN_STEPS, Trial, suggest_learning_rate, 
 HALF = (0.5, 0.5, 0.5)
 SPEC = NetworkSpec("dsunet", "background+composite+difference", Normalisation(HALF, HALF, HALF, HALF), 32)
 CRITERION = build_criterion(LossParams(mask="bce", depth="l1", mask_weight=1.0, depth_weight=1.0))
-SHIPPED = load_params(Path(__file__).parents[2] / "params.yaml")
+SHIPPED = load_params(SHIPPED_PARAMS)
 SETTINGS = SHIPPED.train.model_copy(update={"precision": "fp32", "batch_size": 4})
 
 

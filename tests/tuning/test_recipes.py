@@ -1,7 +1,7 @@
 """Proves that every recipe is a valid, trainable params.yaml with what its project used, and that the file survives."""
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.copied import copy_code
+from support.settings import SHIPPED_PARAMS, copy_params
 
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import build_network, resolve_inputs
@@ -18,13 +19,12 @@ from maskdepth.params import load_params, update_params
 from maskdepth.training.fit import TrainState
 from maskdepth.tuning.recipes import describe_recipes, find_recipe, read_recipes, write_recipe
 
-SHIPPED = Path(__file__).parents[2] / "params.yaml"
 HALF = (0.5, 0.5, 0.5)
 
 
 @pytest.fixture
 def path(tmp_path):
-    return Path(shutil.copy(SHIPPED, tmp_path / "params.yaml"))
+    return copy_params(tmp_path)
 
 
 def comments(path: Path) -> list[str]:
@@ -35,7 +35,7 @@ def comments(path: Path) -> list[str]:
 def test_a_recipe_gives_a_valid_file_with_every_comment_kept(name, path):
     write_recipe(name, path)
     load_params(path)
-    assert comments(path) == comments(SHIPPED)
+    assert comments(path) == comments(SHIPPED_PARAMS)
     assert [file.name for file in path.parent.iterdir()] == ["params.yaml"]
 
 
@@ -125,13 +125,13 @@ def test_every_note_says_of_what_kind_it_is(name):
 def test_changing_nothing_leaves_every_byte(path):
     train = load_params(path).train
     assert update_params(path, {"train.epochs": train.epochs, "train.augment": train.augment}) == {}
-    assert path.read_bytes() == SHIPPED.read_bytes()
+    assert path.read_bytes() == SHIPPED_PARAMS.read_bytes()
 
 
 def test_one_value_is_one_line(path):
     before = load_params(path).loss.depth
     assert update_params(path, {"loss.depth": "berhu"}) == {"loss.depth": (before, "berhu")}
-    lines = zip(SHIPPED.read_text().splitlines(), path.read_text().splitlines(), strict=True)
+    lines = zip(SHIPPED_PARAMS.read_text().splitlines(), path.read_text().splitlines(), strict=True)
     [(old, new)] = [pair for pair in lines if pair[0] != pair[1]]
     assert new.startswith("  depth: berhu") and new.partition("#")[2] == old.partition("#")[2] != ""
 
@@ -142,6 +142,16 @@ def test_small_numbers_mappings_and_lists_come_back_as_they_were(path):
     params = load_params(path)
     assert (params.train.weight_decay, params.loss.depth, params.train.augment) == tuple(values.values())
     assert "augment: [cutout]" in path.read_text()
+
+
+@pytest.mark.parametrize("value", [[], ["cutout"], ["cutout", "flip"]])
+def test_a_list_that_dvc_wrote_below_its_key_can_be_changed(path, value):
+    # As `dvc exp run -S` leaves the file.
+    path.write_text(re.sub(r"augment: \[flip\] *(#.*)", r"augment:  \1\n  - flip", path.read_text()))
+    assert load_params(path).train.augment == ["flip"]
+    assert update_params(path, {"train.augment": value}) == {"train.augment": (["flip"], value)}
+    assert load_params(path).train.augment == value
+    assert comments(path) == comments(SHIPPED_PARAMS)
 
 
 def test_a_layout_of_the_user_s_own_is_kept(path):
@@ -167,7 +177,7 @@ def test_a_layout_of_the_user_s_own_is_kept(path):
 def test_a_wrong_value_or_key_leaves_the_file_alone(path, values, message):
     with pytest.raises(ValueError, match=message):
         update_params(path, {"train.seed": 7, **values})
-    assert path.read_bytes() == SHIPPED.read_bytes()
+    assert path.read_bytes() == SHIPPED_PARAMS.read_bytes()
     assert [file.name for file in path.parent.iterdir()] == ["params.yaml"]
 
 

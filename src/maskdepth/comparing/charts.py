@@ -16,7 +16,8 @@ from maskdepth.comparing.tables import format_difference, format_interval, forma
 
 # [px] of all drawings; the browser scales them to the room there is.
 _NAME_WIDTH = 200
-_PLOT_WIDTH = 330
+_PLOT_WIDTH = 282
+_SIDE_WIDTH = 60  # for what stands right of a zero at the right end
 _ROW_HEIGHT = 22
 _TOP = 30
 # [characters] that fit in _NAME_WIDTH; the whole name is in the title.
@@ -79,7 +80,7 @@ def forest(comparison: Comparison, endpoint: Endpoint) -> str:
         where = across(ends[0]), across(endpoint.gain(effect.difference)), across(ends[1])
         parts.append(_forest_row(name, effect, middle, where))
     title = f"{endpoint.title}: difference to {comparison.control} with 95 % interval"
-    return _svg(_NAME_WIDTH + _PLOT_WIDTH + 12, height, title, parts)
+    return _svg(_NAME_WIDTH + _PLOT_WIDTH + _SIDE_WIDTH, height, title, parts)
 
 
 def _span(endpoint: Endpoint, effects: Sequence[Effect]) -> tuple[float, float]:

@@ -120,7 +120,8 @@ def choose_family(runs: Iterable[Run], control: str | None) -> Family:
     left_out += superseded
     for other, members in families.items():
         if other != conditions:
-            left_out += [LeftOut(run, _tell_difference(other, conditions)) for run in members]
+            reason = f"it cannot be compared with the others: {_tell_difference(other, conditions)}"
+            left_out += [LeftOut(run, reason) for run in members]
     compared = [run for by_seed in combinations.values() for run in by_seed.values()]
     return Family(
         conditions={title: value for title, value in zip(_CONDITIONS.values(), conditions, strict=True) if value},
@@ -128,6 +129,34 @@ def choose_family(runs: Iterable[Run], control: str | None) -> Family:
         left_out=tuple(left_out),
         versions=tuple(sorted({run.version for run in compared})),
     )
+
+
+def choose_pair(runs: Iterable[Run], run: Run, other: Run) -> tuple[Family, str, str]:
+    """Take the runs of two combinations alone: those that two given runs are of.
+
+    Returns:
+        The family, and what the combinations of `run` and of `other` are called in it.
+
+    Raises:
+        ValueError: Nothing can be told of one of them, they cannot be compared or are of one combination, or there is a
+            newer run with the settings and seed of `run`.
+    """
+    for each in (run, other):
+        if fault := _find_fault(each):
+            raise ValueError(f"{LeftOut(each, fault)}")
+    if _conditions(run) != _conditions(other):
+        difference = _tell_difference(_conditions(run), _conditions(other))
+        raise ValueError(f"{run.name} cannot be compared with {other.name}: {difference}")
+    settings = [_settings(each) for each in (run, other)]
+    if settings[0] == settings[1]:
+        raise ValueError(f"{run.name} and {other.name} differ in their seed alone, which is luck and no reason")
+    alike = [each for each in runs if not _find_fault(each) and _conditions(each) == _conditions(run)]
+    family = choose_family([each for each in alike if _settings(each) in settings], None)
+    newer = next((left_out for left_out in family.left_out if left_out.run.run_id == run.run_id), None)
+    if newer is not None:
+        raise ValueError(f"{newer}: promote that one")
+    names = {_settings(next(iter(by_seed.values()))): name for name, by_seed in family.combinations.items()}
+    return family, names[settings[0]], names[settings[1]]
 
 
 def _set_aside(runs: Sequence[Run]) -> tuple[list[Run], list[LeftOut]]:
@@ -231,4 +260,4 @@ def _tell_difference(conditions: tuple[str, ...], chosen: tuple[str, ...]) -> st
             told.append(
                 f"other {title}" if key in _HASHES else f"{title} {value or 'unknown'}, not {wanted or 'unknown'}"
             )
-    return f"it cannot be compared with the others: {'; '.join(told)}"
+    return "; ".join(told)

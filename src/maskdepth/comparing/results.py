@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from maskdepth.evaluation.intervals import FEWEST_GROUPS
-from maskdepth.metrics.catalogue import METRICS
+from maskdepth.metrics.names import METRICS
 
 FEWEST_SEEDS = 3
 # How often a combination that is no better may be called better: all primary endpoints together.

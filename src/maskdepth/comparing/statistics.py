@@ -43,6 +43,8 @@ from maskdepth.process.console import suggest
 
 # Of the smallest difference that would have been seen: how often it would have been.
 POWER = 0.8
+# What nobody trains.
+MOST_SEEDS = 50
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,69 @@ def paired_estimate(differences: Values, by: Groupings) -> Estimate:
         differences: (N,) one number per paired seed and sample.
         by: Their groupings.
     """
+    return _take_apart(differences, by).with_seeds(by.seed.count)
+
+
+def seeds_needed(samples: pd.DataFrame, control: str, combination: str, metric: str) -> int | None:
+    """Say how many shared seeds would show a difference as large as it seems to be, four times of five.
+
+    More seeds take away what differs from seed to seed, and nothing of what differs between places and objects.
+
+    Args:
+        samples: As for `compare`.
+        control: What the other is compared with.
+        combination: The other.
+        metric: By which.
+
+    Returns:
+        How many in all, at least as many as a claim takes; None where `MOST_SEEDS` would not do.
+    """
+    endpoints = tuple(endpoint for endpoint in ENDPOINTS if endpoint.metric == metric)
+    parts = _number(samples, endpoints)
+    paired, differences = _pair(parts[combination], parts[control])
+    if len(np.unique(paired.seeds)) < FEWEST_SEEDS:  # of two nobody knows how much seeds differ
+        return FEWEST_SEEDS
+    by = group_pairs(paired.seeds, paired.places, paired.objects)
+    apart = _take_apart(differences[:, 0], by)
+    for count in range(by.seed.count + 1, MOST_SEEDS + 1):
+        estimate = apart.with_seeds(count)
+        if abs(estimate.mean) >= _visible(estimate, num_tests=1):
+            return count
+    return None
+
+
+class _Parts(NamedTuple):
+    """What the variance of a mean difference over seeds, places and objects consists of.
+
+    Attributes:
+        scene: The mean, and its variance over places and objects, with these seeds.
+        by_seed: Its variance over seeds.
+        lasting: What of the variance over places and objects more seeds would not take away.
+        seed: The seeds.
+    """
+
+    scene: Estimate
+    by_seed: float
+    lasting: float
+    seed: Grouping
+
+    def with_seeds(self, count: int) -> Estimate:
+        """Give the estimate, or what it would be of another number of seeds."""
+        share = self.seed.count / count
+        by_seed, degrees = share * self.by_seed, self.seed.degrees_of_freedom + count - self.seed.count
+        scene = self.scene.variance - (1 - share) * (self.scene.variance - self.lasting)
+        parts = ((by_seed, degrees), (self.lasting, self.scene.degrees_of_freedom))
+        variance = max(by_seed + self.lasting, scene)
+        return Estimate(self.scene.mean, variance, satterthwaite(by_seed + self.lasting, parts))
+
+
+def _take_apart(differences: Values, by: Groupings) -> _Parts:
+    """Take the variance of the mean of differences (N,) apart; see `paired_estimate`."""
     scene = crossed_estimate(differences, by.place, by.thing, by.cell)
     by_seed = by.seed.variance(differences - scene.mean)
     alone = differences - by.seed.means(differences) - by.place.means(differences) + scene.mean
     lasting = max(scene.variance - by.seed_place.variance(alone), 0.0)  # NaN where there is one place
-    variance = max(by_seed + lasting, scene.variance)
-    parts = ((by_seed, by.seed.degrees_of_freedom), (lasting, scene.degrees_of_freedom))
-    return Estimate(scene.mean, variance, satterthwaite(by_seed + lasting, parts))
+    return _Parts(scene, by_seed, lasting, by.seed)
 
 
 def _choose_endpoints(samples: pd.DataFrame) -> tuple[Endpoint, ...]:
@@ -225,19 +283,25 @@ class _Differences(NamedTuple):
 
 def _measure(part: _Measured, control: _Measured, endpoints: tuple[Endpoint, ...]) -> _Differences:
     """Pair by seed and sample, and estimate the mean difference by each endpoint."""
-    width = max(part.samples.max(), control.samples.max()) + 1
-    keys, control_keys = (each.seeds * width + each.samples for each in (part, control))
-    _, rows, control_rows = np.intersect1d(keys, control_keys, assume_unique=True, return_indices=True)
-    if not len(rows):
+    paired, pairs = _pair(part, control)
+    if not len(pairs):
         nothing = Estimate(np.nan, np.nan, np.nan)
         return _Differences(Counts(0, 0, 0, 0), [nothing] * len(endpoints), [np.nan] * len(endpoints))
-    paired = part.take(rows)
-    differences = (paired.values - control.values[control_rows]).T
+    differences = pairs.T
     by = group_pairs(paired.seeds, paired.places, paired.objects)
     counts = Counts(by.seed.count, len(np.unique(paired.samples)), by.place.count, by.thing.count)
     estimates = [paired_estimate(values, by) for values in differences]
     gains = [endpoint.gain(1.0) * values for endpoint, values in zip(endpoints, differences, strict=True)]
     return _Differences(counts, estimates, [_share_won(values, by.place) for values in gains])
+
+
+def _pair(part: _Measured, control: _Measured) -> tuple[_Measured, Values]:
+    """Give the entries of one that the other has too, by seed and sample, and the differences (N, M)."""
+    width = max(part.samples.max(), control.samples.max()) + 1
+    keys, control_keys = (each.seeds * width + each.samples for each in (part, control))
+    _, rows, control_rows = np.intersect1d(keys, control_keys, assume_unique=True, return_indices=True)
+    paired = part.take(rows)
+    return paired, paired.values - control.values[control_rows]
 
 
 def _share_won(gains: Values, place: Grouping) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 
 from maskdepth.comparing.results import FEWEST_SEEDS, Comparison, Counts, Effect, Endpoint, Verdict
 from maskdepth.evaluation.intervals import FEWEST_GROUPS
+from maskdepth.process.console import count
 
 # Of the better ones, in the headline.
 _MOST_NAMED = 5
@@ -46,12 +47,8 @@ def _tell_lack(counts: Counts) -> str:
     wanted = {"seeds": FEWEST_SEEDS, "places": FEWEST_GROUPS, "objects": FEWEST_GROUPS}
     found = {"seeds": counts.seeds, "places": counts.places, "objects": counts.objects}
     lacking = [kind for kind, fewest in wanted.items() if found[kind] < fewest]
-    shared, taken = (" and ".join(_count(of[kind], kind) for kind in lacking) for of in (found, wanted))
+    shared, taken = (" and ".join(count(of[kind], kind) for kind in lacking) for of in (found, wanted))
     return f"they share {shared}, and a claim takes {taken}"
-
-
-def _count(number: int, kind: str) -> str:
-    return f"{number} {kind.removesuffix('s') if number == 1 else kind}"
 
 
 def _tell_effects(name: str, control: str, effects: tuple[Effect, ...]) -> list[str]:
@@ -108,5 +105,7 @@ def _tell_amount(endpoint: Endpoint, difference: float) -> str:
 
 
 def _tell_power(effect: Effect) -> str:
+    if effect.endpoint.is_share and effect.visible >= 1:  # as much as there is between nothing and all
+        return f"so few seeds and places would have shown no difference in {effect.endpoint.title}"
     visible = _tell_amount(effect.endpoint, effect.visible)
     return f"a difference of {visible} in {effect.endpoint.title} would have been seen"

@@ -175,6 +175,8 @@ def _explain_samples(index: Index, table: pd.DataFrame) -> Iterator[str]:
     composites = int(table["kind"].eq("composite").sum())
     different = ", ".join(f"{column} {samples[column].nunique():,}" for column in IDS)
     yield f"samples: {len(samples):,} of {composites:,} composites; different ids: {different}"
+    if index.num_background_depths:
+        yield f"depth of backgrounds: {index.num_background_depths:,} of {index.num_backgrounds:,} have it"
     yield f"rejected, by names alone: {len(rejected):,} of {len(table):,} files"
     groups = rejected.groupby(["reason", "cure"], sort=False)["member"].agg(["size", "first"]).reset_index()
     groups = groups.sort_values("size", ascending=False, kind="stable")

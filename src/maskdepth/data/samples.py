@@ -11,7 +11,8 @@ import pandas as pd
 from maskdepth.data.tables import numbers_where_whole, read_table, write_table
 
 IDS = ["foreground", "background", "flip", "placement"]
-ROWS = ["background_row", "composite_row", "mask_row", "depth_row"]
+# Of its pictures in the arrays; -1 for a background without a depth map.
+ROWS = ["background_row", "composite_row", "mask_row", "depth_row", "background_depth_row"]
 INDEX_COLUMNS = ["sample_id", *IDS, "archive", "background_digest", *ROWS]
 
 TRAIN, VAL, TEST = "train", "val", "test"

@@ -45,7 +45,7 @@ def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
     empty = [name for name in (TRAIN, VAL, TEST) if not splits.eq(name).any()]
     if empty:
         raise ValueError(_explain_empty(index, params, empty))
-    return splits.set_axis(pd.Index(index["sample_id"], name="sample_id"))
+    return splits.set_axis(pd.Index(index["sample_id"]))
 
 
 def count_groups(index: pd.DataFrame, splits: pd.Series, by: str) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def _draw_groups(names: pd.Series, kind: object, params: SplitParams) -> pd.Seri
     word = str(kind).removesuffix("_id")
     draws = np.array([_uniform(f"{params.seed}:{word}:{name}") for name in unique])
     places = np.where(draws < params.test, TEST, np.where(draws < params.test + params.val, VAL, TRAIN))
-    return pd.Series(places[codes], dtype=str)
+    return pd.Series(places[codes])
 
 
 def _uniform(text: str) -> float:
@@ -109,7 +109,7 @@ def _explain_empty(index: pd.DataFrame, params: SplitParams, empty: list[str]) -
 
 
 def _first_filling_seed(groups: pd.DataFrame, params: SplitParams) -> int | None:
-    distinct = groups.drop_duplicates(ignore_index=True)
+    distinct = groups.drop_duplicates()
     for seed in range(_SEEDS_TRIED):
         splits = _draw(distinct, params.model_copy(update={"seed": seed}))
         if {TRAIN, VAL, TEST} <= set(splits):

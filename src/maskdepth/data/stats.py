@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
-from maskdepth.data.pictures.decoding import PICTURE_KINDS
+from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, PICTURE_KINDS
 from maskdepth.data.tables import read_table, write_table
 from maskdepth.process.files import replace_text
 
@@ -26,7 +26,9 @@ _SUMS = ["count", "sum", "sum_of_squares"]
 _COLUMNS = [*_GROUP, "kind", "channel", *_SUMS]
 
 # The stored level that stands for 1.0.
-_SCALE = {"background": 255, "composite": 255, "mask": 1, "depth": 255}
+_SCALE = {"background": 255, "composite": 255, "mask": 1, "depth": 255, BACKGROUND_DEPTH: 255}
+# Of which there is one for a background, however many composites it has.
+_OF_BACKGROUNDS = ("background", BACKGROUND_DEPTH)
 # What a level adds to the sum and to the sum of squares.
 _POWERS = np.stack([np.arange(256), np.arange(256) ** 2], axis=1)  # (256, 2)
 # Values counted at once: 4 MiB stay near the core while they are put in order and counted.
@@ -49,7 +51,8 @@ class Measured:
         images: How many they are.
         black: How many of them are black everywhere; a black mask is an empty one.
         table: One row per group and channel: count [px], sum and sum of squares of the stored levels. A group is a
-            pair of foreground and background; for kind background it is the background, and the foreground is "".
+            pair of foreground and background; for the kinds of backgrounds it is the background, and the foreground is
+            "".
         histogram: (256,) int64, how often each stored level occurs, all channels together.
     """
 
@@ -57,6 +60,11 @@ class Measured:
     black: int
     table: pd.DataFrame
     histogram: np.ndarray
+
+
+def list_kinds(index: pd.DataFrame) -> tuple[str, ...]:
+    """Name the kinds of pictures that the samples have."""
+    return (*PICTURE_KINDS, BACKGROUND_DEPTH) if index["background_depth_row"].ge(0).any() else PICTURE_KINDS
 
 
 def measure_kind(index: pd.DataFrame, arrays: Arrays, kind: str) -> Measured:
@@ -173,7 +181,9 @@ def _subset_table(
 
 def _list_pictures(index: pd.DataFrame, kind: str) -> pd.DataFrame:
     """List the pictures of one kind: the group of each, as text, and its row in the array."""
-    samples = index.drop_duplicates("background").assign(foreground="") if kind == "background" else index
+    samples = index
+    if kind in _OF_BACKGROUNDS:
+        samples = index[index[f"{kind}_row"].ge(0)].drop_duplicates("background").assign(foreground="")
     pictures = samples[_GROUP].astype(str)
     return pictures.assign(row=samples[f"{kind}_row"].to_numpy())
 

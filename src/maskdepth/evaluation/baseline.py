@@ -2,7 +2,9 @@
 
 `difference` finds the mask by thresholding the difference of the two pictures. For the depth, `mean_map` answers with
 the mean of all training maps, `ramp` with four numbers and a constant fitted to it, and `remembered`, where training
-saw the place, with the mean of the maps of that place: what a network may know by heart.
+saw the place, with the mean of the maps of that place: what a network may know by heart. Where the depth of the
+background is given, `copied_background` gives it back, and `plane_under_mask` with a flat object where the pictures
+differ, as near as the ground at its foot.
 """
 
 from collections import Counter
@@ -19,7 +21,7 @@ from torch import Tensor
 from maskdepth.data.batches.batches import Batch, Batches
 from maskdepth.evaluation.intervals import place_column
 from maskdepth.evaluation.samples import Predicted, evaluate_samples
-from maskdepth.metrics.catalogue import HEADLINE
+from maskdepth.metrics.names import HEADLINE
 from maskdepth.models.prediction import Prediction
 
 # What a baseline guesses nothing of, it is not measured by.
@@ -61,7 +63,8 @@ def measure_baselines(
 
     Returns:
         By baseline one row per test sample and one column per headline metric that it makes a guess for. `remembered`
-        is missing where training saw no place of the test.
+        is missing where training saw no place of the test, `copied_background` and `plane_under_mask` where the test
+        samples come without the depth of their backgrounds.
     """
     places, tested = (rows[place_column(rows)].tolist() for rows in (train_rows, test_rows))
     means = mean_depths(train, places, set(places) & set(tested))
@@ -73,6 +76,10 @@ def measure_baselines(
     if means.by_place:
         predicted = guess_depths(test.in_order(), tested, means.by_place, means.overall)
         measured["remembered"] = evaluate_samples(predicted, _THRESHOLD, _DEPTH_METRICS)
+    if test.knows_depth:
+        for name, has_plane in (("copied_background", False), ("plane_under_mask", True)):
+            predicted = copy_backgrounds(test.in_order(), means.overall, has_plane=has_plane)
+            measured[name] = evaluate_samples(predicted, _THRESHOLD, _DEPTH_METRICS)
     return measured
 
 
@@ -125,11 +132,9 @@ def fit_ramp(mean_map: Tensor) -> Tensor:
 def guess_masks(batches: Iterable[Batch]) -> Iterator[Predicted]:
     """Take for the object what differs between the pictures; the depth is no guess."""
     for batch in batches:
-        background, composite = batch.inputs()
-        difference = (composite - background).abs().amax(1).cpu().numpy()
-        masks = torch.from_numpy(clean_masks(difference > DIFFERENCE_THRESHOLD)).unsqueeze(1).float()
+        background, composite, *_ = batch.inputs()
         # Logits of +-20 are probabilities of 0 and 1 within float32.
-        logits = (masks * 40 - 20).to(background.device)
+        logits = find_objects(background, composite).float() * 40 - 20
         yield Predicted(Prediction(logits, torch.zeros_like(logits)), *batch.targets())
 
 
@@ -151,6 +156,35 @@ def guess_depths(
         done += len(mask)
         guessed = torch.stack([maps.get(place, otherwise) for place in here]).to(depth.device)
         yield Predicted(Prediction(torch.zeros_like(mask), guessed), mask, depth)
+
+
+def copy_backgrounds(batches: Iterable[Batch], otherwise: Tensor, *, has_plane: bool) -> Iterator[Predicted]:
+    """Answer every sample with the depth of its background; the mask is no guess.
+
+    Args:
+        batches: The samples.
+        otherwise: (1, H, W) depth where that of the background is not known.
+        has_plane: Whether what differs between the pictures becomes a plane, as near as the ground at its lowest row.
+    """
+    for batch in batches:
+        mask, depth = batch.targets()
+        background, composite, *known = batch.inputs()
+        guessed = otherwise.to(depth.device).expand_as(depth)
+        if known:
+            guessed = torch.where(known[0][:, 1:] > 0, known[0][:, :1], guessed)
+        if has_plane:
+            guessed = guessed.clone()
+            for scene, thing in zip(guessed[:, 0], find_objects(background, composite)[:, 0], strict=True):
+                if thing.any():
+                    lowest = int(thing.any(1).nonzero().max())
+                    scene[thing] = scene[lowest][thing[lowest]].median()
+        yield Predicted(Prediction(torch.zeros_like(mask), guessed), mask, depth)
+
+
+def find_objects(background: Tensor, composite: Tensor) -> Tensor:
+    """Mark what differs between pictures, (B, 3, H, W), [0, 1], in one piece without holes: (B, 1, H, W) bool."""
+    difference = (composite - background).abs().amax(1).cpu().numpy()
+    return torch.from_numpy(clean_masks(difference > DIFFERENCE_THRESHOLD)).unsqueeze(1).to(background.device)
 
 
 def clean_masks(raw: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from maskdepth.data.batches.batches import Batch
 from maskdepth.losses.catalogue import Criterion
-from maskdepth.metrics.catalogue import METRICS, image_metrics
+from maskdepth.metrics.catalogue import image_metrics
+from maskdepth.metrics.names import METRICS
 from maskdepth.models.prediction import Prediction
 
-Predictor = Callable[[Tensor, Tensor], Prediction]
+Predictor = Callable[..., Prediction]
 
 # Mask probabilities among which the threshold that suits a model is chosen on the validation split.
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
@@ -43,11 +44,18 @@ def predictions(predict: Predictor, batches: Iterable[Batch]) -> Iterator[Predic
     """Predict batch by batch.
 
     Args:
-        predict: (B, 3, H, W) background and composite, [0, 1], to a Prediction.
+        predict: (B, 3, H, W) background and composite, [0, 1], and the depth of the background, as `Network` takes it,
+            where the batches have it, to a Prediction.
         batches: The samples, in the order wanted.
     """
     for batch in batches:
         yield Predicted(predict(*batch.inputs()), *batch.targets())
+
+
+def without_background_depth(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Take the depth of the backgrounds away, as if nobody knew it."""
+    for batch in batches:
+        yield batch._replace(background_depth=None)
 
 
 class MeanLoss:

@@ -20,11 +20,13 @@ from maskdepth.evaluation.intervals import (
     intervals,
     place_column,
 )
-from maskdepth.metrics.catalogue import HEADLINE, METRICS, SCORED, score
+from maskdepth.metrics.names import HEADLINE, METRICS, SCORED, score
 
 # Pixel counts, of which the means say nothing.
 _COUNTS = ("mask_intersection", "mask_union")
 _SIZES = ("small", "medium", "large")
+# Test samples with the depth of their background, and the same network on all of them without it.
+GIVEN, ABSENT = "given", "absent"
 # Samples that are drawn in every run of a split.
 FIXED = "fixed"
 
@@ -59,20 +61,23 @@ def assign_sizes(areas: pd.Series) -> pd.Series:
     return thirds.map(dict(enumerate(_SIZES)))
 
 
-def summarise(samples: pd.DataFrame) -> pd.DataFrame:
+def summarise(samples: pd.DataFrame, others: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Give mean and interval of every metric on the test split, of the headline ones for each cell and size.
 
     Args:
         samples: One row per held-out sample: `split`, `cell`, `size`, `place`, `foreground` and the metrics.
+        others: By name, test samples that were measured under other conditions: `place`, `foreground` and the headline
+            metrics.
 
     Returns:
-        Rows of `samples` (test, a cell, or a size), `metric` and what `intervals` gives.
+        Rows of `samples` (test, a cell, a size, or one of the others), `metric` and what `intervals` gives.
     """
     test = samples[samples["split"] == TEST]
     every = [str(name) for name in test.select_dtypes("number") if name not in (*IDS, *ROWS, *_COUNTS)]
     parts = {TEST: intervals(test, every)}
     for column, table in (("cell", samples), ("size", test)):
         parts |= {str(name): intervals(part, list(HEADLINE)) for name, part in table.groupby(column)}
+    parts |= {name: intervals(part, list(HEADLINE)) for name, part in others.items()}
     return pd.concat(parts, names=["samples", "metric"]).reset_index()
 
 
@@ -129,7 +134,8 @@ def detailed_numbers(summary: pd.DataFrame, baselines: pd.DataFrame) -> dict[str
 
     Returns:
         `<metric>_low` and `<metric>_high` where there is an interval; `<baseline>_<metric>`; `<metric>_beats_all`,
-        whether it is shown that no baseline is as good; `<cell>_<metric>` and `<size>_<metric>`.
+        whether it is shown that no baseline is as good; `<cell>_<metric>`, `<size>_<metric>`, and, of a network that
+        sees the depth of the background, `given_<metric>` and `absent_<metric>`.
     """
     numbers: dict[str, float | bool] = {}
     for row in summary[summary["metric"].isin(HEADLINE)].to_dict("records"):
@@ -166,11 +172,19 @@ def pick_samples(samples: pd.DataFrame, count: int) -> dict[str, list[int]]:
     if not count:
         return {}
     scores = samples[list(SCORED)].mean(axis=1)
-    # In the order of a checksum: names in a row show one object.
+    ranks = {"best": -scores, "median": (scores - scores.median()).abs(), "worst": scores}
+    chosen = {name: _first_of_each(rank, samples[place_column(samples)], count) for name, rank in ranks.items()}
+    return chosen | {FIXED: pick_fixed(samples, count)}
+
+
+def pick_fixed(samples: pd.DataFrame, count: int) -> list[int]:
+    """Choose samples that are the same for every run of a split: positions, of different places as far as there are.
+
+    Test samples come before others; names in a row show one object, so the order is that of a checksum.
+    """
     mixed = samples["sample_id"].astype(str).map(lambda name: zlib.crc32(name.encode()))
-    fixed = mixed.rank() + len(samples) * (samples["split"] != TEST)
-    ranks = {"best": -scores, "median": (scores - scores.median()).abs(), "worst": scores, FIXED: fixed}
-    return {name: _first_of_each(rank, samples[place_column(samples)], count) for name, rank in ranks.items()}
+    rank = mixed.rank() + len(samples) * (samples["split"] != TEST)
+    return _first_of_each(rank, samples[place_column(samples)], count)
 
 
 def _first_of_each(rank: pd.Series, groups: pd.Series, count: int) -> list[int]:

@@ -17,6 +17,8 @@ from maskdepth.losses.ssim import ssim
 
 BOUNDARY_BAND = 0.02  # width of the band of boundary IoU, share of the image's diagonal
 BOUNDARY_TOLERANCE = 0.008  # how far contours may lie apart, share of the image's diagonal
+# Steps of depth that are contours: the smallest, the largest [share of the range], and how many at even distances.
+CONTOUR_STEPS = 0.05, 0.25, 10
 PSNR_LIMIT = 100.0  # [dB] what equal maps score, in place of infinity
 
 
@@ -158,6 +160,42 @@ def aligned_depth_metrics(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
     }
 
 
+def depth_boundary_metrics(pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Compare where the depth maps step: what SSIM forgives, and what shows when another background is put behind.
+
+    Two pixels within r px of each other are a contour of step s where the one is deeper by more than s. With P, T the
+    sets of such ordered pairs in both maps, depth_boundary_f_rpx = the mean over ten steps from 0.05 to 0.25, each
+    weighed by its size, of 2 |P and T| / (|P| + |T|); [0, 1]. A step that neither map has scores 1, one that only one
+    has 0.
+
+    Args:
+        pred: (B, 1, H, W) estimated depth, [0, 1], float64.
+        target: (B, 1, H, W) true depth, [0, 1], float64.
+
+    Returns:
+        (B,) per metric.
+
+    Reference:
+        Wang et al. 2025, MoGe-2, https://arxiv.org/abs/2507.02546, after Bochkovskii et al. 2024, Depth Pro,
+        https://arxiv.org/abs/2410.02073, equations 6 and 7. Theirs asks for the ratio of metric depths; relative
+        depth, whose nearest pixel is 0, has differences alone.
+    """
+    steps = torch.linspace(*CONTOUR_STEPS, dtype=pred.dtype, device=pred.device)
+    maps = torch.stack([pred, target])
+    in_both = in_either = torch.zeros(len(pred), len(steps), dtype=pred.dtype, device=pred.device)
+    measured = {}
+    for radius in (1, 2, 3):
+        for down, right in _neighbours(radius):
+            jumps = _differences(maps, down, right)
+            one, other = exceeded = _count_exceeded(jumps.abs())
+            shared = torch.where(jumps[0] * jumps[1] > 0, torch.minimum(one, other), 0)
+            in_both = in_both + _count_reached(shared)
+            in_either = in_either + sum(map(_count_reached, exceeded))
+        scores = _ratio(2 * in_both, in_either, 1)
+        measured[f"depth_boundary_f_{radius}px"] = (scores * steps).sum(1) / steps.sum()
+    return measured
+
+
 def region_metrics(pred: Tensor, target: Tensor, truth: Tensor) -> dict[str, Tensor]:
     """Depth error on the object and off it: a few per cent of the pixels would drown in the mean of all.
 
@@ -187,8 +225,38 @@ def count_pixels(pixels: Tensor) -> Tensor:
 
 def _ratio(part: Tensor, whole: Tensor, otherwise: Tensor | float) -> Tensor:
     """Divide, and give `otherwise` where the whole is 0."""
-    fallback = torch.as_tensor(otherwise, dtype=whole.dtype, device=whole.device)
+    # A Python number stays one: made a tensor, it would be copied to the device each time.
+    fallback = otherwise.to(whole.dtype) if isinstance(otherwise, Tensor) else otherwise
     return torch.where(whole > 0, part / whole.where(whole > 0, 1), fallback)
+
+
+def _neighbours(radius: int) -> Iterator[tuple[int, int]]:
+    """Give the offsets that are over `radius` - 1 px long and at most `radius`, of two opposite ones the first."""
+    for down, right in product(range(-radius, radius + 1), repeat=2):
+        if (down, right) < (0, 0) and radius - 1 < math.hypot(down, right) <= radius:
+            yield down, right
+
+
+def _differences(maps: Tensor, down: int, right: int) -> Tensor:
+    """Take the value so far up and aside off each pixel of (..., 1, H, W) that has one: (..., n)."""
+    height, width = maps.shape[-2:]
+    here = maps[..., max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]
+    there = maps[..., max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
+    return (here - there).flatten(-3)
+
+
+def _count_exceeded(jumps: Tensor) -> Tensor:
+    """Count for each entry the contour steps that are smaller than it; what is no number exceeds none."""
+    smallest, largest, number = CONTOUR_STEPS
+    return ((jumps - smallest) * ((number - 1) / (largest - smallest))).ceil().nan_to_num(0).clamp(0, number).long()
+
+
+def _count_reached(exceeded: Tensor) -> Tensor:
+    """Count for each contour step the entries of (B, n) that exceed it: (B, steps) float64."""
+    bins = CONTOUR_STEPS[2] + 1
+    rows = torch.arange(len(exceeded), device=exceeded.device).unsqueeze(1)
+    counts = torch.bincount((rows * bins + exceeded).flatten(), minlength=len(exceeded) * bins)
+    return counts.view(len(exceeded), bins)[:, 1:].flip(1).cumsum(1).flip(1).double()
 
 
 def _erode(masks: Tensor, radius: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from maskdepth.models.dsunet import DSUNet
-from maskdepth.models.network import INPUT_CHANNELS, Network, NetworkSpec
+from maskdepth.models.network import DEPTH_MAPS, INPUT_CHANNELS, Network, NetworkSpec, sees_background_depth
 from maskdepth.models.students.deepjyotisaha85 import Deepjyotisaha85ResNet
 from maskdepth.models.students.mshilpaa import MshilpaaUNet
 from maskdepth.models.students.sajnanshetty import SajnanshettyUNet
@@ -32,26 +32,30 @@ class Architecture:
     """One row of the table.
 
     Attributes:
-        build: Makes the model, given the channels of its stacked pictures.
+        build: Makes the model, given the channels of its stacked pictures, and how many maps of depth scores it has, if
+            it accepts the depth of the background.
         inputs: The inputs that it accepts; the first is what "auto" means.
         origin: Where it comes from, for `maskdepth models`.
         multiple: The sides of its pictures are multiples of this [px].
     """
 
-    build: Callable[[int], nn.Module]
+    build: Callable[..., nn.Module]
     inputs: tuple[str, ...]
     origin: str
     multiple: int = 1
 
 
-_OURS = tuple(INPUT_CHANNELS)
+_OURS = (
+    "background+composite+difference",
+    "background+composite",
+    "background+composite+difference+background_depth",
+    "background+composite+background_depth",
+)
 _STUDENTS = ("background+composite",)
 
 MODELS = {
-    "dsunet": Architecture(
-        DSUNet, _OURS[::-1], "separable encoder and mask decoder, plain depth decoder at half the size"
-    ),
-    "unet": Architecture(UNet, _OURS[::-1], "plain U-Net with two decoders, depth at half the size"),
+    "dsunet": Architecture(DSUNet, _OURS, "separable encoder and mask decoder, plain depth decoder at half the size"),
+    "unet": Architecture(UNet, _OURS, "plain U-Net with two decoders, depth at half the size"),
     "sajnanshetty": Architecture(SajnanshettyUNet, _STUDENTS, "student project sajnanshetty"),
     "sajnanshetty-transposed": Architecture(
         partial(SajnanshettyUNet, bilinear=False), _STUDENTS, "the same, enlarging by transposed convolutions"
@@ -106,7 +110,8 @@ def build_model(name: str, inputs: str) -> nn.Module:
     Raises:
         ValueError: The architecture is unknown.
     """
-    return _find(name).build(INPUT_CHANNELS[inputs])
+    build, channels = _find(name).build, INPUT_CHANNELS[inputs]
+    return build(channels, DEPTH_MAPS) if sees_background_depth(inputs) else build(channels)
 
 
 def build_network(spec: NetworkSpec) -> Network:

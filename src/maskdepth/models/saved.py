@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from maskdepth.models.catalogue import build_network, check_image_size
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
-from maskdepth.params import LARGEST_IMAGE, SMALLEST_IMAGE
+from maskdepth.params import LARGEST_IMAGE, SMALLEST_IMAGE, Inputs
 from maskdepth.process.files import parse_json, replacing
 
 _FORMAT = "maskdepth-network-2"
@@ -93,7 +93,7 @@ class _Card(BaseModel):
 
     format: str
     architecture: str
-    inputs: Literal["background+composite", "background+composite+difference"]
+    inputs: Inputs
     normalisation: _Normalisation
     image_size: Annotated[int, Field(ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)]
 

@@ -25,6 +25,15 @@ def readable_size(num_bytes: int) -> str:
     return f"{num_bytes / 2**20:,.1f} MB" if num_bytes >= 2**20 else f"{num_bytes:,} bytes"
 
 
+def count(number: int, kind: str) -> str:
+    """Say a number of things.
+
+    >>> count(1, "runs"), count(1200, "runs")
+    ('1 run', '1,200 runs')
+    """
+    return f"{number:,} {kind.removesuffix('s') if number == 1 else kind}"
+
+
 Item = TypeVar("Item")
 
 # [s] between two progress lines where there is no terminal to draw a bar on.

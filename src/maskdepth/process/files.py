@@ -1,5 +1,6 @@
 """Files that change in one step: whoever reads one finds the old file or the whole new one, at any instant."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -49,6 +50,12 @@ def replace_text(path: Path, text: str) -> None:
     """Write a text file in one step, making its folder."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def digest_file(path: Path, algorithm: str) -> str:
+    """Give the digest of what a file holds, in hexadecimal; `algorithm` as hashlib names it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def parse_json(text: str) -> Any:

@@ -1,46 +1,53 @@
-"""Pictures in, mask and depth pictures out: a trained network on one pair or on whole folders, of any size and shape.
+"""Pictures in, masks and depth out: a trained network on one pair or on whole data sets, of any size and shape.
 
-Pictures are decoded and resized as for training, and the results are brought back to the size of the composite.
+Pictures are decoded and resized as for training; results come back at the size of the composite, the mask drawn along
+what differs there. Threads read and write while the network is at work.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import median
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
+from maskdepth.data.files import File
+from maskdepth.data.pictures.decoding import MAX_PIXELS
 from maskdepth.data.pictures.refusal import RefusedError
-from maskdepth.device import choose_device
+from maskdepth.data.registration import check_pixels, register
+from maskdepth.device import choose_device, set_threads
 from maskdepth.models.network import Network
 from maskdepth.models.saved import load_network
 from maskdepth.process.console import printable, progress, say, warn
 from maskdepth.process.workspace import require_writable
+from maskdepth.serving.doubts import doubt_object, doubt_picture, doubt_shape, refuse_same
+from maskdepth.serving.drawing import colour_depth, cut_out, draw_panel, fit_scene, paste_onto
 from maskdepth.serving.files import (
+    DOUBTFUL,
     FAILED,
     PREDICTED,
-    SHOWN_SIDE,
     Decoded,
     Outcome,
     Pair,
-    check_results,
     check_shapes,
-    find_pairs,
     name_results,
     read_picture,
-    require_inputs,
-    write_png,
+    write_picture,
     write_report,
 )
-from maskdepth.serving.registration import NO_FIT, check_pixels, register
+from maskdepth.serving.planning import Plan
+from maskdepth.serving.refinement import refine_mask
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
-
-REPORT_FILE = "predictions.csv"
 
 # As many pixels as the decoder takes at most have 120 MB as RGB without any compression.
 MAX_BYTES = 128 * 2**20
@@ -48,11 +55,8 @@ BATCH_SIZE = 16
 
 _DEEPEST = 65535
 _MOST_WARNINGS = 5
-
-# Between the parts of the picture for people [px], and its level.
-_GAP, _WHITE = 4, 255
-# Near is bright, as in the reports: both ends and the middle of the colour map magma.
-_NEAR, _MIDDLE, _FAR = (252, 253, 191), (183, 55, 121), (0, 0, 4)
+# Pairs come sorted by background: one was met a few pairs ago, or never.
+_REMEMBERED = 2
 
 
 class Maps(NamedTuple):
@@ -67,35 +71,40 @@ class Maps(NamedTuple):
     depth: Map
 
 
+class Prepared(NamedTuple):
+    """A pair that the network can be shown.
+
+    Attributes:
+        pair: Which.
+        background: As it lies under the composite.
+        composite: The other one, of the same size.
+        note: What was done to the background.
+        doubts: What is wrong with the pictures, a line each.
+    """
+
+    pair: Pair
+    background: Decoded
+    composite: Decoded
+    note: str
+    doubts: list[str]
+
+
 def predict(
-    background: Path | str,
-    composite: Path | str,
-    out: Path | str,
-    model: Path | str = "models/model.safetensors",
+    plan: Plan,
+    model: Path,
     *,
     threshold: float = 0.5,
-    probability: bool = False,
-    overwrite: bool = False,
     strict: bool = False,
     registers: bool = True,
     batch_size: int = BATCH_SIZE,
     max_bytes: int = MAX_BYTES,
 ) -> list[Outcome]:
-    """Predict mask and depth of pictures, each showing a scene without and with an object.
-
-    For every pair writes `<name>_mask.png` (8 bit, 0 or 255), `<name>_depth.png` (16 bit, 0 is near) and, side by side
-    for people, `<name>.png`. The name is the composite's, changed where it would not be safe. For a folder,
-    `predictions.csv` says what became of each pair. Pictures are turned upright as their EXIF orientation says.
+    """Predict all pairs of a plan, and write what it names.
 
     Args:
-        background: JPEG or PNG file of the scene without the object, or a folder of such.
-        composite: The same with the object. Two folders are paired by file name up to the suffix; a single background
-            goes with every composite of a folder.
-        out: Folder for the results; made when missing.
+        plan: The pairs, and where which results go.
         model: What `dvc repro` trained.
         threshold: Mask probability above which a pixel belongs to the object, (0, 1).
-        probability: Also write `<name>_probability.png`, 8 bit, 255 is certain.
-        overwrite: Replace results that are there already.
         strict: Fail if any pair failed, once all others are done.
         registers: Lay each background over its composite first, as `register` does: the camera may have moved a little,
             and the light changed.
@@ -106,37 +115,29 @@ def predict(
         One outcome per pair, by name.
 
     Raises:
-        FileNotFoundError: A picture, folder or model is missing.
-        ValueError: There are no pictures or no pairs; the model is not ours; a result cannot be written, is there
-            already, or is an input. Or no pair could be predicted, or with `strict` not all.
+        FileNotFoundError: The model is missing.
+        ValueError: The model is not ours, or a result cannot be written. Or no pair could be predicted, or with
+            `strict` not all.
     """
     if not 0 < threshold < 1 or batch_size < 1:
         raise ValueError(f"found threshold {threshold:g} and batch size {batch_size}; expected (0, 1) and 1 or more")
-    out, composite = Path(out), Path(composite)
-    require_inputs(Path(background), composite, Path(model))
-    pairs, outcomes = find_pairs(Path(background), composite)
-    results = {pair: name_results(out, pair.name, probability) for pair in pairs}
-    report = out / REPORT_FILE if composite.is_dir() else None
-    check_results(results, report, overwrite)
-    network = load_network(Path(model)).to(choose_device())
-    require_writable([out])
-
-    read = partial(read_picture, network.spec.image_size, max_bytes, registers)
-    read_background = lru_cache(maxsize=1)(read)  # a background that is everybody's is read once
-    for start in progress(range(0, len(pairs), batch_size), "predict"):
-        readable, failed = _read_pairs(pairs[start : start + batch_size], read_background, read)
-        outcomes += failed
-        told = {pair: _register(readable, pair) for pair in readable} if registers else {}
-        for pair, maps in _predict_pairs(network, readable):
-            if not all(np.isfinite(values).all() for values in maps):  # weights may be finite, and too large
-                outcomes.append(Outcome(pair.name, FAILED, f"{model} answers with no numbers; train it again"))
-                continue
-            _write_results(results[pair], readable[pair], maps, threshold)
-            outcomes.append(Outcome(pair.name, PREDICTED, told.get(pair, "")))
-    outcomes.sort()
-    if report:
-        write_report(report, outcomes)
-    _say_result(outcomes, out, strict)
+    network = load_network(model).to(choose_device())
+    require_writable([plan.out])
+    read = partial(read_picture, network.spec.image_size, max_bytes)
+    read_background = lru_cache(_REMEMBERED)(read)
+    prepare = partial(_prepare, network, read_background, read, registers)
+    scene_of = lru_cache(maxsize=1)(partial(fit_scene, plan.scene)) if plan.scene else None
+    finish = partial(_finish, plan, threshold, scene_of)
+    outcomes = list(plan.left_over)
+    threads = set_threads()
+    with ThreadPoolExecutor(threads) as pool:
+        prepared = progress(_map_ahead(pool, prepare, plan.pairs, 2 * threads), "predict", len(plan.pairs))
+        for batch in _cut_batches(prepared, batch_size, outcomes):
+            outcomes += pool.map(finish, batch, _run(network, *_stack(batch)))
+    outcomes.sort(key=lambda outcome: outcome.name)
+    if plan.report:
+        write_report(plan.report, outcomes)
+    _say_result(plan, outcomes, strict)
     return outcomes
 
 
@@ -161,49 +162,88 @@ def predict_arrays(network: Network, background: Pixels, composite: Pixels) -> M
     check_shapes((background.shape[1], background.shape[0]), (width, height))
     side = network.spec.image_size
     seen = (np.stack([_resize(picture, side, side)]) for picture in (background, composite))
-    return _resize_maps(_run(network, *seen)[0], width, height)
+    maps = _run(network, *seen)[0]
+    mask_prob = refine_mask(maps.mask_prob, _resize(background, width, height), composite)
+    return Maps(mask_prob, _resize(maps.depth, width, height).clip(0, 1))
 
 
-def _read_pairs(
-    pairs: Iterable[Pair], read_background: Callable[[Path], Decoded], read_composite: Callable[[Path], Decoded]
-) -> tuple[dict[Pair, tuple[Decoded, Decoded]], list[Outcome]]:
-    """Read the pairs that can be read, background and composite, and say why the others cannot."""
-    readable, failed = {}, []
-    for pair in pairs:
-        try:
-            background, composite = read_background(pair.background), read_composite(pair.composite)
-            check_shapes((background.width, background.height), (composite.width, composite.height))
-        except RefusedError as error:
-            failed.append(Outcome(pair.name, FAILED, printable(str(error))))
-        else:
-            readable[pair] = background, composite
-    return readable, failed
-
-
-def _register(pairs: dict[Pair, tuple[Decoded, Decoded]], pair: Pair) -> str:
-    """Lay the background of one of the pairs over its composite; say in a line what was done.
-
-    What has been registered is not kept at its own size: a batch of photographs would fill the memory.
-    """
-    background, composite = pairs[pair]
-    assert background.whole is not None
-    assert composite.whole is not None
-    whole = background.whole
-    if whole.shape != composite.whole.shape:
-        whole = _resize(whole, composite.width, composite.height)
-    found = register(whole, composite.whole)
+def _prepare(
+    network: Network,
+    read_background: Callable[[File], Decoded],
+    read_composite: Callable[[File], Decoded],
+    registers: bool,
+    pair: Pair,
+) -> Prepared | Outcome:
+    """Read a pair and lay its background over its composite; say why where that cannot be."""
+    try:
+        background, composite = read_background(pair.background), read_composite(pair.composite)
+        height, width = composite.whole.shape[:2]
+        check_shapes((background.whole.shape[1], background.whole.shape[0]), (width, height))
+        background = background._replace(whole=_resize(background.whole, width, height))
+        refuse_same(background.whole, composite.whole)
+    except RefusedError as error:
+        where = error.where or f"{pair.background} and {pair.composite}"
+        refused = RefusedError(error.reason, error.cure, where)
+        return Outcome(pair.name, FAILED, None, printable(str(refused)))
+    doubts = list(_doubt(network, pair, background, composite))
+    if not registers:
+        return Prepared(pair, background, composite, "", doubts)
+    found = register(background.whole, composite.whole)
+    if found.verdict == "does not fit":
+        cure = "photograph both from one place, and name the two that belong together"
+        return Prepared(pair, background, composite, "", [f"{found.describe()}; {cure}", *doubts])
     if found.verdict == "registered":
-        seen, shown = (_resize(found.background, *part.shape[:2]) for part in (background.seen, background.shown))
-        background = background._replace(seen=seen, shown=shown)
-    pairs[pair] = background._replace(whole=None), composite._replace(whole=None)
-    return found.describe()
+        side = network.spec.image_size
+        background = Decoded(_resize(found.background, side, side), found.background)
+    return Prepared(pair, background, composite, found.describe(), doubts)
 
 
-def _predict_pairs(network: Network, pairs: dict[Pair, tuple[Decoded, Decoded]]) -> Iterator[tuple[Pair, Maps]]:
-    """Show one batch to the network; the maps have its size."""
-    if pairs:
-        seen = (np.stack([picture.seen for picture in kind]) for kind in zip(*pairs.values(), strict=True))
-        yield from zip(pairs, _run(network, *seen), strict=True)
+def _doubt(network: Network, pair: Pair, background: Decoded, composite: Decoded) -> Iterator[str]:
+    """Say what is wrong with the pictures of a pair, each by itself."""
+    moments = network.spec.normalisation
+    for file, picture, *training in (
+        (pair.background, background, moments.background_mean, moments.background_std),
+        (pair.composite, composite, moments.composite_mean, moments.composite_std),
+    ):
+        yield from doubt_picture(printable(str(file)), picture.seen, *map(np.array, training))
+    height, width = composite.whole.shape[:2]
+    yield from doubt_shape(printable(str(pair.composite)), width, height)
+
+
+def _map_ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """Yield `function(item)` of every item in order; so many are under way or wait, as results are large."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _cut_batches(
+    prepared: Iterable[Prepared | Outcome], batch_size: int, failed: list[Outcome]
+) -> Iterator[list[Prepared]]:
+    """Gather pairs to show at once, fewer where they are large; add those that failed to the list."""
+    batch: list[Prepared] = []
+    for one in prepared:
+        if isinstance(one, Outcome):
+            failed.append(one)
+            continue
+        batch.append(one)
+        num_pixels = sum(each.composite.whole.shape[0] * each.composite.whole.shape[1] for each in batch)
+        if len(batch) == batch_size or num_pixels > MAX_PIXELS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _stack(batch: Sequence[Prepared]) -> tuple[Pixels, Pixels]:
+    """Stack what the network sees of backgrounds and composites, (B, S, S, 3) each."""
+    return np.stack([one.background.seen for one in batch]), np.stack([one.composite.seen for one in batch])
 
 
 @torch.inference_mode()
@@ -216,55 +256,70 @@ def _run(network: Network, backgrounds: Pixels, composites: Pixels) -> list[Maps
     return [Maps(*maps) for maps in zip(mask_probs.cpu().numpy(), depths.cpu().numpy(), strict=True)]
 
 
-def _resize_maps(maps: Maps, width: int, height: int) -> Maps:
-    # A mask is thresholded afterwards: its outline would otherwise show the network's coarse pixels as steps.
-    return Maps(*(_resize(values, width, height).clip(0, 1) for values in maps))
+def _finish(
+    plan: Plan,
+    threshold: float,
+    scene_of: Callable[[int, int], Image.Image] | None,
+    prepared: Prepared,
+    maps: Maps,
+) -> Outcome:
+    """Write what was asked for of one pair."""
+    pair, background, composite, note, doubts = prepared
+    if not all(np.isfinite(values).all() for values in maps):  # weights may be finite, and too large
+        return Outcome(pair.name, FAILED, None, "the network answers with no numbers; train it again")
+    mask_prob = refine_mask(maps.mask_prob, background.whole, composite.whole)
+    mask = mask_prob > threshold
+    height, width = mask.shape
+    depth = cache(lambda: _resize(maps.depth, width, height).clip(0, 1))
+    draw: dict[str, Callable[[], NDArray[Any]]] = {
+        "mask": lambda: np.where(mask, 255, 0).astype(np.uint8),
+        "depth": lambda: (depth() * _DEEPEST).round().astype(np.uint16),
+        "panel": lambda: draw_panel(background.whole, composite.whole, mask, maps.depth),
+        "cutout": lambda: cut_out(composite.whole, mask_prob),
+        "depth-colour": lambda: colour_depth(depth()),
+        "probability": lambda: (mask_prob * 255).round().astype(np.uint8),
+    }
+    if scene_of:
+        draw["onto"] = lambda: paste_onto(scene_of(width, height), composite.whole, mask_prob)
+    for kind, path in name_results(plan.out, pair.name, plan.kinds).items():
+        write_picture(path, draw[kind]())
+    if not doubts:  # one cause is enough
+        names = printable(str(pair.background)), printable(str(pair.composite))
+        doubts = list(doubt_object(names, background.seen, composite.seen, maps.mask_prob))
+    told = "; ".join(filter(None, [note, *doubts]))
+    return Outcome(pair.name, DOUBTFUL if doubts else PREDICTED, float(mask.mean()), told)
 
 
 def _resize(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     """Resize (H, W) or (H, W, 3) pixels with antialiasing, as the pictures of training were."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _write_results(paths: dict[str, Path], pair: tuple[Decoded, Decoded], maps: Maps, threshold: float) -> None:
-    """Write each file that `name_results` names."""
-    _, composite = pair
-    mask_prob, depth = _resize_maps(maps, composite.width, composite.height)
-    write_png(paths["mask"], np.where(mask_prob > threshold, 255, 0).astype(np.uint8))
-    write_png(paths["depth"], (depth * _DEEPEST).round().astype(np.uint16))
-    if "probability" in paths:
-        write_png(paths["probability"], (mask_prob * 255).round().astype(np.uint8))
-    write_png(paths["picture"], _draw(pair, maps, threshold))
-
-
-def _draw(pair: tuple[Decoded, Decoded], maps: Maps, threshold: float) -> Pixels:
-    """Put side by side background, composite, composite with all but the object dimmed, and depth: (H, W, 3)."""
-    from torchvision.utils import make_grid
-
-    longest = max(pair[1].width, pair[1].height)
-    width, height = (max(1, round(side * SHOWN_SIDE / longest)) for side in (pair[1].width, pair[1].height))
-    background, composite = (_resize(picture.shown, width, height) for picture in pair)
-    mask_prob, depth = _resize_maps(maps, width, height)
-    object_alone = np.where(mask_prob[..., None] > threshold, composite, composite // 4)
-    grey = Image.fromarray((depth * 255).round().astype(np.uint8))
-    coloured = np.asarray(ImageOps.colorize(grey, _NEAR, _FAR, _MIDDLE))
-    parts = np.stack([background, composite, object_alone, coloured])
-    grid = make_grid(torch.from_numpy(parts).permute(0, 3, 1, 2), len(parts), _GAP, pad_value=_WHITE)
-    drawn: Pixels = grid[:, _GAP:-_GAP, _GAP:-_GAP].permute(1, 2, 0).numpy()  # white between them, not around
-    return drawn
-
-
-def _say_result(outcomes: Sequence[Outcome], folder: Path, strict: bool) -> None:
+def _say_result(plan: Plan, outcomes: Sequence[Outcome], strict: bool) -> None:
+    """Say what became of the pairs: first what is wrong, then what was written, and how large the objects are."""
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
+    if len(outcomes) == 1 and failed:
+        raise ValueError(failed[0].note)
     if failed and (strict or len(failed) == len(outcomes)):
         raise ValueError(
-            f"{len(failed):,} of {len(outcomes):,} pairs failed, such as {failed[0].name}: {failed[0].reason}"
+            f"{len(failed):,} of {len(outcomes):,} pairs failed, such as {failed[0].name}: {failed[0].note}"
         )
-    for outcome in failed[:_MOST_WARNINGS]:
-        warn(f"{outcome.name}: {outcome.reason}")
-    doubtful = [outcome for outcome in outcomes if outcome.status == PREDICTED and NO_FIT in outcome.reason]
-    for outcome in doubtful[:_MOST_WARNINGS]:
-        warn(f"{outcome.name}: {outcome.reason}")
-    if len(outcomes) == 1 and not failed and not doubtful and outcomes[0].reason:
-        say(f"predict: {outcomes[0].name}: {outcomes[0].reason}")
-    say(f"predict: {len(outcomes) - len(failed):,} predicted, {len(failed):,} failed; results in {folder}")
+    for bad in (failed, [outcome for outcome in outcomes if outcome.status == DOUBTFUL]):
+        for outcome in bad[:_MOST_WARNINGS]:
+            warn(f"{outcome.name}: {outcome.note}")
+        if len(bad) > _MOST_WARNINGS:
+            warn(f"and {len(bad) - _MOST_WARNINGS:,} more that are {bad[0].status}, in {plan.report}")
+    shares = [outcome.share for outcome in outcomes if outcome.share is not None]
+    if plan.report is None:
+        files = ", ".join(path.name for path in name_results(plan.out, outcomes[0].name, plan.kinds).values())
+        note = f"; {outcomes[0].note}" if outcomes[0].note and outcomes[0].status == PREDICTED else ""
+        say(f"predict: {outcomes[0].name}: object {100 * shares[0]:.1f} % of the picture{note}")
+        say(f"predict: wrote {files} in {plan.out}")
+        return
+    say(
+        f"predict: {len(shares):,} predicted, {len(failed):,} failed; object {100 * median(shares):.1f} % of the "
+        f"picture in the middle, {100 * min(shares):.1f} to {100 * max(shares):.1f} %"
+    )
+    say(f"predict: wrote {', '.join(plan.kinds)} of each in {plan.out}, and a row of each in {plan.report}")

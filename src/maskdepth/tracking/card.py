@@ -1,15 +1,18 @@
-"""What a person reads first on a run's page: one Markdown card with the result, and with what makes it again."""
+"""What a person reads first: of a run its result and what makes it again, of a model also what it is and is not for."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 
-from maskdepth.metrics.catalogue import METRICS
+from maskdepth.metrics.names import HEADLINE, METRICS
 from maskdepth.process.files import parse_json
+from maskdepth.tracking.outbox import DataVersion
 
+CARD_FILE = "README.md"
 # Stands for the run's own number, which is not known before there is a run.
 RUN_ID = "{run_id}"
 # Predictors that have learned nothing: the beginnings of their metrics.
-_BASELINES = ("difference", "mean_map", "ramp", "remembered")
+_BASELINES = ("difference", "mean_map", "ramp", "remembered", "copied_background", "plane_under_mask")
 _ARROWS = {"high": " \u2191", "low": " \u2193", "neither": ""}
 
 
@@ -31,15 +34,67 @@ def write_card(
         changed: Files that were not as in that commit, "" where all were.
         picture: Path of a picture among the run's artifacts, "" where there is none.
     """
-    parts = [f"**score {numbers['score']:.3f}**"] if "score" in numbers else []
-    parts += _tabulate(numbers)
+    parts = _result(numbers)
     if picture:
         parts.append(f"![test samples](get-artifact?path={picture}&run_uuid={RUN_ID})")
-    parts += [
-        f"The same again{f', with the changes that were in {changed}' if changed else ''}:",
-        "```\n" + "\n".join(repeat_command(params, shown, commit)) + "\n```",
+    return "\n\n".join([*parts, *_again(params, shown, commit, changed)])
+
+
+def write_model_card(
+    name: str,
+    numbers: Mapping[str, float],
+    params: Mapping[str, str],
+    shown: tuple[str, ...],
+    commit: str,
+    changed: str,
+    data: Sequence[DataVersion],
+) -> str:
+    """Write the card of a model, in the form of Hugging Face's.
+
+    Args:
+        name: Of the run that made it.
+        numbers: As for `write_card`, and likewise `params`, `shown`, `commit` and `changed`.
+        data: What it was trained and measured on.
+    """
+    measured = [metric for metric in HEADLINE if metric in numbers]
+    lists = {"tags": ("image-segmentation", "depth-estimation", "relative-depth"), "metrics": measured}
+    front = ["---", "license: mit", "library_name: maskdepth", "pipeline_tag: image-segmentation"]
+    front += [line for key, values in lists.items() for line in (f"{key}:", *(f"- {value}" for value in values))]
+    side = params.get("data.image_size", "?")
+    sizes = [f"* {used.name}: {used.rows:,} samples (`{used.digest}`)" for used in data]
+    doubted = [row[0] for row in headline_rows(numbers) if row[-1]]
+    parts = [
+        "\n".join([*front, "---"]),
+        f"# {name}",
+        f"One network, `{params.get('model.name', '?')}`, that is shown a scene without and with an object and "
+        "predicts the object's mask and the scene's relative depth. It was trained with the losses "
+        f"`{params.get('loss.mask', '?')}` (mask) and `{params.get('loss.depth', '?')}` (depth).",
+        "## Results",
+        *_result(numbers),
+        "On the test split; the intervals are over other places and objects of the kind. What has learned nothing is "
+        "the best of a thresholded difference, a mean map, a ramp, and the remembered map of a known place.",
+        "## Training data",
+        "\n".join([*sizes, f"* pictures of {side} x {side} px, split by {params.get('split.by', '?')}"]),
+        "## Limits",
+        "\n".join(
+            [
+                f"* It sees {side} x {side} px; what is finer is lost, whatever the size of the picture.",
+                "* Depth is relative, 0 near and 1 far: no metres, and no comparison between scenes.",
+                "* Both pictures must show one view. A camera that moved a little and other light are put back first.",
+                "* Scenes and objects unlike those of its data were not measured.",
+                *([f"* Not shown to beat what has learned nothing: {', '.join(doubted)}"] if doubted else []),
+            ]
+        ),
+        "## How to use it",
+        f"It needs maskdepth {version('maskdepth')}, torch {version('torch')} and mlflow {version('mlflow')}; "
+        "`docs/SERVING.md` of maskdepth says what it takes and answers.",
+        f"```bash\nmaskdepth promote {shlex.quote(name)}\n"
+        "mlflow models serve -m models:/maskdepth@champion --env-manager local\n```",
+        "`artifacts/network.pt2` needs torch alone: `torch.export.load(path).module()(background, composite)` takes "
+        "(batch, 3, height, width), RGB in [0, 1], and gives mask probability and depth.",
+        *_again(params, shown, commit, changed),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + "\n"
 
 
 def find_baselines(numbers: Mapping[str, float]) -> dict[str, dict[str, float]]:
@@ -101,13 +156,22 @@ def read_numbers(text: str) -> dict[str, float]:
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
-def _tabulate(numbers: Mapping[str, float]) -> list[str]:
+def _result(numbers: Mapping[str, float]) -> list[str]:
+    """Write the score and the table of the metrics of which more than a mean is known, as far as there are any."""
+    score = [f"**score {numbers['score']:.3f}**"] if "score" in numbers else []
     rows = headline_rows(numbers)
     if not rows:
-        return []
+        return score
     titles = ["test metric", "network", "95 % interval", "learned nothing", ""]
     table = [titles, ["---"] * len(titles), *rows]
-    return ["\n".join(f"| {' | '.join(row)} |" for row in table)]
+    return [*score, "\n".join(f"| {' | '.join(row)} |" for row in table)]
+
+
+def _again(params: Mapping[str, str], shown: tuple[str, ...], commit: str, changed: str) -> list[str]:
+    return [
+        f"The same again{f', with the changes that were in {changed}' if changed else ''}:",
+        "```\n" + "\n".join(repeat_command(params, shown, commit)) + "\n```",
+    ]
 
 
 def _as_yaml(value: str) -> str:

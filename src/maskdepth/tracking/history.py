@@ -19,9 +19,11 @@ from pyarrow import parquet
 from maskdepth.comparing.grouping import Family, LeftOut, Run
 from maskdepth.comparing.page import Picture
 from maskdepth.comparing.results import ENDPOINTS
+from maskdepth.evaluation.disturbances import ROBUSTNESS_COLUMNS
 from maskdepth.process.files import replacing
 from maskdepth.process.workspace import state_dir
 from maskdepth.tracking.address import locate_store
+from maskdepth.tracking.answers import ANSWER_TAG
 from maskdepth.tracking.card import find_baselines, read_numbers
 from maskdepth.tracking.runs import DETAILS, OUTPUT_TAG, PICTURES, SAMPLES, SAMPLES_TAG
 from maskdepth.tracking.sqlite import holds_something
@@ -52,12 +54,14 @@ class History:
     Attributes:
         client: Of the open store.
         address: Of the store, as it may be shown.
+        experiment_id: The store's key of the experiment.
         runs: All of them.
         metrics: The last numbers of each run by its id.
     """
 
     client: "MlflowClient"
     address: str
+    experiment_id: str
     runs: tuple[Run, ...]
     metrics: Mapping[str, Mapping[str, float]]
 
@@ -84,7 +88,9 @@ def open_history(experiment: str) -> History:
     except trouble() as error:
         raise ValueError(f"{store.address}: {explain(error)}") from error
     runs = tuple(_describe(run) for run in listed)
-    return History(client, store.address, runs, {run.info.run_id: run.data.metrics for run in listed})
+    return History(
+        client, store.address, found.experiment_id, runs, {run.info.run_id: run.data.metrics for run in listed}
+    )
 
 
 def read_samples(history: History, family: Family) -> tuple[pd.DataFrame, list[LeftOut]]:
@@ -160,7 +166,7 @@ def _search(client: "MlflowClient", experiment_id: str) -> "Iterator[mlflow.enti
     token = None
     while True:
         page = client.search_runs([experiment_id], max_results=_RUNS_PER_CALL, page_token=token)
-        yield from page
+        yield from (run for run in page if ANSWER_TAG not in run.data.tags)
         token = page.token
         if not token:
             return
@@ -200,7 +206,7 @@ def _read_table(client: "MlflowClient", run: Run) -> pd.DataFrame | str:
                 partial.write_bytes(content)
         # A thousand small files: as a data set of its own each would take three times as long.
         with parquet.ParquetFile(kept) as file:
-            wanted = dict.fromkeys([*_COLUMNS, *(endpoint.metric for endpoint in ENDPOINTS)])
+            wanted = dict.fromkeys([*_COLUMNS, *(endpoint.metric for endpoint in ENDPOINTS), *ROBUSTNESS_COLUMNS])
             table: pd.DataFrame = file.read([name for name in wanted if name in file.schema_arrow.names]).to_pandas()
     except trouble() as error:
         return f"its {SAMPLES} cannot be read: {explain(error)}; run it again"

@@ -19,7 +19,7 @@ from filelock import Timeout
 
 from maskdepth.process.files import parse_json, replace_text
 from maskdepth.tracking.address import DATA_EXPERIMENT, locate_store
-from maskdepth.tracking.card import RUN_ID
+from maskdepth.tracking.card import CARD_FILE, RUN_ID, read_numbers
 from maskdepth.tracking.journal import (
     FINISHED,
     KILLED,
@@ -43,6 +43,7 @@ from maskdepth.tracking.outbox import (
     row_lock,
     waiting_rows,
 )
+from maskdepth.tracking.runs import DETAILS
 from maskdepth.tracking.sqlite import require_in_place
 from maskdepth.tracking.store import NO_SERVER, Connection, Deadline, connect, explain, trouble
 from maskdepth.tracking.tags import PARAMS_TAG, pack_tags, read_params, read_tags, set_internal, shorten
@@ -68,6 +69,7 @@ NOT_SHOWN = ("train/seconds_", "val/loss_")
 # Pictures of the same samples in every run are worth laying side by side.
 _SIDE_BY_SIDE = "fixed"
 _SENT_FILE = "sent.json"
+_USUAL_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -384,10 +386,26 @@ def _show_picture(client: "MlflowClient", run_id: str, path: Path, key: str) -> 
 def _send_network(connection: Connection, row: Row, run_id: str, folder: Path) -> None:
     from maskdepth.tracking.model import send_model
 
-    outcome = send_model(connection, row.experiment, run_id, folder / MODEL)
+    card = folder / FILES / CARD_FILE
+    outcome = send_model(
+        connection,
+        row.experiment,
+        run_id,
+        folder / MODEL,
+        card if card.is_file() else None,
+        _read_threshold(folder / FILES / DETAILS),
+    )
     set_internal(connection.client, run_id, "model.export", outcome)
     if outcome != "ok":
         connection.client.log_artifact(run_id, str(folder / MODEL), "model")
+
+
+def _read_threshold(details: Path) -> float:
+    """Read at which probability the masks were measured; a half where nobody says."""
+    try:
+        return read_numbers(details.read_text(encoding="utf-8")).get("threshold", _USUAL_THRESHOLD)
+    except (FileNotFoundError, ValueError):  # of an older version, or damaged
+        return _USUAL_THRESHOLD
 
 
 def _read_journals(folder: Path, row: Row) -> list[JournalContents]:

@@ -1,65 +1,48 @@
-"""The trained network as an MLflow model that loads anywhere: exported, not pickled, checked before it is sent.
+"""The trained network as an MLflow model that people can ask: exported, not pickled, checked before it is sent.
 
-Six ways of logging a network end in a model that is READY and wrong. What works is kept here: one unnamed float32 input
-with any batch, height and width, one stacked output, evaluation mode, CPU, and an example of two pictures, since a
-dimension that is 1 in the example is taken for a constant.
+In its folder lie the exported network, a script of a few lines, and the card. The script asks this package for what
+stands between pictures and network; the network itself, a pt2 file, runs wherever torch does.
 """
 
-import copy
 import hashlib
 import re
+import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+import pandas as pd
 
+from maskdepth.tracking.card import CARD_FILE
+from maskdepth.tracking.outbox import MODEL
+from maskdepth.tracking.served import INPUTS, NETWORK, SCRIPT
 from maskdepth.tracking.store import Connection
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
+    from maskdepth.models.network import Network
+
 _FOLDER = "maskdepth"
 DIGEST_TAG = "maskdepth.model_sha256"
+_NETWORK_FILE = f"{NETWORK}.pt2"
+# Where MLflow puts it in the model's folder.
+NETWORK_PATH = f"artifacts/{_NETWORK_FILE}"
 
 # What MLflow refuses in the name of a model.
 _NOT_IN_A_NAME = r"""[/:.%"']"""
 # The data set that a model is measured on, and the beginning of what is measured.
 _TEST = "test"
-_EXAMPLE_SIDE = 32  # [px]
-_TOLERANCE = 1e-4  # of outputs in [0, 1]: exported kernels may add in another order
-# What an exporter that meets a network it cannot follow raises.
-_EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, KeyError)
+# The name of the script shows in the web interface.
+_SCRIPT_FILE = "maskdepth_model.py"
 
 
-class ServedNetwork(nn.Module):
-    """A network with one input and one output, as model servers want it.
-
-    Args:
-        network: `network(background, composite)` gives `.mask_logits` and `.depth`.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Predict mask and depth.
-
-        Args:
-            pictures: (B, 6, H, W) background, then composite, [0, 1].
-
-        Returns:
-            (B, 2, H, W) mask probability, then depth (0 near, 1 far), [0, 1].
-        """
-        prediction = self.network(pictures[:, :3], pictures[:, 3:])
-        return torch.cat([prediction.mask_logits.sigmoid(), prediction.depth], 1)
-
-
-def send_model(connection: Connection, experiment: str, run_id: str, path: Path) -> str:
+def send_model(
+    connection: Connection, experiment: str, run_id: str, path: Path, card: Path | None, threshold: float
+) -> str:
     """Give a run its model: link the one that the store has already, else export and log it.
 
     Args:
@@ -67,11 +50,14 @@ def send_model(connection: Connection, experiment: str, run_id: str, path: Path)
         experiment: Name of the MLflow experiment.
         run_id: The run.
         path: Weights that `maskdepth.models.saved.load_network` reads.
+        card: The model card, None where there is none.
+        threshold: As for `export_model`.
 
     Returns:
         "ok", or "failed: " and the reason why the network could not be exported.
     """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    # The same weights behind another script, as of another version, are another model.
+    digest = hashlib.sha256(path.read_bytes() + SCRIPT.encode()).hexdigest()
     model_id = _find_model(connection, experiment, digest)
     if model_id is None:
         from maskdepth.models.saved import load_network
@@ -79,21 +65,25 @@ def send_model(connection: Connection, experiment: str, run_id: str, path: Path)
         with tempfile.TemporaryDirectory() as folder:
             exported = Path(folder) / _FOLDER
             try:
-                export_model(load_network(path), exported)
+                export_model(load_network(path), exported, threshold)
             except ValueError as error:
                 return f"failed: {error}"
+            if card is not None:
+                shutil.copyfile(card, exported / CARD_FILE)
+            shutil.copyfile(path, exported / MODEL)  # as `predict` reads it
             model_id = _log_model(connection, experiment, run_id, exported, digest)
     _link_model(connection, run_id, model_id)
     _send_numbers(connection.client, run_id, model_id)
     return "ok"
 
 
-def export_model(network: nn.Module, folder: Path) -> None:
-    """Write a network as an MLflow model and check that it predicts what the network does.
+def export_model(network: "Network", folder: Path, threshold: float) -> None:
+    """Write a network as an MLflow model that answers pairs of pictures, and let it answer one.
 
     Args:
-        network: As for `ServedNetwork`.
+        network: A trained network.
         folder: Where to write; must not exist.
+        threshold: Mask probability above which a pixel belongs to the object, where a request names none, (0, 1).
 
     Raises:
         ValueError: The network cannot be exported, or predicts something else when it is.
@@ -101,43 +91,73 @@ def export_model(network: nn.Module, folder: Path) -> None:
     import mlflow
     from mlflow.exceptions import MlflowException
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    # Of channels-last weights the export warns that none of them is complete.
-    served = ServedNetwork(copy.deepcopy(network)).cpu().to(memory_format=torch.contiguous_format).eval()
-    pictures = TensorSpec(np.dtype(np.float32), (-1, 6, -1, -1))
-    maps = TensorSpec(np.dtype(np.float32), (-1, 2, -1, -1))
+    from maskdepth.serving.answers import PairPredictor
+    from maskdepth.serving.exporting import export_network, save_pt2
+
+    exported = export_network(network)
+    outputs = {name: "string" for name in ("mask", "depth", "cutout", "registration")}
+    outputs |= {"width": "long", "height": "long", "object_share": "double"}
+    example = _example(exported.image_size)
+    signature = ModelSignature(
+        Schema([ColSpec("string", name) for name in INPUTS]),
+        Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
+        ParamSchema([ParamSpec("threshold", "double", threshold), ParamSpec("register", "boolean", True)]),
+    )
+    with tempfile.TemporaryDirectory() as beside:
+        script, program = Path(beside, _SCRIPT_FILE), Path(beside, _NETWORK_FILE)
+        script.write_text(SCRIPT, encoding="utf-8")
+        save_pt2(exported, program)
+        try:
+            mlflow.pyfunc.save_model(
+                folder,
+                python_model=str(script),
+                artifacts={NETWORK: str(program)},
+                signature=signature,
+                input_example=example,
+                # maskdepth is on no index, where its name could be a stranger's.
+                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in ("torch", "mlflow")],
+            )
+            answer = mlflow.pyfunc.load_model(str(folder)).predict(example)
+        except MlflowException as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(f"the exported model does not answer: {reason}") from error
+    if answer != PairPredictor(exported).answer([tuple(example.iloc[0])], threshold, registers=True):
+        raise ValueError("the exported model answers something else once it is written and read")
+
+
+def _example(side: int) -> pd.DataFrame:
+    """Draw a pair of pictures as a request has them: a bright square before a grey wall."""
+    from maskdepth.serving.answers import encode_png
+
+    scene = np.full((side, side, 3), 128, np.uint8)
+    visited = scene.copy()
+    visited[side // 4 : side // 2, side // 4 : side // 2] = 230
+    return pd.DataFrame([{name: encode_png(picture) for name, picture in zip(INPUTS, (scene, visited), strict=True)}])
+
+
+def is_servable(client: "MlflowClient", model_id: str) -> bool:
+    """Tell whether a model and its exported network are there."""
+    from mlflow.exceptions import MlflowException
+
+    folder = NETWORK_PATH.rpartition("/")[0]
     try:
-        mlflow.pytorch.save_model(
-            served,
-            folder,
-            serialization_format="pt2",
-            signature=ModelSignature(Schema([pictures]), Schema([maps])),
-            input_example=_example(2),
-            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", f"mlflow=={mlflow.__version__}"],
-        )
-        loaded = mlflow.pyfunc.load_model(str(folder))
-    except (MlflowException, *_EXPORT_ERRORS) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{type(network).__name__} cannot be exported: {reason}") from error
-    for num_samples in (1, 3):
-        with torch.no_grad():
-            expected = served(torch.from_numpy(_example(num_samples))).numpy()
-        difference = float(np.abs(loaded.predict(_example(num_samples)) - expected).max())
-        if not difference < _TOLERANCE:
-            raise ValueError(f"the exported model differs by {difference:g} at batch size {num_samples}")
-
-
-def _example(num_samples: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    side = _EXAMPLE_SIDE
-    return np.random.default_rng(0).random((num_samples, 6, side, side), dtype=np.float32)
+        is_ready = str(client.get_logged_model(model_id).status) == "READY"
+        return is_ready and NETWORK_PATH in [
+            entry.path for entry in client.list_logged_model_artifacts(model_id, folder)
+        ]
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # deleted
+            return False
+        raise
 
 
 def _find_model(connection: Connection, experiment: str, digest: str) -> str | None:
-    """Find the model of these weights; remove what a killed sender left of it."""
+    """Find the model of these weights; remove what a killed sender left of it, and one whose files are gone."""
     ready = None
     for model in _models_of(connection, experiment, digest):
-        if str(model.status) == "READY":
+        if is_servable(connection.client, model.model_id):
             ready = ready or model.model_id
         else:
             connection.client.delete_logged_model(model.model_id)

@@ -168,6 +168,7 @@ def put_row(row: Row, files: Mapping[str, Path]) -> Path:
     partial = folder.with_name(f".{folder.name}")
     with row_lock(folder, row.key, _PATIENCE_SECONDS):
         shutil.rmtree(partial, ignore_errors=True)  # left by a process killed here
+        partial.mkdir()
         for name, source in files.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, partial / name)

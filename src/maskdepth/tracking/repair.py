@@ -14,7 +14,7 @@ from maskdepth.tracking.journal import KILLED, PROCESS, RUNNING, describe_proces
 from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, explain_unfinished, mirror_rows
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
 from maskdepth.tracking.sqlite import check_database, check_room, holds_something
-from maskdepth.tracking.store import Connection, connect, explain, trouble
+from maskdepth.tracking.store import Connection, connect, explain, require_right_to_write, trouble
 from maskdepth.tracking.tags import read_tags
 
 if TYPE_CHECKING:
@@ -96,7 +96,10 @@ def check_store() -> list[str]:
             problems = check_room(store.database) or check_database(store.database, store.root)
             if problems:
                 return problems + findings
-        dead = len(_dead_runs(connect(store)))
+        connection = connect(store)
+        if store.database is None:
+            require_right_to_write(connection)
+        dead = len(_dead_runs(connection))
     except trouble() as error:
         return [f"the tracking store does not work: {explain(error)}", *findings]
     return findings + ([f"{dead} rows are RUNNING without a process; `maskdepth sync` ends them"] if dead else [])

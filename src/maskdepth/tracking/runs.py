@@ -1,13 +1,14 @@
 """The rows of this project: what MLflow shall show of a data stage, a running training and a whole experiment."""
 
 import hashlib
+import tempfile
 from pathlib import Path
 
 import pandas as pd
 
 from maskdepth.params import Params
 from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT
-from maskdepth.tracking.card import read_numbers, write_card
+from maskdepth.tracking.card import CARD_FILE, read_numbers, write_card, write_model_card
 from maskdepth.tracking.identity import (
     data_outputs,
     datasets,
@@ -102,25 +103,32 @@ def put_experiment_row(
     files |= _shown_files(trained) | _shown_files(evaluated) | _settings_file()
     settings = run_params(params)
     shown, tags = shown_params(settings), run_tags(params)
+    numbers, name = _numbers(test, files), run_name(params)
+    data = datasets(outputs, _count_samples(journals["split"]))
+    # What tells the run from others, and what its code was.
+    told = (settings, shown, tags["mlflow.source.git.commit"], tags["git.changed"])
     row = Row(
         key=trained.id,
         kind="report",
         experiment=EXPERIMENT,
-        name=run_name(params),
+        name=name,
         join={TRAIN_TAG: trained.id, EXPERIMENT_TAG: experiment_name()},
         claim={EVALUATE_TAG: evaluated.id},
         tags=tags
         | {f"{OUTPUT_TAG}{Path(path).name}": digest for path, digest in outputs.items()}
         | {SAMPLES_TAG: _digest(files.get(f"{FILES}/{SAMPLES}"))}
-        | {NOTE_TAG: _card(test, files, settings, shown, tags)},
+        | {NOTE_TAG: write_card(numbers, *told, _picture(files))},
         params=settings,
         journals=(LIVE_JOURNAL, "evaluate.jsonl"),
         points=_points(train, "model/", trained, OF_A_MODEL) + _points(test, "test/", evaluated),
-        data=datasets(outputs, _count_samples(journals["split"])),
+        data=data,
         links={stage: journals[stage].id for stage in DATA_STAGES},
         shown=shown,
     )
-    return put_row(row, files)
+    with tempfile.TemporaryDirectory() as folder:
+        card = Path(folder) / CARD_FILE
+        card.write_text(write_model_card(name, numbers, *told, data), encoding="utf-8")
+        return put_row(row, files | {f"{FILES}/{CARD_FILE}": card})
 
 
 def curves(journal: JournalContents) -> pd.DataFrame:
@@ -145,17 +153,17 @@ def _points(
     return tuple(Point(name, value, when, 0) for name, value in numbers.items() if name not in known)
 
 
-def _card(
-    test: Path, files: dict[str, Path], settings: dict[str, str], shown: tuple[str, ...], tags: dict[str, str]
-) -> str:
-    """Write the card; what is no metric of DVC's stands in it, too."""
+def _numbers(test: Path, files: dict[str, Path]) -> dict[str, float]:
+    """Read what cards show: also what is no metric of DVC's."""
     numbers = read_numbers(test.read_text(encoding="utf-8"))
     details = files.get(f"{FILES}/{DETAILS}")
-    if details is not None:
-        numbers = read_numbers(details.read_text(encoding="utf-8")) | numbers
+    return numbers if details is None else read_numbers(details.read_text(encoding="utf-8")) | numbers
+
+
+def _picture(files: dict[str, Path]) -> str:
+    """Name the picture of a card by its path among the artifacts, "" where there is none."""
     pictures = (f"{PICTURES}/{name}.png" for name in ("fixed", "median"))
-    picture = next((path for path in pictures if f"{FILES}/{path}" in files), "")
-    return write_card(numbers, settings, shown, tags["mlflow.source.git.commit"], tags["git.changed"], picture)
+    return next((path for path in pictures if f"{FILES}/{path}" in files), "")
 
 
 def _settings_file() -> dict[str, Path]:

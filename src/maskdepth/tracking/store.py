@@ -8,6 +8,7 @@ an experiment is created, which inside `dvc exp run --temp` is about to be delet
 import logging
 import math
 import os
+import re
 import sqlite3
 import time
 from contextlib import suppress
@@ -43,6 +44,21 @@ _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 NO_SERVER = "what answers is no MLflow server: its answers lack what it was asked for; check MLFLOW_TRACKING_URI"
+# How MLflow's server refuses a call, and what people do about it: its own words name no cure, or the wrong one.
+_REFUSALS = {
+    re.compile(r"error code 401 |^401 Client Error|You are not authenticated"): (
+        "the server takes no such login (401): the user is not known to it, the password is wrong, or none was sent; "
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD as its administrator gave them to you"
+    ),
+    re.compile(r"Response (?:body|text): '?Permission denied"): (
+        "the server knows the login, which has no right to write here (403): ask its administrator for the permission "
+        f"EDIT on the experiments {EXPERIMENT} and {DATA_EXPERIMENT}"
+    ),
+    re.compile("Invalid Host header"): (
+        "the server does not answer to the name in MLFLOW_TRACKING_URI (403): ask its administrator to add it, with "
+        "its port, to --allowed-hosts"
+    ),
+}
 _PAUSE_SECONDS = 2.0  # between two tries, on average, with the back-off of above
 
 
@@ -118,7 +134,8 @@ def explain(error: Exception) -> str:
         error, cause = cause, cause.__cause__ or cause.__context__
     if isinstance(error, ModuleNotFoundError):
         return f"the Python module {error.name} is not installed, which the address in MLFLOW_TRACKING_URI needs"
-    return _shorten(str(error))
+    text = str(error)
+    return next((cure for refusal, cure in _REFUSALS.items() if refusal.search(text)), _shorten(text))
 
 
 def _shorten(text: str) -> str:
@@ -145,6 +162,17 @@ def connect(store: Store) -> Connection:
         experiments = {name: _make_experiment(store, client, name) for name in (EXPERIMENT, DATA_EXPERIMENT)}
         _write_views(client, experiments[EXPERIMENT])
     return Connection(store, client, experiments)
+
+
+def require_right_to_write(connection: Connection) -> None:
+    """Write what each experiment has already, which changes nothing; raises one of `trouble()`.
+
+    To a login that may only read everything looks well until a row is sent.
+    """
+    for number in connection.experiments.values():
+        tags = connection.client.get_experiment(number).tags
+        if tags:
+            connection.client.set_experiment_tag(number, *min(tags.items(), key=lambda tag: len(tag[1])))
 
 
 def _write_views(client: "MlflowClient", experiment_id: str) -> None:

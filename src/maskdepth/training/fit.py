@@ -6,7 +6,7 @@ No files, no prints, no tracking. Everything that the next step depends on is in
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,15 +19,18 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from maskdepth.data.batches.augmentation import augment
 from maskdepth.data.batches.batches import Batch, Batches, mix_seed
 from maskdepth.losses.catalogue import Criterion
-from maskdepth.metrics.catalogue import QUICK_METRICS, image_metrics, score
+from maskdepth.metrics.catalogue import image_metrics
+from maskdepth.metrics.names import QUICK_METRICS, score
 from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import TrainParams
 from maskdepth.training.memory import cut_batch, within_memory
 from maskdepth.training.optimisation import build_optimizer, build_scheduler
+from maskdepth.training.replay import Replay
 from maskdepth.training.stopwatch import Stopwatch
 
-# On CUDA a look at a value waits for all work under way, so NaN is looked for only every so many steps.
+# On CUDA a look at a value waits for all work under way, so NaN is looked for only every so many steps; the weights are
+# spared from the first on.
 _CUDA_CHECK_STEPS = 50
 
 # Mask probability above which a pixel counts as object in validation; the test's own is an evaluation setting.
@@ -61,7 +64,7 @@ class Epoch:
         val: The same terms and the quick metrics on the validation samples, with the weights at the end.
         learning_rate: Of the last update.
         seconds: Time spent in load, forward, backward, validation and other, which is what the caller did between two
-            steps, such as saving [s]; on CUDA that of the device.
+            steps, such as saving [s]; on CUDA that of the device, where a step that is replayed is all backward.
         is_best: No epoch before scored as high.
     """
 
@@ -77,6 +80,7 @@ class TrainState:
     """Everything that training changes.
 
     `micro_batch` is how many samples the network sees at a time: a whole batch, until one did not fit into memory.
+    `why_eager` tells why a CUDA device does each step anew, "" as long as it may replay one; it is not saved.
 
     Args:
         network: On the device where it is trained.
@@ -91,11 +95,19 @@ class TrainState:
         self.epoch = 0
         self.step = 0  # updates done in this epoch
         self.steps_per_epoch = steps_per_epoch
-        self.sums: dict[str, Tensor] = {}  # of each loss term over this epoch's samples so far
+        self.terms: list[str] = []  # names of the loss terms, known from the first step on
+        # Of each over this epoch's samples so far. Always the same memory; in float32 an epoch's sum loses digits.
+        self.totals = torch.zeros(0, dtype=torch.float64)
         self.num_samples = 0
         self.epochs: list[Epoch] = []
         self.best_weights: dict[str, Tensor] = {}
+        self.why_eager = ""
         self.micro_batch = params.batch_size + 1  # a last batch of one sample is joined to the one before
+
+    @property
+    def sums(self) -> dict[str, Tensor]:
+        """The sum of each loss term over this epoch's samples so far."""
+        return dict(zip(self.terms, self.totals.unbind(), strict=True))
 
     @property
     def best(self) -> Epoch | None:
@@ -118,8 +130,10 @@ class TrainState:
             FloatingPointError: A weight is not finite; such a state is not worth saving.
         """
         weights = self.network.state_dict()
-        for name, value in weights.items():
-            if not value.isfinite().all():
+        # One look at all of them: each look waits for the device.
+        are_finite = torch.stack([value.isfinite().all() for value in weights.values()]).tolist()
+        for name, is_finite in zip(weights, are_finite, strict=True):
+            if not is_finite:
                 raise FloatingPointError(f"{name} is not finite after step {self.step} of epoch {self.epoch}; {_CURE}")
         return {
             "network": weights,
@@ -141,7 +155,8 @@ class TrainState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self.terms = list(state["sums"])
+        self.totals = torch.tensor([float(value) for value in state["sums"].values()], dtype=torch.float64).to(device)
         self.num_samples = state["num_samples"]
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self.best_weights = state["best_weights"]
@@ -168,8 +183,11 @@ def fit(
         FloatingPointError: The loss is not finite; names step, terms and, on the CPU, the samples.
         MemoryError: Not even two samples at a time fit into memory.
     """
+    lap = Stopwatch(train.device)
+    work = partial(take_step, state, criterion, params, lap)
+    update = Replay(work, state.optimizer, train.device, state.why_eager)
     while state.epoch < params.epochs:
-        seconds = yield from _train_epoch(state, train, criterion, params)
+        seconds = yield from _train_epoch(state, train, update, params, lap)
         began = time.perf_counter()
         val_means = yield from validate(state, val, criterion)
         seconds["validation"] = time.perf_counter() - began
@@ -177,24 +195,20 @@ def fit(
 
 
 def _train_epoch(
-    state: TrainState, batches: Batches, criterion: Criterion, params: TrainParams
+    state: TrainState, batches: Batches, update: Replay, params: TrainParams, lap: Stopwatch
 ) -> Generator[Step, None, dict[str, float]]:
     """Train on the batches of this epoch that are left; return the time that each part took [s]."""
-    network = state.network.train()
+    state.network.train()
     check_steps = 1 if batches.device.type == "cpu" else _CUDA_CHECK_STEPS
-    lap = Stopwatch(batches.device)
-    for read in batches.epoch(params.seed, state.epoch, state.step):
-        batch = augment(read, params.augment, mix_seed(params.seed, state.epoch, state.step))
-        lap("load")
-        terms = within_memory(state, partial(_accumulate, state, batch, criterion, params.precision, lap))
-        if params.clip_norm:
-            terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)
-        _add_terms(state, terms, len(batch.mask))
+    lap.start()
+    for batch in batches.epoch(params.seed, state.epoch, state.step):
+        values = update(batch, mix_seed(params.seed, state.epoch, state.step))
+        state.why_eager = update.why_eager
         if state.step % check_steps == 0 or state.step == len(batches) - 1:
-            _require_finite(state, terms, batch.sample_ids)
-        state.optimizer.step()
+            _require_finite(state, values, batch.sample_ids)
         if not isinstance(state.scheduler, ReduceLROnPlateau):
             state.scheduler.step()
+        state.num_samples += len(batch.mask)
         state.step += 1
         lap("backward")
         yield Step(state.epoch, state.step)
@@ -202,8 +216,38 @@ def _train_epoch(
     return lap.add_up()
 
 
+def take_step(
+    state: TrainState,
+    criterion: Criterion,
+    params: TrainParams,
+    lap: Callable[[str], None],
+    batch: Batch,
+    generator: torch.Generator,
+) -> Tensor:
+    """Do one step, and ask nothing of the device: all that it computes stays there.
+
+    Once a sum is not finite, no weight changes any more, whenever one looks.
+
+    Returns:
+        The batch's mean of each of the state's terms.
+    """
+    batch = augment(batch, params.augment, generator)
+    lap("load")
+    terms = within_memory(state, partial(_accumulate, state, batch, criterion, params.precision, lap))
+    if params.clip_norm:
+        terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.network.parameters(), params.clip_norm)
+    values = torch.stack([term.detach() for term in terms.values()])
+    if not state.terms:
+        state.terms, state.totals = list(terms), torch.zeros_like(values, dtype=torch.float64)
+    state.totals.add_(values, alpha=len(batch.mask))
+    # The fused optimisers take this as a sign to do nothing.
+    state.optimizer.found_inf = state.totals.isfinite().all().logical_not().float()  # type: ignore[attr-defined]
+    state.optimizer.step()
+    return values
+
+
 def _accumulate(
-    state: TrainState, batch: Batch, criterion: Criterion, precision: str, lap: Stopwatch
+    state: TrainState, batch: Batch, criterion: Criterion, precision: str, lap: Callable[[str], None]
 ) -> dict[str, Tensor]:
     """Leave the gradients of a batch in the network; return its loss terms.
 
@@ -219,7 +263,8 @@ def _accumulate(
         lap("forward")
         share = len(part.mask) / len(batch.mask)
         (terms["loss"] * share).backward()  # type: ignore[no-untyped-call]
-        means = {name: term.detach() * share + means.get(name, 0) for name, term in terms.items()}
+        shares = {name: term.detach() * share for name, term in terms.items()} if share < 1 else terms
+        means = {name: term + means[name] if means else term for name, term in shares.items()}
         lap("backward")
     return means
 
@@ -264,27 +309,22 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def _add_terms(state: TrainState, terms: dict[str, Tensor], size: int) -> None:
-    for name, term in terms.items():
-        state.sums[name] = state.sums.get(name, 0) + term.detach().double() * size
-    state.num_samples += size
-
-
-def _require_finite(state: TrainState, terms: dict[str, Tensor], sample_ids: list[str]) -> None:
-    """Stop before a value that is not finite reaches the weights; a sum that met one stays so, whenever one looks."""
-    wrong = [name for name, total in state.sums.items() if not total.isfinite()]
+def _require_finite(state: TrainState, values: Tensor, sample_ids: list[str]) -> None:
+    """Stop where a sum met a value that is not finite; it stays so, whenever one looks."""
+    totals = state.totals.tolist()
+    wrong = [name for name, total in zip(state.terms, totals, strict=True) if not math.isfinite(total)]
     if not wrong:
         return
-    values = ", ".join(f"{name} {terms[name].item():g}" for name in terms)
+    told = ", ".join(f"{name} {value:g}" for name, value in zip(state.terms, values.tolist(), strict=True))
     raise FloatingPointError(
-        f"{', '.join(wrong)} not finite by step {state.step} of epoch {state.epoch} ({values}); "
+        f"{', '.join(wrong)} not finite by step {state.step} of epoch {state.epoch} ({told}); "
         f"samples of this step: {' '.join(map(str, sample_ids[:10]))}; {_CURE}"
     )
 
 
 def _end_epoch(state: TrainState, val: dict[str, float], seconds: dict[str, float]) -> Epoch:
     """Close the epoch in `state`: keep its weights if they are the best so far, and turn to the next one."""
-    train = {name: (total / state.num_samples).item() for name, total in state.sums.items()}
+    train = dict(zip(state.terms, (state.totals / state.num_samples).tolist(), strict=True))
     learning_rate = float(state.optimizer.param_groups[0]["lr"])
     # NaN compares as false and so never wins.
     is_best = score(val) > (score(state.best.val) if state.best else -math.inf)
@@ -294,5 +334,6 @@ def _end_epoch(state: TrainState, val: dict[str, float], seconds: dict[str, floa
     if isinstance(state.scheduler, ReduceLROnPlateau):
         state.scheduler.step(score(val))
     state.epochs.append(epoch)
-    state.epoch, state.step, state.sums, state.num_samples = state.epoch + 1, 0, {}, 0
+    state.epoch, state.step, state.num_samples = state.epoch + 1, 0, 0
+    state.totals.zero_()
     return epoch

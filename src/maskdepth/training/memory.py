@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from maskdepth.data.batches.batches import Batch
-from maskdepth.device import is_out_of_memory
+from maskdepth.device import is_out_of_memory, is_recording
 
 Result = TypeVar("Result")
 
@@ -27,8 +27,7 @@ def cut_batch(batch: Batch, most: int) -> Iterator[Batch]:
     size = len(batch.mask)
     count = max(1, min(math.ceil(size / most), size // _SMALLEST_PART))
     for start, end in pairwise(size * part // count for part in range(count + 1)):
-        background, composite, mask, depth = (kind[start:end] for kind in batch[:4])
-        yield Batch(background, composite, mask, depth, batch.sample_ids[start:end])
+        yield batch.part(start, end)
 
 
 def within_memory(state: Cut, work: Callable[[], Result]) -> Result:
@@ -41,7 +40,8 @@ def within_memory(state: Cut, work: Callable[[], Result]) -> Result:
         try:
             return work()
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            # What is being recorded is not done yet, and cannot be done otherwise.
+            if not is_out_of_memory(error) or is_recording():
                 raise
             reason = str(error).partition("\n")[0]
         # Not before the exception is gone is what it holds given back.

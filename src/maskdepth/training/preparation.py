@@ -11,7 +11,7 @@ from maskdepth.data.samples import TRAIN
 from maskdepth.data.stats import Moments, read_stats, subset_moments
 from maskdepth.device import has_bf16
 from maskdepth.models.catalogue import build_network, check_image_size
-from maskdepth.models.network import Network, NetworkSpec, Normalisation
+from maskdepth.models.network import Network, NetworkSpec, Normalisation, sees_background_depth
 from maskdepth.params import TrainParams
 from maskdepth.process.console import warn
 
@@ -22,6 +22,27 @@ def fit_precision(settings: TrainParams, device: torch.device) -> TrainParams:
         warn(f"train.precision: this {device.type} has no bfloat16 of its own; training in fp32")
         return settings.model_copy(update={"precision": "fp32"})
     return settings
+
+
+def wants_background_depth(inputs: str, train: pd.DataFrame) -> bool:
+    """Tell whether a network sees the depth of the background, and make sure that there is something to see.
+
+    Args:
+        inputs: What it sees: a key of INPUT_CHANNELS.
+        train: The training samples.
+
+    Raises:
+        ValueError: It does, and none of them has such a map.
+    """
+    if not sees_background_depth(inputs):
+        return False
+    if not train["background_depth_row"].ge(0).any():
+        raise ValueError(
+            f"model.inputs: {inputs} needs the depth of the backgrounds, and no training sample has it; add it to "
+            "data/raw (docs/DATA.md says how), make it with `maskdepth label-depth --backgrounds`, or take "
+            "+background_depth away"
+        )
+    return True
 
 
 def prepare_network(name: str, inputs: str, pictures: Arrays, rows: Mapping[str, pd.DataFrame], stats: Path) -> Network:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from maskdepth.device import is_recording
+
 
 class Stopwatch:
     """Tells how much time went into each part of a loop.
@@ -16,10 +18,16 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew: what was before does not count."""
         self._laps = [("", self._now())]
 
     def __call__(self, part: str) -> None:
-        """Count the time since the last call to a part."""
+        """Count the time since the last call to a part; while a step is recorded, no time passes."""
+        if is_recording():
+            return
         self._laps.append((part, self._now()))
 
     def add_up(self) -> dict[str, float]:

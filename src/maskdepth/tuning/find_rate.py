@@ -17,7 +17,7 @@ from maskdepth.models.network import Network
 from maskdepth.params import Params
 from maskdepth.process.console import progress
 from maskdepth.process.workspace import require_writable
-from maskdepth.training.preparation import fit_precision, prepare_network
+from maskdepth.training.preparation import fit_precision, prepare_network, wants_background_depth
 from maskdepth.tuning.rate_test import Suggestion, suggest_learning_rate, sweep_learning_rates, tabulate_trials
 
 TABLE, PICTURE = "learning_rate.csv", "learning_rate.png"
@@ -60,6 +60,11 @@ def _prepare(params: Params, data: Path, steps: int, device: torch.device) -> tu
     """Build the network as the training does, and `steps` batches of training samples."""
     pictures = read_arrays(data / "arrays")
     rows = read_samples(data / "index.csv", data / "split.csv")
-    network = prepare_network(params.model.name, resolve_inputs(params.model), pictures, rows, data / "stats.csv")
+    inputs = resolve_inputs(params.model)
+    with_depth = wants_background_depth(inputs, rows[TRAIN])
+    network = prepare_network(params.model.name, inputs, pictures, rows, data / "stats.csv")
     wanted = np.arange(steps * params.train.batch_size) % len(rows[TRAIN])
-    return network.to(device), Batches(pictures, rows[TRAIN].iloc[wanted], params.train.batch_size, device)
+    batches = Batches(
+        pictures, rows[TRAIN].iloc[wanted], params.train.batch_size, device, with_background_depth=with_depth
+    )
+    return network.to(device), batches

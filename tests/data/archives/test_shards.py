@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.plotted import draw_levels, plot_small_page
+from support.settings import SHIPPED_PARAMS
 from support.toy import OBJECT_DEPTH, TOY_SIZE, ToyWorld, draw_background, encode_png, write_toy_archive, write_zip
 from support.waiting import is_anybody_left, wait_until
 
@@ -38,8 +39,7 @@ from maskdepth.params import DataParams, load_params
 from maskdepth.process.command import NO_RESOURCE, guard
 
 SUDHAKARMLAL = read_layouts()["sudhakarmlal"]
-PARAMS_FILE = Path(__file__).parents[3] / "params.yaml"
-PARAMS = load_params(PARAMS_FILE).data.model_copy(update={"image_size": TOY_SIZE})
+PARAMS = load_params(SHIPPED_PARAMS).data.model_copy(update={"image_size": TOY_SIZE})
 
 
 def plan_all(raw: Path, layout: Layout = SUDHAKARMLAL, params: DataParams = PARAMS) -> list[ShardPlan]:
@@ -362,7 +362,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_is_complete(tmp_path: P
     arrays_dir = tmp_path / "arrays"
     arrays_dir.mkdir()
     (tmp_path / "killed.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "raw"), str(arrays_dir), str(PARAMS_FILE)]
+    command = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path / "raw"), str(arrays_dir), str(SHIPPED_PARAMS)]
     source = str(Path(shards.__file__).parents[3])
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": source}, start_new_session=True

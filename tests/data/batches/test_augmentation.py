@@ -1,10 +1,17 @@
 """Proves that augmentation keeps the labels true, stays in range, and is decided by its seed alone."""
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy import ndimage
 
-from maskdepth.data.batches.augmentation import AUGMENTATIONS, augment
-from maskdepth.data.batches.batches import Batch
+from maskdepth.data.batches import augmentation
+from maskdepth.data.batches.augmentation import AUGMENTATIONS, flip
+from maskdepth.data.batches.augmentation import augment as augment_by
+from maskdepth.data.batches.batches import ESTIMATED_DEPTH, GIVEN_DEPTH, UNKNOWN_DEPTH, Batch
 
 
 def draw_batch(size=64, side=16):
@@ -14,6 +21,10 @@ def draw_batch(size=64, side=16):
     mask = torch.randint(0, 2, (size, 1, side, side), **levels)
     depth = torch.randint(0, 256, (size, 1, side, side), **levels)
     return Batch(background, composite, mask, depth, [str(number) for number in range(size)])
+
+
+def augment(batch, names, seed):
+    return augment_by(batch, names, torch.Generator().manual_seed(seed))
 
 
 def are_equal(one, other):
@@ -72,30 +83,149 @@ def test_cutout_paints_the_same_hole_into_both_pictures_and_spares_the_labels():
     assert share.max() < 0.15
 
 
-def test_background_jitter_touches_the_background_alone():
-    batch = draw_batch()
-    jittered = augment(batch, ["background_jitter"], 1)
-    assert not torch.equal(jittered.background, batch.background)
-    assert all(torch.equal(after, before) for after, before in zip(jittered[1:4], batch[1:4], strict=True))
+def test_flip_and_cutout_choose_their_samples_apart():
+    batch = draw_batch(256)
+    both = augment(batch, ["flip", "cutout"], 1)
+    is_flipped = (both.mask != batch.mask).flatten(1).any(1)
+    mirrored = torch.where(is_flipped.view(-1, 1, 1, 1), batch.composite.flip(-1), batch.composite)
+    is_cut = (both.composite != mirrored).flatten(1).any(1)
+    assert 100 < (is_flipped != is_cut).sum() < 156
 
 
-def test_background_jitter_lights_by_at_most_fifteen_per_cent():
-    batch = draw_batch()._replace(background=torch.full((64, 3, 16, 16), 128, dtype=torch.uint8))
-    gain = augment(batch, ["background_jitter"], 1).background.float().mean((2, 3)) / 128
-    # The mean of 256 pixels of noise up to 5 grey levels stays within 2 of nothing.
-    assert (gain - 1).abs().max() < 0.15 + 0.02
-    assert (gain - 1).abs().max() > 0.1
-    assert 10 < ((gain - 1).abs() < 0.005).all(1).sum() < 35  # three in ten keep their light
+def test_holes_reach_every_place_and_have_the_shapes_that_are_allowed():
+    batch = draw_batch(512)
+    holes = (augment(batch, ["cutout"], 3).composite != batch.composite).any(1)
+    rows, columns = holes.any(2).sum(1), holes.any(1).sum(1)
+    assert rows.min() == 0
+    assert 1 < rows[rows > 0].float().mean() < 6
+    assert ((rows * columns)[rows > 0] <= 0.15 * 16 * 16).all()
+    assert holes.any(0).any(0).all() and holes.any(0).any(1).all()
 
 
-def test_background_jitter_shifts_by_at_most_three_pixels_with_the_border_repeated():
-    point = torch.zeros(64, 3, 16, 16, dtype=torch.uint8)
-    point[:, :, 8, 8] = 255
-    moved = augment(draw_batch()._replace(background=point), ["background_jitter"], 1).background
-    position = moved.sum(1).flatten(1).argmax(1)
-    offsets = torch.stack([position // 16 - 8, position % 16 - 8])
-    assert offsets.abs().max() == 3
-    assert 16 < (offsets != 0).any(0).sum() < 48
+def jitter_all(monkeypatch, batch, **settings):
+    for name, value in {"_JITTER_SHARE": 1.0, "_LARGEST_SHIFT": 0.0, "_LARGEST_GAIN": 0.0, "_STRONGEST_NOISE": 0.0,
+                        "_COMPRESSED_SHARE": 0.0, **settings}.items():  # fmt: skip
+        monkeypatch.setattr(augmentation, name, value)
+    return augment(batch, ["camera_jitter"], 1)
+
+
+def draw_smooth_batch(size=64):
+    """As `draw_batch`, with pictures of gentle waves, three blocks of JPEG and a part wide."""
+    rows, columns = torch.arange(28.0).view(-1, 1), torch.arange(28.0)
+    waves = torch.stack([(rows / 5 + k).sin() + (columns / 4 + k).cos() for k in range(3)])
+    levels = (128 + 33 * waves).round().byte().expand(size, 3, 28, 28)
+    return draw_batch(size, side=28)._replace(background=levels, composite=levels)
+
+
+def test_camera_jitter_changes_one_sample_in_ten_and_no_label():
+    batch = draw_batch(1000)
+    jittered = augment(batch, ["camera_jitter"], 1)
+    is_changed = [(after != before).flatten(1).any(1) for after, before in zip(jittered[:2], batch[:2], strict=True)]
+    assert torch.equal(*is_changed)
+    assert 70 < is_changed[0].sum() < 130
+    assert all(torch.equal(after, before) for after, before in zip(jittered[2:4], batch[2:4], strict=True))
+
+
+def test_camera_jitter_without_a_cause_changes_nothing(monkeypatch):
+    assert are_equal(jitter_all(monkeypatch, draw_batch()), draw_batch())
+
+
+def test_camera_jitter_lights_the_background_by_four_per_cent_at_most(monkeypatch):
+    batch = draw_batch()._replace(background=torch.full((64, 3, 16, 16), 200, dtype=torch.uint8))
+    lit = jitter_all(monkeypatch, batch, _LARGEST_GAIN=0.04)
+    gain = lit.background.float().mean((2, 3)) / 200 - 1
+    assert 0.03 < gain.abs().max() < 0.043
+    assert gain.std(1).mean() > 0.01  # each channel for itself
+    assert torch.equal(lit.composite, batch.composite)
+
+
+def test_camera_jitter_moves_the_background_by_less_than_a_pixel_in_every_direction(monkeypatch):
+    batch = draw_smooth_batch()
+    moved = jitter_all(monkeypatch, batch, _LARGEST_SHIFT=0.75)
+    assert torch.equal(moved.composite, batch.composite)
+    before, after = (picture[:, 0].double().numpy() for picture in (batch.background, moved.background))
+    found = []
+    for one, other in zip(before, after, strict=True):
+        errors = {
+            (down, right): np.abs(ndimage.shift(one, (down, right), order=3) - other)[4:-4, 4:-4].mean()
+            for down in np.arange(-1, 1.01, 0.25)
+            for right in np.arange(-1, 1.01, 0.25)
+        }
+        found.append(min(errors, key=errors.get))
+        assert min(errors.values()) < 2
+    assert np.abs(found).max() == 0.75
+    assert np.ptp(found, axis=0).tolist() == [1.5, 1.5]
+
+
+def test_camera_jitter_adds_noise_to_both_pictures_apart(monkeypatch):
     grey = torch.full((64, 3, 16, 16), 128, dtype=torch.uint8)
-    flat = augment(draw_batch()._replace(background=grey), ["background_jitter"], 1)
-    assert flat.background.min() > 76  # nothing dark came in over the border
+    batch = draw_batch()._replace(background=grey, composite=grey)
+    noisy = jitter_all(monkeypatch, batch, _STRONGEST_NOISE=8.0)
+    first, second = (picture.double().flatten(1) - 128 for picture in noisy[:2])
+    assert 7 < first.std(1).max() < 9
+    assert first.std(1).min() < 1.5
+    assert abs((first * second).mean() / (first.std() * second.std())) < 0.05
+
+
+@pytest.mark.parametrize(("quality", "strength"), [(50, 1.0), (25, 2.0)])  # where libjpeg's steps are whole
+def test_camera_jitter_compresses_as_jpeg_does(monkeypatch, quality, strength):
+    batch = draw_smooth_batch(1)
+    noise = torch.randint(-20, 21, (1, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    grey = (batch.composite[:, :1] + noise).clamp(0, 255).byte()
+    batch = batch._replace(composite=grey.expand(1, 3, 28, 28))
+    known = {"_COMPRESSED_SHARE": 1.0, "_WEAKEST": strength, "_STRONGEST": strength}
+    compressed = jitter_all(monkeypatch, batch, **known).composite[0, 0]
+    file = io.BytesIO()
+    Image.fromarray(grey[0, 0].numpy()).save(file, "JPEG", quality=quality)
+    saved = torch.from_numpy(np.array(Image.open(file)))
+    apart = (compressed.short() - saved.short()).abs()[:24, :24]  # blocks that are cut are filled up in another way
+    assert apart.double().mean() < 0.2
+    assert (saved != grey[0, 0]).double().mean() > 0.8
+
+
+def draw_known_batch(size=256):
+    """As `draw_batch`, with smooth depth of the backgrounds, unknown for the first one."""
+    ramps = torch.linspace(60, 200, 16).view(1, 1, 16, 1).expand(size, 1, 16, 16)
+    known = torch.full_like(ramps, GIVEN_DEPTH)
+    depth = torch.cat([ramps, known], 1).round().byte()
+    depth[0] = UNKNOWN_DEPTH
+    return draw_batch(size)._replace(background_depth=depth)
+
+
+def test_the_depth_of_backgrounds_is_shown_as_it_is_estimated_or_not_at_all_and_that_is_told():
+    batch = draw_known_batch()
+    shown, known = augment(batch, [], 1).background_depth.chunk(2, 1)
+    told = known.flatten(1).float().mean(1)
+    is_absent, is_estimated, is_given = (told == level for level in (UNKNOWN_DEPTH, ESTIMATED_DEPTH, GIVEN_DEPTH))
+    assert is_absent[0]
+    assert (is_absent | is_estimated | is_given).all()
+    assert 40 < is_absent.sum() < 90  # a fourth of 256
+    assert 40 < is_given.sum() < 90
+    assert shown[is_absent].max() == 0
+    ramp = batch.background_depth[1, :1]
+    assert (shown[is_given] == ramp).all()
+    estimates = shown[is_estimated].float()
+    apart = (estimates - ramp).abs().mean((1, 2, 3))
+    assert 4 < apart.mean() < 30  # a network's maps are off by some 20 levels
+    seen = torch.corrcoef(torch.stack([estimates.flatten(1).mean(0), ramp.flatten().float()]))
+    assert seen[0, 1] > 0.95  # on the average it is the scene
+
+
+def test_the_seed_alone_decides_how_the_depth_of_backgrounds_is_shown():
+    batch = draw_known_batch()
+    once, again, other = (augment(batch, ["flip"], seed).background_depth for seed in (1, 1, 2))
+    assert torch.equal(once, again)
+    assert not torch.equal(once, other)
+    assert torch.equal(batch.background_depth, draw_known_batch().background_depth)
+
+
+def test_the_depth_of_backgrounds_changes_nothing_else():
+    names = list(AUGMENTATIONS)
+    assert are_equal(augment(draw_known_batch(), names, 1), augment(draw_batch(256), names, 1))
+
+
+def test_flip_mirrors_the_depth_of_the_background_with_the_rest():
+    batch = draw_batch()._replace(background_depth=torch.arange(16).expand(64, 2, 16, 16).byte())
+    flipped = flip(batch, torch.Generator().manual_seed(0))
+    mirrored = (flipped.mask != batch.mask).flatten(1).any(1)
+    assert torch.equal((flipped.background_depth != batch.background_depth).flatten(1).any(1), mirrored)

@@ -1,12 +1,23 @@
 """Proves that batches hold the right pictures on the right scale, each sample once, in a repeatable order."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
-from maskdepth.data.batches.batches import Batch, Batches, _resident_gather, _streaming_gather, mix_seed
+from maskdepth.data.batches import batches as batches_module
+from maskdepth.data.batches.batches import (
+    GIVEN_DEPTH,
+    UNKNOWN_DEPTH,
+    Batch,
+    Batches,
+    ResidentPictures,
+    StreamedPictures,
+    mix_seed,
+)
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
 
 CPU = torch.device("cpu")
@@ -117,10 +128,18 @@ def test_an_epoch_that_is_left_early_can_be_followed_by_another(arrays, rows):
 def test_pictures_held_on_the_device_equal_those_read_each_time(arrays, rows):
     pictures = [getattr(arrays, kind) for kind in PICTURE_KINDS]
     wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in PICTURE_KINDS]
-    part = np.array([5, 0, 3])
-    held = _resident_gather(pictures, wanted, CPU)(part)
-    read = _streaming_gather(pictures, wanted, CPU)(part)
-    assert all(torch.equal(one, other) for one, other in zip(held, read, strict=True))
+    parts = [np.array([5, 0, 3]), np.array([1, 6])]
+    held = ResidentPictures(pictures, wanted, CPU).read(parts)
+    read = StreamedPictures(pictures, wanted, CPU).read(parts)
+    for kinds in zip(held, read, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(*kinds, strict=True))
+
+
+def test_pictures_that_go_over_in_pieces_are_whole(arrays, monkeypatch):
+    monkeypatch.setattr(batches_module, "_CHUNK_BYTES", 2 * SIDE * SIDE * 3)
+    rows = np.array([4, 1, 6, 0, 2])
+    (held,) = ResidentPictures([arrays.composite], [rows], CPU).read([np.arange(5)])
+    np.testing.assert_array_equal(held[0].numpy(), arrays.composite.take(rows))
 
 
 @pytest.mark.gpu
@@ -144,3 +163,56 @@ def test_mixed_seeds_differ_in_every_part_and_fit_a_generator():
     seeds = {mix_seed(*parts) for parts in [(0,), (0, 0), (0, 1), (1, 0), (0, 0, 0), (10, 0), (1, 0, 0)]}
     assert len(seeds) == 7
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.fixture(scope="module")
+def known_rows(rows):
+    """The depth of the second background is not known."""
+    of_background = rows["background_row"].map({0: 1, 1: -1, 2: 0})
+    return rows.assign(background_depth_row=of_background)
+
+
+@pytest.fixture(scope="module")
+def known_arrays(arrays):
+    maps = np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE), np.uint8)
+    return replace(arrays, background_depth=ShardedArray([maps]))
+
+
+def test_the_depth_of_a_background_comes_where_it_is_wanted_and_known(known_arrays, known_rows):
+    batches = Batches(known_arrays, known_rows, 3, CPU, with_background_depth=True)
+    assert batches.knows_depth
+    batch = next(batches.in_order())
+    maps = known_arrays.background_depth.parts[0]
+    np.testing.assert_array_equal(batch.background_depth[0, 0].numpy(), maps[1])
+    np.testing.assert_array_equal(batch.background_depth[2, 0].numpy(), maps[0])
+    assert [known.unique().tolist() for known in batch.background_depth[:, 1]] == [[GIVEN_DEPTH], [0], [GIVEN_DEPTH]]
+    assert batch.background_depth[1].unique().tolist() == [UNKNOWN_DEPTH]
+    *pictures, depth = batch.inputs()
+    assert len(pictures) == 2
+    assert depth.dtype == torch.float32
+    assert depth[:, 1].amax((1, 2)).tolist() == [1, 0, 1]
+    torch.testing.assert_close(depth[0, 0] * 255, torch.from_numpy(maps[1]).float())
+
+
+def test_nothing_else_of_a_batch_depends_on_whether_it_is_wanted(known_arrays, known_rows):
+    plain, known = (Batches(known_arrays, known_rows, 3, CPU, with_background_depth=wanted) for wanted in (False, True))
+    for one, other in zip(plain.epoch(4, 2), known.epoch(4, 2), strict=True):
+        assert one.sample_ids == other.sample_ids
+        assert all(torch.equal(*pair) for pair in zip(one[:4], other[:4], strict=True))
+        assert one.background_depth is None
+    assert not plain.knows_depth
+
+
+def test_a_data_set_without_any_gives_none_though_it_is_wanted(arrays, rows):
+    batches = Batches(arrays, rows.assign(background_depth_row=-1), 3, CPU, with_background_depth=True)
+    assert not batches.knows_depth
+    assert next(batches.in_order()).background_depth is None
+
+
+def test_a_part_of_a_batch_is_that_of_all_its_pictures(known_arrays, known_rows):
+    (batch,) = Batches(known_arrays, known_rows, 7, CPU, with_background_depth=True).in_order()
+    part = batch.part(2, 5)
+    assert part.sample_ids == batch.sample_ids[2:5]
+    for one, whole in zip(part, batch, strict=True):
+        assert torch.equal(torch.as_tensor(one), whole[2:5]) if isinstance(whole, torch.Tensor) else one == whole[2:5]
+    assert batch._replace(background_depth=None).part(0, 2).background_depth is None

@@ -17,7 +17,7 @@ from maskdepth.data.layouts.layout import read_layouts
 
 COLUMNS = (
     "sample_id,foreground,background,flip,placement,archive,background_digest,"
-    "background_row,composite_row,mask_row,depth_row"
+    "background_row,composite_row,mask_row,depth_row,background_depth_row"
 )
 COMPOSITE, MASK, DEPTH = (f"{folder}_1_2_0_1.jpg" for folder in ("fg_bg", "bg_mask", "depth_fg_bg"))
 

@@ -64,6 +64,11 @@ def resolve(layout: Layout, mapping: str, paths: list[str], labels: list[list[st
         ("deepjyotisaha85", "session15A/depthmap/depth_638.jpg", "depth", {"number": "638"}),
         ("mshilpaa", "data_part5/data_5/Depth/depth400000.jpg", "depth", {"number": "400000"}),
         ("mshilpaa", "wrapper/labels.txt", "labels", {}),
+        ("sudhakarmlal", "b1/depth_bg_jpg/depth_bg_img_96.jpg", "background_depth", {"background": "96"}),
+        ("sajnanshetty", "background_depth/7.png", "background_depth", {"background": "7"}),
+        ("sumankanukollu", "bg_depth/7_bg_depth.png", "background_depth", {"background": "7"}),
+        ("deepjyotisaha85", "bg_depthmap/depth_bg_7.png", "background_depth", {"background": "7"}),
+        ("mshilpaa", "Background-Depth/bg-depth7.png", "background_depth", {"background": "7"}),
     ],
 )
 def test_a_name_tells_its_kind_and_ids(layout: str, path: str, kind: str, ids: dict[str, str]) -> None:
@@ -187,7 +192,7 @@ def test_own_patterns_make_a_layout() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"masks": "x"}, "unknown kind masks; the kinds are background, composite, mask, depth, foreground"),
+        ({"masks": "x"}, "unknown kind masks; the kinds are background, composite, mask, depth, background_depth"),
         ({"mask": "(?P<number>["}, "mask: '(?P<number>[' is no regular expression: unterminated character set"),
         ({"mask": "(?i)m"}, "mask: '(?i)m' is no regular expression: global flags not at the start"),
         ({"mask": "m{99999999999}"}, "mask: 'm{99999999999}' is no regular expression: the repetition number is too l"),
@@ -195,6 +200,11 @@ def test_own_patterns_make_a_layout() -> None:
         ({"mask": r"m(?P<number>\d)"}, "mask names number, composite names background, number"),
         ({"mask": ["a", r"(?P<number>\d)"]}, "the expressions of mask name different groups"),
         ({"background": "x"}, "background must name its background, as in (?P<background>[0-9]+)"),
+        ({"background_depth": "x"}, "background_depth must name its background, as in (?P<background>[0-9]+)"),
+        (
+            {"background_depth": r"(?P<background>\d+)-(?P<number>\d+)"},
+            "background_depth names number; it is one map for a background and names that alone",
+        ),
     ],
 )
 def test_own_patterns_that_cannot_work_are_refused(change: dict[str, str | list[str]], message: str) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageFile, ImageOps
 from support.plotted import draw_levels, plot_small_page, plot_wide_page
+from support.settings import SHIPPED_PARAMS
 
 from maskdepth.data.pictures.decoding import (
     MAX_PIXELS,
@@ -470,7 +471,7 @@ def draw_wide_page(side: int) -> Image.Image:
 def test_the_largest_picture_takes_no_more_memory_than_the_settings_say(
     kind: str, mode: str, form: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings = (Path(__file__).parents[3] / "params.yaml").read_text()
+    settings = SHIPPED_PARAMS.read_text()
     (told,) = re.findall(r"max_pixels: (\d+) .* takes 4 to (\d+) bytes a pixel while it is decoded", settings)
     max_pixels, bytes_a_pixel = map(int, told)
     page = draw_wide_page(int(max_pixels**0.5))

@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock, Timeout
 from PIL import Image
 from support.cutouts import OBJECT_HEIGHT, composition_in, draw_depth, write_world
+from support.settings import copy_params
 from support.toy import TOY_SIZE, draw_background
 from support.waiting import is_anybody_left, wait_until
 
@@ -95,6 +96,18 @@ def test_mask_is_the_alpha_where_it_was_placed_and_outside_it_nothing_changes(wo
         assert (abs(nearer) <= 1).all()
 
 
+def test_the_depth_of_each_background_lies_beside_it_where_it_is_known(world: Composition, tmp_path: Path) -> None:
+    compose(world, workers=1)
+    for archive in ("batch1_images.zip", "batch2_images.zip"):
+        with zipfile.ZipFile(world.out / archive) as opened:
+            for number in (1, 2, 3):
+                depth = Image.open(io.BytesIO(opened.read(f"depth_bg_jpg/depth_bg_img_{number}.png")))
+                np.testing.assert_array_equal(np.asarray(depth), draw_depth(number))
+    compose(replace(world, depths=None, out=tmp_path / "unlabelled"), workers=1)
+    with zipfile.ZipFile(tmp_path / "unlabelled" / "batch1_images.zip") as opened:
+        assert not any("depth" in name for name in opened.namelist())
+
+
 @pytest.mark.parametrize(("mirror", "shared"), [("same", 18), ("independent", 0)])
 def test_mirrored_objects_share_the_place_of_their_plain_ones_or_do_not(
     world: Composition, mirror: str, shared: int
@@ -160,7 +173,7 @@ def test_the_pipeline_reads_every_composite_and_rejects_nothing(
     mirror = "none" if layout == "sumankanukollu" else "independent"
     world = replace(write_world(tmp_path), layout=layout, mirror=mirror, quality=95, mask_quality=60)
     compose(world, workers=1)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
     index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
@@ -335,7 +348,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_run_leaves_no_process_and_the_next_one_makes_the_same_bytes(
     world: Composition, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from support.settings import SHIPPED_PARAMS
 
 from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.archives.members import Members, read_members
@@ -25,7 +26,6 @@ from maskdepth.params import load_params
 
 COUNTS = Totals(background=4, foreground=5, number=12)
 SIZE = 32
-PARAMS = Path(__file__).parents[3] / "params.yaml"
 
 
 def write(out_dir: Path, layout: str, seed: int = 0, size: int = SIZE) -> dict[str, bytes]:
@@ -83,6 +83,7 @@ def test_names_say_what_the_plan_says_and_nothing_is_missing(tmp_path: Path, lay
     assert Counter(members["kind"])["mask"] == Counter(members["kind"])["depth"] == COUNTS.number
     numbers = members.groupby("kind")[["background", "foreground"]].agg(lambda column: set(column) - {""})
     assert numbers.loc["background", "background"] == {"1", "2", "3", "4"}
+    assert numbers.loc["background_depth", "background"] == {"1", "2", "3", "4"}
     assert numbers.loc["foreground", "foreground"] == {"1", "2", "3", "4", "5"}
     assert numbers.loc["foreground_mask", "foreground"] == {"1", "2", "3", "4", "5"}
 
@@ -99,11 +100,12 @@ def test_what_is_written_is_read_again_pixel_for_pixel(
         drawn[name] = {"composite": composite.picture, "mask": composite.mask > 127, "depth": depth}
         return encode_composite(written, rng, totals, one, composite)
 
-    def remember_background(written, rng, number, picture):
-        backgrounds[number] = picture
-        return encode_background(written, rng, number, picture)
+    def remember_background(written, rng, number, scene):
+        depth = np.round(255 * scene.depth).astype(np.uint8)
+        backgrounds[number] = {"background": scene.picture, "background_depth": depth}
+        return encode_background(written, rng, number, scene)
 
-    backgrounds: dict[int, np.ndarray] = {}
+    backgrounds: dict[int, dict[str, np.ndarray]] = {}
     encode_composite, encode_background = sample._encode_composite, sample._encode_background
     monkeypatch.setattr(sample, "_encode_composite", remember)
     monkeypatch.setattr(sample, "_encode_background", remember_background)
@@ -115,7 +117,7 @@ def test_what_is_written_is_read_again_pixel_for_pixel(
     assert index.rejected.empty
     assert set(index.samples["sample_id"]) == set(drawn)
     for row in index.samples.to_dict("records"):
-        expected = drawn[row["sample_id"]] | {"background": backgrounds[row["background"]]}
+        expected = drawn[row["sample_id"]] | backgrounds[row["background"]]
         for kind, pixels in expected.items():
             found = getattr(arrays, kind).take(np.array([row[f"{kind}_row"]]))[0]
             np.testing.assert_array_equal(found, pixels, err_msg=kind)
@@ -123,7 +125,7 @@ def test_what_is_written_is_read_again_pixel_for_pixel(
 
 def unzip(raw: Path, arrays_dir: Path) -> tuple[Members, Arrays]:
     """Read a data set as the unzip stage does, its layout found by its names, pictures at their own size."""
-    params = load_params(PARAMS).data.model_copy(update={"image_size": SIZE})
+    params = load_params(SHIPPED_PARAMS).data.model_copy(update={"image_size": SIZE})
     listed = {archive: archive.members() for archive in find_archives(raw)}
     layout = choose_layout("auto", (archive.path_of(member) for archive in listed for member in listed[archive]))
     arrays_dir.mkdir()
@@ -155,6 +157,7 @@ def test_pictures_have_the_forms_of_the_layout(tmp_path: Path) -> None:
     contents = write(tmp_path / "raw", "mshilpaa")
     forms = {
         "Background/bg1.jpg": ("JPEG", "RGB", SIZE),
+        "Background-Depth/bg-depth1.png": ("PNG", "L", SIZE),
         "Foreground/fg1.png": ("PNG", "RGBA", SIZE // 2),
         "Mask/mask1.jpg": ("JPEG", "L", SIZE // 2),
         "Dataset/data_part1/data_1/Fg-Bg/fg-bg1.jpg": ("JPEG", "RGB", SIZE),

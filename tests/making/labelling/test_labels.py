@@ -20,6 +20,7 @@ import torch
 from filelock import FileLock, Timeout
 from PIL import Image
 from support.cutouts import write_world
+from support.settings import copy_params
 from support.toy import write_zip
 from typer.testing import CliRunner
 
@@ -27,13 +28,14 @@ from typer.testing import CliRunner
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from maskdepth.cli import app
+from maskdepth.data.files import read_colour, read_mask, read_whole
 from maskdepth.data.pictures.decoding import decode_picture
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.data.preview import explain_archives
 from maskdepth.data.samples import read_index
 from maskdepth.making.composing.compose import compose
 from maskdepth.making.labelling.labels import label_depth
-from maskdepth.making.labelling.sources import read_colour, read_mask, read_sources, read_whole
+from maskdepth.making.labelling.sources import read_sources
 from maskdepth.making.labelling.teacher import check_licence, load_teacher, predict_distances
 from maskdepth.making.layout_writer import (
     Sample,
@@ -375,7 +377,7 @@ def test_the_command_that_compose_prints_makes_its_data_set_whole(teacher, tmp_p
     assert program == "maskdepth" and result.exception is None, result.output
     assert f"36 labels in {tmp_path}/my raw/labels" in result.output
     assert "36 aligned with their background; 0 pictures rejected" in result.output
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     unzip.main(Path("my raw"), Path("arrays"), Path("journals/unzip.jsonl"))
     index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
@@ -395,7 +397,7 @@ def test_labels_among_the_pictures_are_told_apart_by_their_layout(teacher, tmp_p
     assert "2 of them from before" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_run_leaves_whole_labels_only_and_goes_on_to_the_same_bytes(table, teacher, tmp_path):
     out = tmp_path / "out"
     code = (

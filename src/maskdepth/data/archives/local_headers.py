@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from maskdepth.data.pictures.refusal import DAMAGED, RefusedError
 
-HEADER = struct.Struct("<4s5H3I2H")
+# Time and date, two bytes each, are compared as one number.
+HEADER = struct.Struct("<4s3H4I2H")
 # A name and extra fields have lengths of two bytes; what follows a member has at most 24 bytes.
 LONGEST_EXTRA = 0xFFFF
 LONGEST_DESCRIPTOR = 24
@@ -21,7 +22,7 @@ UTF8_FLAG = 0x800
 _ZIP64_FIELD, _UNICODE_PATH_FIELD = 0x0001, 0x7075
 _IN_ZIP64 = 0xFFFFFFFF
 # What both headers say of a member, in the order in which they are compared.
-_FACTS = ("method", "encryption", "CRC", "packed size", "size")
+_FACTS = ("method", "encryption", "time", "CRC", "packed size", "size")
 
 
 REPACK = "pack it again with an ordinary zip program"
@@ -38,6 +39,7 @@ class Member(NamedTuple):
         offset: [bytes] from the start of the zip to its header; 0 for loose files.
         method: How a zip stores it: 0 as it is, 8 deflated.
         end: [bytes] from the start of the zip to what follows it; 0 for loose files.
+        changed: When it was last changed, in the four bytes of a zip; 0 for loose files.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Member(NamedTuple):
     offset: int = 0
     method: int = zipfile.ZIP_STORED
     end: int = 0
+    changed: int = 0
 
 
 def find_name(stored: str, extra: bytes) -> str:
@@ -74,18 +77,18 @@ def unwrap(record: bytes, member: Member) -> bytes:
     """
     if len(record) < HEADER.size or not record.startswith(b"PK\x03\x04"):
         raise RefusedError("its header is not where the directory of the zip says", DAMAGED)
-    _, _, flags, method, _, _, crc, packed_size, size, name_size, extra_size = HEADER.unpack_from(record)
+    _, _, flags, method, changed, crc, packed_size, size, name_size, extra_size = HEADER.unpack_from(record)
     name_end = HEADER.size + name_size
     begin = name_end + extra_size
     extra = record[name_end:begin]
     stored = record[HEADER.size : name_end].decode("utf-8" if flags & UTF8_FLAG else "cp437", errors="replace")
     if find_name(stored, extra) != member.name:
         raise RefusedError(f"its header calls it {stored!r}, the directory of the zip does not", DAMAGED)
-    told = (method, flags & ENCRYPTED_FLAG, crc, *_read_sizes(packed_size, size, extra))
-    announced = (member.method, 0, member.crc, member.packed_size, member.size)
+    told = (method, flags & ENCRYPTED_FLAG, changed, crc, *_read_sizes(packed_size, size, extra))
+    announced = (member.method, 0, member.changed, member.crc, member.packed_size, member.size)
     if told != announced:
         # A program that cannot go back writes zeros first, and the truth behind the member.
-        later = (False, False, *[bool(flags & _DESCRIPTOR_FLAG)] * 3)
+        later = (False, False, False, *[bool(flags & _DESCRIPTOR_FLAG)] * 3)
         facts = zip(_FACTS, told, announced, later, strict=True)
         if wrong := [fact for fact, found, right, is_later in facts if found != right and (found or not is_later)]:
             raise RefusedError(f"its header and the directory of the zip differ in {' and '.join(wrong)}", DAMAGED)

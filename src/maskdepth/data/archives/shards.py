@@ -14,12 +14,14 @@ import json
 import math
 import os
 import shutil
+import socket
+import uuid
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from itertools import chain
@@ -39,10 +41,15 @@ from maskdepth.data.pictures.decoding import decode_picture
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.data.tables import write_table
 from maskdepth.params import DataParams
+from maskdepth.process.cluster import Cluster, open_cluster
+from maskdepth.process.code import digest_code
 from maskdepth.process.files import PARTIAL, replace_text, sync
 from maskdepth.process.workers import map_in_order, open_pool
 
 UNKNOWN = "unknown"
+
+# Of the code that runs, which a machine of a cluster has a clone of, too.
+_ROOT = Path(__file__).resolve().parents[4]
 
 # Another version of what decodes the pictures may change the arrays.
 _DECODERS = ("pillow", "simplejpeg")
@@ -132,8 +139,12 @@ def plan_shard(archive: Archive, members: list[Member], layout: Layout, params: 
         params: How pictures are decoded and kept.
         code: Digest of the code that decodes them.
     """
-    key = _digest(archive.name, content_digest(members), layout, params, code)
-    return ShardPlan(archive, members, read_names(archive, members, layout), layout, params, key)
+    table = read_names(archive, members, layout)
+    return ShardPlan(archive, members, table, layout, params, _key(archive, members, layout, params, code))
+
+
+def _key(archive: Archive, members: list[Member], layout: Layout, params: DataParams, code: str) -> str:
+    return _digest(archive.name, content_digest(members), layout, params, code)
 
 
 def read_names(archive: Archive, members: Iterable[Member], layout: Layout) -> pd.DataFrame:
@@ -221,8 +232,7 @@ def remove_stale(arrays_dir: Path, plans: Iterable[ShardPlan]) -> None:
     for card in arrays_dir.glob(f"*/{CARD_FILE}"):
         if card.parent.name not in wanted:
             shutil.rmtree(card.parent)
-    for folder in arrays_dir.glob(f"{PARTIAL}*/"):
-        shutil.rmtree(folder)
+    _remove_staging(arrays_dir, ignore_errors=False)
 
 
 def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> Iterator[None]:
@@ -240,17 +250,65 @@ def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> 
         OSError: The disk is too full.
         ChildProcessError: A worker died; names what it was decoding, or what came shortly before.
     """
+    if not plans:
+        return
     _check_space(arrays_dir, sum(map(_num_bytes, plans)))
     try:
-        yield from _write_shards(arrays_dir, plans, workers)
-    finally:  # no worker is left that could write to it
-        for plan in plans:
-            shutil.rmtree(_staging(arrays_dir, plan), ignore_errors=True)
+        with open_cluster() as cluster:
+            if cluster:
+                yield from _write_on(cluster, arrays_dir.resolve(), plans)
+            else:
+                yield from _write_shards(arrays_dir, plans, workers)
+    finally:  # no worker is left that could write to it, or one of another machine whose work nobody waits for
+        _remove_staging(arrays_dir, ignore_errors=True)
+
+
+def _remove_staging(arrays_dir: Path, *, ignore_errors: bool) -> None:
+    for folder in arrays_dir.glob(f"{PARTIAL}*/"):
+        shutil.rmtree(folder, ignore_errors=ignore_errors)
+
+
+def _write_on(cluster: Cluster, arrays_dir: Path, plans: Sequence[ShardPlan]) -> Iterator[None]:
+    """Give each archive to one machine as a whole: what several write into one file, a network's disk may mix up."""
+    here = [replace(plan, archive=replace(plan.archive, raw_dir=plan.archive.raw_dir.resolve())) for plan in plans]
+    futures = [cluster.executor.submit(write_shard, arrays_dir, plan) for plan in here]
+    try:
+        for plan, future in zip(plans, futures, strict=True):
+            cluster.result(future, plan.archive.printable_name)
+            yield from [None] * plan.num_pictures
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def write_shard(arrays_dir: Path, plan: ShardPlan) -> None:
+    """Decode one archive alone, on whichever machine; what does it again, at once or later, changes nothing.
+
+    Raises:
+        ValueError: This machine would make another shard of it: its code or its decoders are others.
+    """
+    code = digest_code(_ROOT, "unzip")
+    if plan.members and plan.key != _key(plan.archive, plan.members, plan.layout, plan.params, code):
+        raise ValueError(
+            f"{socket.gethostname()} has other code in {_ROOT}, or other versions of {' or '.join(_DECODERS)}, than "
+            "the machine that asks it; give both the same environment and start the cluster again"
+        )
+    if is_current(arrays_dir, plan):
+        return
+    staging = arrays_dir / f"{PARTIAL}{plan.archive.shard}-{uuid.uuid4().hex}"
+    try:
+        outcomes = chain.from_iterable(map(_decode_chunk, _start_shard(staging, plan)))
+        _finish_shard(staging, arrays_dir / plan.archive.shard, plan, [*outcomes])
+    except FileExistsError:  # another one that does the same was sooner
+        if not is_current(arrays_dir, plan):
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> Iterator[None]:
     is_little = sum(plan.packed_bytes for plan in plans) <= _LITTLE_BYTES
-    chunks = chain.from_iterable(_start_shard(arrays_dir, plan) for plan in plans if plan.num_pictures)
+    chunks = chain.from_iterable(_start_shard(_staging(arrays_dir, plan), plan) for plan in plans if plan.num_pictures)
     # To finish a shard is mostly to wait for the disk: a thread does, while others decode the next one.
     with open_pool(1 if is_little else workers) as pool, ThreadPoolExecutor(1) as finisher:
         outcomes = map_in_order(pool, _decode_chunk, chunks, _AHEAD, _describe_chunk)
@@ -258,21 +316,21 @@ def _write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) ->
         for plan in plans:
             found: list[_Outcome] = []
             if not plan.num_pictures:
-                _start_shard(arrays_dir, plan)  # gives no work, on the way to which it would be started
+                _start_shard(_staging(arrays_dir, plan), plan)  # gives no work, on the way to which it would be started
             while len(found) < plan.num_pictures:
                 some = next(outcomes)
                 found += some
                 yield from [None] * len(some)
             if finishing:
                 finishing.result()
-            finishing = finisher.submit(_finish_shard, arrays_dir, plan, found)
+            places = _staging(arrays_dir, plan), arrays_dir / plan.archive.shard
+            finishing = finisher.submit(_finish_shard, *places, plan, found)
         if finishing:
             finishing.result()
 
 
-def _start_shard(arrays_dir: Path, plan: ShardPlan) -> list[_Chunk]:
+def _start_shard(staging: Path, plan: ShardPlan) -> list[_Chunk]:
     """Make empty arrays beside the place of the shard, and cut the work of filling them."""
-    staging = _staging(arrays_dir, plan)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     files = {kind: staging / _file_of(plan, kind) for kind in plan.counts}
@@ -297,8 +355,7 @@ def _make_places(plan: ShardPlan, kind: str, path: Path) -> list[int]:
     return [first + row * math.prod(shape[1:]) for row in range(shape[0])]
 
 
-def _finish_shard(arrays_dir: Path, plan: ShardPlan, outcomes: Sequence[_Outcome]) -> None:
-    staging = _staging(arrays_dir, plan)
+def _finish_shard(staging: Path, folder: Path, plan: ShardPlan, outcomes: Sequence[_Outcome]) -> None:
     table = _add_outcomes(plan.table, outcomes)
     if plan.params.store == ENCODED:
         for kind in plan.counts:
@@ -312,7 +369,7 @@ def _finish_shard(arrays_dir: Path, plan: ShardPlan, outcomes: Sequence[_Outcome
         write_table(staging / LABELS_FILE, labels)
     write_table(staging / MEMBERS_FILE, table)
     _write_card(staging / CARD_FILE, plan, table)
-    _publish(staging, arrays_dir / plan.archive.shard)
+    _publish(staging, folder)
 
 
 def _staging(arrays_dir: Path, plan: ShardPlan) -> Path:
@@ -406,7 +463,12 @@ def _publish(staging: Path, folder: Path) -> None:
             sync(path)
     if folder.exists():
         shutil.rmtree(folder)
-    staging.rename(folder)
+    try:
+        staging.rename(folder)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(errno.EEXIST, "another one appeared there", str(folder)) from error
+        raise
     sync(folder.parent)
 
 

@@ -44,6 +44,7 @@ RATIO_FROM_BYTES = 2**20
 MAX_NAME = 1024
 
 _STORED, _DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+_ENTRY_MARK, _ENTRY_SIZE = b"PK\x01\x02", 46
 _END_RECORD = struct.Struct("<4s4H2IH")
 _END_LOCATOR_64 = struct.Struct("<4sIQI")
 _END_RECORD_64 = struct.Struct("<4sQ2H2I4Q")
@@ -144,8 +145,19 @@ def find_name_fault(name: str) -> str:
 
 
 def _as_member(info: zipfile.ZipInfo, name: str, ends: Mapping[int, int]) -> Member:
-    end = ends[info.header_offset]
-    return Member(name, info.file_size, info.CRC, info.compress_size, info.header_offset, info.compress_type, end)
+    place, end = info.header_offset, ends[info.header_offset]
+    changed = _pack_time(*info.date_time)
+    return Member(name, info.file_size, info.CRC, info.compress_size, place, info.compress_type, end, changed)
+
+
+def _pack_time(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
+    """Undo what zipfile does to the time of a member.
+
+    >>> hex(_pack_time(1980, 1, 1, 0, 0, 0))
+    '0x210000'
+    """
+    date = (year - 1980) << 9 | month << 5 | day
+    return date << 16 | hour << 11 | minute << 5 | second // 2
 
 
 def _name_of(info: zipfile.ZipInfo) -> str:
@@ -205,9 +217,21 @@ def _check_end(path: Path) -> int:
             sizes = f"{readable_size(num_bytes)}, over {readable_size(MAX_DIRECTORY_BYTES)}"
             raise RefusedError(f"its directory has {sizes}", "split it into several zips")
         file.seek(start)
-        if (found := file.read(num_bytes).count(b"PK\x01\x02")) > declared:
-            raise _miscounted(declared, found)
+        directory = file.read(num_bytes)
+    if (found := directory.count(_ENTRY_MARK)) > declared:
+        raise _miscounted(declared, found)
+    _check_last_entry(directory)
     return declared
+
+
+def _check_last_entry(directory: bytes) -> None:
+    """Refuse a directory whose last entry would go on behind it, which zipfile cuts off without a word."""
+    last = directory[directory.rfind(_ENTRY_MARK) :]
+    if len(last) < _ENTRY_SIZE:  # zipfile says so
+        return
+    # Behind it follow a name, extra fields and a comment.
+    if (behind := _ENTRY_SIZE + sum(struct.unpack_from("<3H", last, 28)) - len(last)) > 0:
+        raise RefusedError(f"the last entry of its directory would end {behind:,} bytes behind it", DAMAGED)
 
 
 def _read_end(file: BinaryIO) -> tuple[int, int, int]:

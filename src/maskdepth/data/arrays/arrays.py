@@ -20,7 +20,13 @@ Pixels = npt.NDArray[np.uint8]
 Part = Pixels | EncodedArray
 
 # Shape of one picture of a kind, after its height and width.
-CHANNELS: dict[str, tuple[int, ...]] = {"background": (3,), "composite": (3,), "mask": (), "depth": ()}
+CHANNELS: dict[str, tuple[int, ...]] = {
+    "background": (3,),
+    "composite": (3,),
+    "mask": (),
+    "depth": (),
+    "background_depth": (),
+}
 
 CARD_FILE = "shard.json"
 
@@ -107,6 +113,7 @@ class Arrays:
         composite: (n, S, S, 3) RGB.
         mask: (n, S, S) in {0, 1}.
         depth: (n, S, S), 0 near and 255 far.
+        background_depth: (n, S, S) likewise, of backgrounds; None where no archive has any.
     """
 
     image_size: int
@@ -114,6 +121,7 @@ class Arrays:
     composite: ShardedArray
     mask: ShardedArray
     depth: ShardedArray
+    background_depth: ShardedArray | None = None
 
 
 def pixels_file(kind: str) -> str:
@@ -140,6 +148,8 @@ def read_arrays(arrays_dir: Path) -> Arrays:
     """
     cards = read_cards(arrays_dir)
     arrays = {kind: _map_kind(cards, kind) for kind in CHANNELS}
+    if not arrays["background_depth"]:
+        del arrays["background_depth"]
     return Arrays(next(iter(cards.values()))["image_size"], **arrays)
 
 

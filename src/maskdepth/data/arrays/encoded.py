@@ -22,8 +22,9 @@ Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.integer[Any]]
 Spans = npt.NDArray[np.int64]
 
-# A background belongs to many samples, and is asked for again and again; its pixels are kept, up to so much in a shard.
-_HELD_KIND = "background"
+# A background belongs to many samples, and is asked for again and again, as is its depth: their pixels are kept, up to
+# so much in a shard.
+_HELD_KINDS = ("background", "background_depth")
 _HELD_BYTES = 2**25
 
 
@@ -59,7 +60,7 @@ class EncodedArray:
         self._bytes = _map_file(path)
         if len(spans) and int(spans.sum(1).max()) > len(self._bytes):
             raise ValueError(f"{path} has {len(self._bytes):,} bytes, its pictures {int(spans.sum(1).max()):,}")
-        is_kept = kind == _HELD_KIND and int(np.prod(self.shape)) <= _HELD_BYTES
+        is_kept = kind in _HELD_KINDS and int(np.prod(self.shape)) <= _HELD_BYTES
         self._held = np.zeros(self.shape, np.uint8) if is_kept else None  # takes memory as it is filled
         self._is_held = np.zeros(len(spans), bool)
 

@@ -2,14 +2,15 @@
 
 The arrays are read where they lie, a background once and not once per sample. On a CUDA device they are moved over
 whole if they fit; elsewhere the next batch is gathered in a thread while the present one is computed. Pictures stay
-bytes until a network or a loss wants numbers: a fourth of the memory to gather, to move and to augment.
+bytes until a network or a loss wants numbers: a fourth of the memory to gather, to move and to augment. Which samples
+a batch has is told to a CUDA device once an epoch: a copy from the host in each step would be a wait in each.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,12 @@ from maskdepth.data.pictures.decoding import PICTURE_KINDS
 # Share of the device's free memory that pictures may take; the rest is the network's.
 _RESIDENT_SHARE = 0.5
 
+# What is moved to a device in one piece [bytes], so that no second copy of all pictures is held on the way.
+_CHUNK_BYTES = 2**28
+
+# How the depth of a background is known: as the data has it, by an estimate of another origin, or not at all.
+GIVEN_DEPTH, ESTIMATED_DEPTH, UNKNOWN_DEPTH = 255, 128, 0
+
 
 class Batch(NamedTuple):
     """Some samples as they are stored, on the device that computes.
@@ -32,6 +39,9 @@ class Batch(NamedTuple):
         mask: (B, 1, H, W) uint8 object region, {0, 1}.
         depth: (B, 1, H, W) uint8 relative depth, 0 near and 255 far.
         sample_ids: The names of the B samples.
+        background_depth: (B, 2, H, W) uint8 depth of the scene without the object, levels as of `depth`, and how it is
+            known: GIVEN_DEPTH, ESTIMATED_DEPTH or UNKNOWN_DEPTH. None where nobody asked for it, or it is known of no
+            background.
     """
 
     background: Tensor
@@ -39,17 +49,32 @@ class Batch(NamedTuple):
     mask: Tensor
     depth: Tensor
     sample_ids: list[str]
+    background_depth: Tensor | None = None
 
-    def inputs(self) -> tuple[Tensor, Tensor]:
-        """Give what a network takes: background and composite, float32, [0, 1]."""
-        return _scale(self.background), _scale(self.composite)
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Give what a network takes, float32, [0, 1]: background, composite, and, if there is any, the depth of the
+        background and how it is known.
+        """
+        pictures = [self.background, self.composite]
+        if self.background_depth is not None:
+            pictures.append(self.background_depth)
+        return tuple(map(_scale, pictures))
+
+    def part(self, start: int, end: int) -> "Batch":
+        """Give some of the samples, by their positions."""
+        pictures = {name: kind[start:end] for name, kind in self._asdict().items() if kind is not None}
+        return self._replace(**pictures)
 
     def targets(self) -> tuple[Tensor, Tensor]:
         """Give what losses and metrics take: mask, {0, 1}, and depth, [0, 1], both float32."""
         return self.mask.float(), _scale(self.depth)
 
 
-Gather = Callable[[np.ndarray], list[Tensor]]
+class Pictures(Protocol):
+    """Where the pictures of all samples are: PICTURE_KINDS, then the depth of the backgrounds and if it is known."""
+
+    def read(self, parts: list[np.ndarray]) -> Iterator[list[Tensor]]:
+        """Give the pictures of each part, sample numbers, on the device that computes."""
 
 
 class Batches:
@@ -60,12 +85,24 @@ class Batches:
         rows: One row per sample with `sample_id` and `background_row`, `composite_row`, `mask_row`, `depth_row`.
         batch_size: Samples per batch.
         device: Where the batches are wanted.
+        with_background_depth: Whether the depth of the backgrounds is wanted, too: `background_depth_row` of `rows`.
+
+    Attributes:
+        knows_depth: Whether the depth of the backgrounds was wanted, and is known of some of them.
 
     Raises:
         ValueError: `rows` is empty.
     """
 
-    def __init__(self, arrays: Arrays, rows: pd.DataFrame, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        arrays: Arrays,
+        rows: pd.DataFrame,
+        batch_size: int,
+        device: torch.device,
+        *,
+        with_background_depth: bool = False,
+    ) -> None:
         if rows.empty:
             raise ValueError("no samples to make batches of; check the split with split.csv")
         self.sample_ids = rows["sample_id"].to_numpy()
@@ -73,13 +110,23 @@ class Batches:
         self.device = device
         pictures = [getattr(arrays, kind) for kind in PICTURE_KINDS]
         wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in PICTURE_KINDS]
+        self.knows_depth = False
+        if with_background_depth and arrays.background_depth is not None:
+            of_backgrounds = rows["background_depth_row"].to_numpy(np.int64)
+            is_known = of_backgrounds >= 0
+            self.knows_depth = bool(is_known.any())
+            known = np.where(is_known, GIVEN_DEPTH, UNKNOWN_DEPTH).astype(np.uint8)
+            pictures += [arrays.background_depth, ShardedArray([known])]
+            # Where there is none, any other is read, and not shown.
+            wanted += [of_backgrounds.clip(0), np.arange(len(rows))]
+        self._pictures: Pictures
         if (
             device.type == "cuda"
             and _count_bytes(pictures, wanted) < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
         ):
-            self._gather = _resident_gather(pictures, wanted, device)
+            self._pictures = ResidentPictures(pictures, wanted, device)
         else:
-            self._gather = _streaming_gather(pictures, wanted, device)
+            self._pictures = StreamedPictures(pictures, wanted, device)
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -109,19 +156,19 @@ class Batches:
         return parts
 
     def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = [reader.submit(self._gather, part) for part in parts[:1]]
-            for part, following in zip_longest(parts, parts[1:]):
-                pictures = ahead.pop().result()
-                if following is not None:
-                    ahead.append(reader.submit(self._gather, following))
-                yield self._finish(pictures, part)
+        for part, pictures in zip(parts, self._pictures.read(parts), strict=True):
+            yield self._finish(pictures, part)
 
     def _finish(self, pictures: list[Tensor], part: np.ndarray) -> Batch:
-        """Bring pictures, the last axis RGB or absent, to the device and view them with their channels first."""
-        background, composite, mask, depth = (picture.to(self.device, non_blocking=True) for picture in pictures)
+        """View pictures, the last axis RGB or absent, with their channels first."""
+        background, composite, mask, depth, *more = pictures
         views = background.permute(0, 3, 1, 2), composite.permute(0, 3, 1, 2), mask.unsqueeze(1), depth.unsqueeze(1)
-        return Batch(*views, self.sample_ids[part].tolist())
+        batch = Batch(*views, self.sample_ids[part].tolist())
+        if not more:
+            return batch
+        levels, known = more[0].unsqueeze(1), more[1].view(-1, 1, 1, 1)
+        levels = levels.masked_fill(known == UNKNOWN_DEPTH, UNKNOWN_DEPTH)
+        return batch._replace(background_depth=torch.cat([levels, known.expand_as(levels)], 1))
 
 
 def _scale(picture: Tensor) -> Tensor:
@@ -129,29 +176,67 @@ def _scale(picture: Tensor) -> Tensor:
     return picture.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
-def _streaming_gather(pictures: list[ShardedArray], wanted: list[np.ndarray], device: torch.device) -> Gather:
-    """Read the pictures of a batch from the arrays each time."""
+class StreamedPictures:
+    """Pictures that are read from the arrays for each batch, in a thread, while the batch before is computed.
 
-    def gather(part: np.ndarray) -> list[Tensor]:
-        read = [torch.from_numpy(kind.take(rows[part])) for kind, rows in zip(pictures, wanted, strict=True)]
+    Args:
+        pictures: All of each kind.
+        wanted: The row of each sample in each of them.
+        device: Where they are wanted.
+    """
+
+    def __init__(self, pictures: list[ShardedArray], wanted: list[np.ndarray], device: torch.device) -> None:
+        self._pictures, self._wanted, self._device = pictures, wanted, device
+
+    def read(self, parts: list[np.ndarray]) -> Iterator[list[Tensor]]:
+        """Give the pictures of each part, sample numbers."""
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = [reader.submit(self._gather, part) for part in parts[:1]]
+            for _, following in zip_longest(parts, parts[1:]):
+                pictures = ahead.pop().result()
+                if following is not None:
+                    ahead.append(reader.submit(self._gather, following))
+                yield [picture.to(self._device, non_blocking=True) for picture in pictures]
+
+    def _gather(self, part: np.ndarray) -> list[Tensor]:
+        read = [
+            torch.from_numpy(kind.take(rows[part])) for kind, rows in zip(self._pictures, self._wanted, strict=True)
+        ]
         # From pinned memory a CUDA device fetches a batch while it computes the one before.
-        return [kind.pin_memory() for kind in read] if device.type == "cuda" else read
-
-    return gather
+        return [kind.pin_memory() for kind in read] if self._device.type == "cuda" else read
 
 
-def _resident_gather(pictures: list[ShardedArray], wanted: list[np.ndarray], device: torch.device) -> Gather:
-    """Move every wanted picture to the device once, and pick the pictures of a batch there."""
-    held: list[tuple[Tensor, Tensor]] = []
-    for kind, rows in zip(pictures, wanted, strict=True):
-        unique, position = np.unique(rows, return_inverse=True)
-        held.append((torch.from_numpy(kind.take(unique)).to(device), torch.from_numpy(position).to(device)))
+class ResidentPictures:
+    """Pictures that are moved to the device once; those of a batch are picked there, and nothing waits.
 
-    def gather(part: np.ndarray) -> list[Tensor]:
-        chosen = torch.from_numpy(part).to(device)
-        return [kind[position[chosen]] for kind, position in held]
+    Args:
+        pictures: All of each kind; each that is wanted is held once.
+        wanted: The row of each sample in each of them.
+        device: Where they are held.
+    """
 
-    return gather
+    def __init__(self, pictures: list[ShardedArray], wanted: list[np.ndarray], device: torch.device) -> None:
+        self._device = device
+        self._held: list[tuple[Tensor, Tensor]] = []
+        for kind, rows in zip(pictures, wanted, strict=True):
+            unique, position = np.unique(rows, return_inverse=True)
+            self._held.append((_move(kind, unique, device), torch.from_numpy(position).to(device)))
+
+    def read(self, parts: list[np.ndarray]) -> Iterator[list[Tensor]]:
+        """Give the pictures of each part, sample numbers; all of these go over at once, at the beginning."""
+        sizes = [len(part) for part in parts]
+        order = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *parts])).to(self._device)
+        for chosen in torch.split(order, sizes):
+            yield [kind.index_select(0, position.index_select(0, chosen)) for kind, position in self._held]
+
+
+def _move(pictures: ShardedArray, rows: np.ndarray, device: torch.device) -> Tensor:
+    """Move pictures to the device in pieces."""
+    held = torch.empty((len(rows), *pictures.shape[1:]), dtype=torch.uint8, device=device)
+    size = max(1, _CHUNK_BYTES // max(1, held[:1].nbytes))
+    for start in range(0, len(rows), size):
+        held[start : start + size].copy_(torch.from_numpy(pictures.take(rows[start : start + size])))
+    return held
 
 
 def _count_bytes(pictures: list[ShardedArray], wanted: list[np.ndarray]) -> int:

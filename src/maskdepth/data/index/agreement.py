@@ -72,7 +72,7 @@ def _compare(differences: npt.NDArray[np.floating], masks: npt.NDArray[np.uint8]
         differences: (B, h, w) levels, none negative.
         masks: (B, h, w) {0, 1}.
     """
-    changes, objects = _standardise(np.minimum(differences, _MOST)), _standardise(masks)
+    changes, objects = standardise(np.minimum(differences, _MOST)), standardise(masks)
     can_tell = changes.any(1) & objects.any(1)
     changes, objects = changes[can_tell], objects[can_tell]
     own = (changes * objects).sum(1)
@@ -80,7 +80,7 @@ def _compare(differences: npt.NDArray[np.floating], masks: npt.NDArray[np.uint8]
     return Agreement(len(own), int((own >= _SHARE_OF_BEST * best).sum()))
 
 
-def _standardise(pictures: npt.NDArray[np.generic]) -> Changes:
+def standardise(pictures: npt.NDArray[np.generic]) -> Changes:
     """Flatten (B, h, w) to (B, h * w) of mean 0 and length 1, whose products are correlations; what is flat is 0."""
     flat = pictures.reshape(len(pictures), math.prod(pictures.shape[1:])).astype(float)
     flat -= flat.mean(1, keepdims=True)

@@ -13,9 +13,10 @@ import pandas as pd
 from maskdepth.data.archives.members import Members
 from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.index.agreement import Agreement, compare_depths, compare_masks
+from maskdepth.data.index.background_depths import judge_background_depths
 from maskdepth.data.index.pairing import BELIEVED_SHARE, Pairing, choose_mapping, find_rows, read_reduced
 from maskdepth.data.layouts.layout import Layout
-from maskdepth.data.pictures.decoding import PICTURE_KINDS, SAME_SHAPE
+from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, PICTURE_KINDS, SAME_SHAPE
 from maskdepth.data.samples import IDS, INDEX_COLUMNS, ROWS
 from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_table
 
@@ -23,6 +24,9 @@ from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_tabl
 _NAME = [*IDS, "number"]
 _REJECTED = ["archive", "member", "reason", "cure"]
 _USED = ["kind", "archive", "member", *_NAME, "width", "height", "digest", "global_row", "reason", "cure"]
+
+# Of which a data set has one for a background, however many archives hold a copy of it.
+_SHARED_KINDS = ("background", BACKGROUND_DEPTH)
 
 # Beginnings of reasons that tell nothing bad about the data; they do not count against data.max_rejected.
 _COPY, _WITHOUT_DEPTH = "the same bytes as ", "this layout has no depth "
@@ -41,7 +45,10 @@ class Index:
         num_members: How many members were looked at.
         num_archives: How many archives they are from, with those that were refused.
         pairings: The mappings from names to ids that were tried; the last one was used.
-        agreements: Of masks and of depths, by kind, with what their composites show.
+        agreements: Of masks and of depths, by kind, with what their composites show; of depth maps of backgrounds,
+            where there are any.
+        num_backgrounds: How many backgrounds the samples show.
+        num_background_depths: How many of them have a depth map.
     """
 
     samples: pd.DataFrame
@@ -50,6 +57,8 @@ class Index:
     num_archives: int
     pairings: list[Pairing]
     agreements: dict[str, Agreement]
+    num_backgrounds: int
+    num_background_depths: int
 
 
 def build_index(members: Members, arrays: Arrays) -> Index:
@@ -58,7 +67,7 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     Of members with the same name and the same bytes one is used; with other bytes none is, as nothing says which is
     right. Backgrounds with the same bytes share one row, whatever their numbers; their copies, of which some layouts
     have one in each archive, are not listed. A mask or depth of a composite that was turned down is not listed beside
-    it.
+    it. A depth map of a background that is turned down, or missing, turns down no sample.
 
     Raises:
         ValueError: No mapping of the layout gives the composites backgrounds that they look like, or the masks are not
@@ -68,8 +77,11 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     table = members.table[_USED].assign(**{column: spell_numbers(members.table[column]) for column in _NAME})
     # Texts that repeat are categories: copying them from table to table would take most of the time.
     table = table.astype({"kind": "category", "archive": "category"})
-    pictures = _settle_repeats(table[table["reason"].eq("") & table["kind"].isin(PICTURE_KINDS)])
-    of_kind = {kind: pictures[pictures["reason"].eq("") & pictures["kind"].eq(kind)] for kind in PICTURE_KINDS}
+    pictures = _settle_repeats(table[table["reason"].eq("") & table["kind"].isin([*PICTURE_KINDS, BACKGROUND_DEPTH])])
+    of_kind = {
+        kind: pictures[pictures["reason"].eq("") & pictures["kind"].eq(kind)]
+        for kind in (*PICTURE_KINDS, BACKGROUND_DEPTH)
+    }
     samples = of_kind["composite"].rename(columns={"global_row": "composite_row"})
     samples = _mark_without_depth(samples, members.layout)
     for kind in ("mask", "depth"):
@@ -82,12 +94,19 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     samples = _mark_repeated(_mark_other_shapes(samples))
     composites = table[table["kind"].eq("composite")]
     leftovers = [_find_leftovers(of_kind[kind], composites, kind) for kind in ("mask", "depth")]
-    rejected = _collect_rejected([table, pictures, *leftovers, samples])
+    depths = _mark_unfitting(of_kind[BACKGROUND_DEPTH], backgrounds)
+    of_backgrounds = {}
+    if not depths.empty:
+        depths, of_backgrounds[BACKGROUND_DEPTH] = _judge_background_depths(depths, samples, arrays)
+    samples = _join_background_depths(samples, depths)
+    rejected = _collect_rejected([table, pictures, *leftovers, depths, samples])
     num_members = int(table["member"].ne("").sum())  # a refused archive has one row without
     finished = _finish(samples)
-    agreements = {"mask": compare_masks(finished, arrays), "depth": compare_depths(finished, arrays)}
+    agreements = {"mask": compare_masks(finished, arrays), "depth": compare_depths(finished, arrays)} | of_backgrounds
     _check_masks(agreements["mask"])
-    return Index(finished, rejected, num_members, table["archive"].nunique(), pairings, agreements)
+    known = finished["background"][finished["background_depth_row"].ge(0)]
+    counts = finished["background"].nunique(), known.nunique()
+    return Index(finished, rejected, num_members, table["archive"].nunique(), pairings, agreements, *counts)
 
 
 def judge_rejected(index: Index, max_share: float) -> str:
@@ -161,7 +180,7 @@ def _check_masks(agreement: Agreement) -> None:
         )
 
 
-def _mark(table: pd.DataFrame, where: pd.Series, reason: str | pd.Series, cure: str) -> pd.DataFrame:
+def _mark(table: pd.DataFrame, where: pd.Series, reason: str | pd.Series, cure: str | pd.Series) -> pd.DataFrame:
     """Turn down the rows `where`, unless something else is wrong with them already."""
     fresh = where & table["reason"].eq("")
     return table.assign(reason=table["reason"].mask(fresh, reason), cure=table["cure"].mask(fresh, cure))
@@ -185,7 +204,7 @@ def _settle_repeats(pictures: pd.DataFrame) -> pd.DataFrame:
     other = first.where(first.ne(places), last)
     is_clash = pd.Series(repeated.index.isin(clashes.index), repeated.index)
     repeated = _mark(repeated, is_clash, "the same name with other content: " + other, "keep the right one of them")
-    return pd.concat([pictures[~is_repeated], repeated, copies[copies["kind"].ne("background")]])
+    return pd.concat([pictures[~is_repeated], repeated, copies[~copies["kind"].isin(_SHARED_KINDS)]])
 
 
 def _mark_without_depth(samples: pd.DataFrame, layout: Layout) -> pd.DataFrame:
@@ -260,14 +279,45 @@ def _join_backgrounds(samples: pd.DataFrame, backgrounds: pd.DataFrame) -> pd.Da
 
 def _mark_other_shapes(samples: pd.DataFrame) -> pd.DataFrame:
     for kind in ("mask", "depth", "background"):
-        width, height = samples[f"{kind}_width"].astype(float), samples[f"{kind}_height"].astype(float)
-        ratio = samples["width"].astype(float) * height / (samples["height"].astype(float) * width)
-        differs = ratio.gt(1 + SAME_SHAPE) | ratio.lt(1 / (1 + SAME_SHAPE))
-        sizes = samples.loc[differs, ["width", "height", f"{kind}_width", f"{kind}_height"]].astype("int64").astype(str)
-        reason = sizes["width"] + "x" + sizes["height"] + f" px, but its {kind} "
-        reason += sizes[f"{kind}_width"] + "x" + sizes[f"{kind}_height"] + " px"
-        samples = _mark(samples, differs, reason, "give both the same shape")
+        samples = _mark_other_shape(samples, kind)
     return samples
+
+
+def _mark_other_shape(pictures: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Turn down what has another ratio of width to height than its `kind`, of which it has the size in columns."""
+    width, height = pictures[f"{kind}_width"].astype(float), pictures[f"{kind}_height"].astype(float)
+    ratio = pictures["width"].astype(float) * height / (pictures["height"].astype(float) * width)
+    differs = ratio.gt(1 + SAME_SHAPE) | ratio.lt(1 / (1 + SAME_SHAPE))
+    sizes = pictures.loc[differs, ["width", "height", f"{kind}_width", f"{kind}_height"]].astype("int64").astype(str)
+    reason = sizes["width"] + "x" + sizes["height"] + f" px, but its {kind} "
+    reason += sizes[f"{kind}_width"] + "x" + sizes[f"{kind}_height"] + " px"
+    return _mark(pictures, differs, reason, "give both the same shape")
+
+
+def _mark_unfitting(depths: pd.DataFrame, backgrounds: pd.DataFrame) -> pd.DataFrame:
+    """Turn down the depth maps of which there is no background, or one of another shape."""
+    name = depths["background"].astype(str)
+    sizes = {column: name.map(backgrounds[column].to_dict()) for column in ("background_width", "background_height")}
+    depths = depths.assign(background=name, **sizes)
+    is_lonely = depths["background_width"].isna()
+    depths = _mark(depths, is_lonely, "there is no background " + name, "add it, or take its depth away")
+    return _mark_other_shape(depths, "background")
+
+
+def _judge_background_depths(
+    depths: pd.DataFrame, samples: pd.DataFrame, arrays: Arrays
+) -> tuple[pd.DataFrame, Agreement]:
+    """Turn down the depth maps that do not go with the depth of their composites."""
+    good = depths[depths["reason"].eq("")].set_index("background")["global_row"]
+    judged = judge_background_depths(good, samples[samples["reason"].eq("")], arrays)
+    reason, cure = (depths["background"].map(judged.faults[column]).fillna("") for column in ("reason", "cure"))
+    return _mark(depths, reason.ne(""), reason, cure), judged.agreement
+
+
+def _join_background_depths(samples: pd.DataFrame, depths: pd.DataFrame) -> pd.DataFrame:
+    """Add the column `background_depth_row`, -1 where the background has no depth map."""
+    rows = depths[depths["reason"].eq("")].set_index("background")["global_row"]
+    return samples.assign(background_depth_row=samples["background"].map(rows).fillna(-1).astype("int64"))
 
 
 def _mark_repeated(samples: pd.DataFrame) -> pd.DataFrame:

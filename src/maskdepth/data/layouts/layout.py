@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-KINDS = ("background", "composite", "mask", "depth", "foreground", "foreground_mask", "labels")
+KINDS = ("background", "composite", "mask", "depth", "background_depth", "foreground", "foreground_mask", "labels")
 IDS = ("foreground", "background", "flip", "placement")
 # What a name may carry; composite, mask and depth of one sample agree in all of it.
 NAME_COLUMNS = (*IDS, "number")
@@ -207,7 +207,7 @@ def layout_from_patterns(patterns: Mapping[str, str | list[str]]) -> Layout:
     if missing := {"background", "composite", "mask", "depth"} - texts.keys():
         raise ValueError(f"data.layout: no regular expression for {', '.join(sorted(missing))}")
     groups = {kind: _groups_of(kind, expressions) for kind, expressions in texts.items()}
-    for kind in ("background", "composite"):
+    for kind in groups.keys() & {"background", "composite", "background_depth"}:
         if "background" not in groups[kind]:
             raise ValueError(f"data.layout: {kind} must name its background, as in (?P<background>[0-9]+)")
     for kind in ("mask", "depth"):
@@ -216,6 +216,11 @@ def layout_from_patterns(patterns: Mapping[str, str | list[str]]) -> Layout:
             raise ValueError(
                 f"data.layout: {kind} names {found or 'nothing'}, composite names {expected}; join needs both"
             )
+    if others := groups.get("background_depth", frozenset({"background"})) - {"background"}:
+        raise ValueError(
+            f"data.layout: background_depth names {', '.join(sorted(others))}; it is one map for a background and "
+            "names that alone, as in (?P<background>[0-9]+)"
+        )
     definition = {"title": "regular expressions of params.yaml", "origin": "", "patterns": texts}
     return layout_from_definition(OWN_LAYOUT, definition | {"mappings": [{"name": "explicit"}]})
 

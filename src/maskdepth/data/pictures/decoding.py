@@ -38,8 +38,11 @@ from maskdepth.data.pictures.levels import (
 from maskdepth.data.pictures.plotted_pages import find_frame, identify_colour_map, invert_colour_map
 from maskdepth.data.pictures.refusal import DAMAGED, RefusedError
 
+# What every sample has, and what it may have besides.
 PICTURE_KINDS = ("background", "composite", "mask", "depth")
+BACKGROUND_DEPTH = "background_depth"
 COLOUR_KINDS = ("background", "composite")
+_DEPTH_KINDS = ("depth", BACKGROUND_DEPTH)
 # How much the ratios of width to height of two pictures of one scene may differ, a share: sizes are whole pixels.
 SAME_SHAPE = 0.02
 
@@ -115,7 +118,7 @@ def decode_picture(
 
     Args:
         data: A whole JPEG or PNG file; its name does not matter.
-        kind: One of `PICTURE_KINDS`.
+        kind: One of `PICTURE_KINDS`, or `BACKGROUND_DEPTH`.
         image_size: [px] S, height and width of the result.
         depth_near: Which end of the grey scale of depth pictures is near.
         depth_frame: What to do with a depth map that is a drawing on a white page: refuse it, crop it to the drawing
@@ -129,10 +132,10 @@ def decode_picture(
     least_side = _MARGIN * image_size if kind in COLOUR_KINDS else math.inf
     with _refusing(max_pixels):
         decoded = _decode(data, least_side, max_pixels)
-        check_levels(decoded.image, data, kind)
+        check_levels(decoded.image, data, is_depth=kind in _DEPTH_KINDS)
         if kind == "mask":
             decoded = decoded._replace(image=_mask_levels(decoded.image, data))
-        if kind == "depth" and decoded.image.mode not in DEEP_MODES:
+        if kind in _DEPTH_KINDS and decoded.image.mode not in DEEP_MODES:
             decoded = _whole(_without_frame(decoded.image, depth_frame))
         return Picture(_pixels(decoded, kind, image_size, depth_near), decoded.width, decoded.height)
 
@@ -157,7 +160,7 @@ def decode_mask(data: bytes, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.boo
     """Decode a mask at its own size to (H, W), True on the object; refuses what `decode_picture` does."""
     with _refusing(max_pixels):
         image = _decode(data, math.inf, max_pixels).image
-        check_levels(image, data, "mask")
+        check_levels(image, data, is_depth=False)
         return np.asarray(_mask_levels(image, data)) > MASK_THRESHOLD
 
 

@@ -76,13 +76,13 @@ def read_mask(image: Image.Image, *, is_exact: bool) -> Image.Image:
     return grey
 
 
-def check_levels(image: Image.Image, data: bytes, kind: str) -> None:
+def check_levels(image: Image.Image, data: bytes, *, is_depth: bool) -> None:
     """Refuse what is black, or nearly so, because its levels were meant for another number of bits.
 
     Args:
         image: As it was decoded.
         data: The file.
-        kind: What it shows.
+        is_depth: Whether it is a depth map, of which levels 0 and 1 alone say nothing.
 
     Raises:
         RefusedError: Its levels were lost, or say nothing.
@@ -90,7 +90,7 @@ def check_levels(image: Image.Image, data: bytes, kind: str) -> None:
     is_deep = data.startswith(PNG_START) and data[_PNG_BITS] == 16 and data[_PNG_COLOURS] in _SEVERAL_CHANNELS
     if is_deep and not convert(image, "RGB").getbbox():
         raise _too_dark(f"its channels of 16 bits hold nothing above {_WHITE} of {_DEEPEST}")
-    if kind == "depth" and image.mode in GREY_MODES and convert(image, "L").getextrema() == (0, 1):
+    if is_depth and image.mode in GREY_MODES and convert(image, "L").getextrema() == (0, 1):
         raise _too_dark(f"its levels are 0 and 1 of {_WHITE}")
 
 

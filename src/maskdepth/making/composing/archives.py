@@ -11,6 +11,8 @@ from itertools import chain, product
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+
 from maskdepth.making.composing.composition import Plan, pair_sample
 from maskdepth.making.composing.manifest import STATE_FOLDER
 from maskdepth.making.composing.pictures import load_prepared
@@ -88,7 +90,7 @@ def _is_complete(plan: Plan, batch: int) -> bool:
 
 
 def _singles(plan: Plan, batch: int) -> Iterator[File]:
-    """Backgrounds, objects and their masks that lie in the archives of a batch, or beside all archives."""
+    """Backgrounds, their depth, objects and their masks that lie in the archives of a batch, or beside all archives."""
     for path, kind, number in _list_singles(plan, batch):
         yield path, _encode_single(plan, kind, number, Path(path).suffix)
 
@@ -102,18 +104,21 @@ def _list_singles(plan: Plan, batch: int) -> Iterator[tuple[str, str, int]]:
         foregrounds, backgrounds = plan.numbers_of(batch)
     background_samples = [pair_sample(foregrounds[0], background) for background in backgrounds]
     foreground_samples = [pair_sample(foreground, backgrounds[0]) for foreground in foregrounds]
-    for kind, samples in (
-        ("background", background_samples),
-        ("foreground", foreground_samples),
-        ("foreground_mask", foreground_samples),
-    ):
+    kinds = {"background": background_samples, "foreground": foreground_samples, "foreground_mask": foreground_samples}
+    if plan.composition.depths is not None and "background_depth" in plan.layout.paths:
+        kinds["background_depth"] = background_samples
+    for kind, samples in kinds.items():
         if (_MEMBER in plan.layout.paths[kind]) == bool(batch):
             for sample in samples:
-                yield plan.path_of(kind, sample), kind, sample.background if kind == "background" else sample.foreground
+                number = sample.background if kind.startswith("background") else sample.foreground
+                yield plan.path_of(kind, sample), kind, number
 
 
 def _encode_single(plan: Plan, kind: str, number: int, suffix: str) -> bytes:
     settings = plan.composition
+    if kind == "background_depth":
+        depth = load_prepared(prepared_dir(plan), "depth", number)
+        return encode_picture(np.round(255 * depth).astype(np.uint8), 0 if suffix == ".png" else settings.depth_quality)
     picture = load_prepared(prepared_dir(plan), kind.removesuffix("_mask"), number)
     if kind == "foreground_mask":
         return encode_picture(picture[..., 3], settings.mask_quality)

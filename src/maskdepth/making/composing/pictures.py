@@ -4,7 +4,6 @@ What is brought to size lies in a folder of arrays, so that every worker finds i
 in memory.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from maskdepth.data.files import read_colour, read_whole
 from maskdepth.data.pictures.decoding import SAME_SHAPE
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.making.composing.composition import Composition
 from maskdepth.making.composing.placing import width_of
 from maskdepth.making.drawing.placing import resize_cutout
-from maskdepth.making.labelling.sources import read_colour, read_whole
+from maskdepth.process.files import digest_file
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 # Opacity up to which the border of a cut-out counts as empty: matting leaves a haze.
@@ -82,7 +82,7 @@ def describe_inputs(composition: Composition, inputs: Inputs) -> dict[str, list[
     folders = (composition.foregrounds, composition.backgrounds, composition.depths)
     return {
         kind: [
-            {"number": number, "file": path.relative_to(folder).as_posix(), "sha256": _digest(path)}
+            {"number": number, "file": path.relative_to(folder).as_posix(), "sha256": digest_file(path, "sha256")}
             for number, path in enumerate(paths, 1)
         ]
         for (kind, paths), folder in zip(inputs._asdict().items(), folders, strict=True)
@@ -231,8 +231,3 @@ def _natural(name: str) -> list[tuple[int, str]]:
     """
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts] + [(-2, name)]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ from PIL import Image
 
 from maskdepth.making.drawing.objects import OBJECT_KINDS, Cutout, draw_object
 from maskdepth.making.drawing.placing import Composite, mirror_cutout, stand_object
+from maskdepth.making.drawing.raycast import Scene
 from maskdepth.making.drawing.scenes import SCENE_KINDS, draw_scene
 from maskdepth.making.layout_writer import (
     DIGITS,
@@ -165,7 +166,7 @@ def _draw_background(
     kinds = list(SCENE_KINDS)
     rng = _random(seed, "background", number)
     scene = draw_scene(kinds[(number - 1) % len(kinds)], rng, size)
-    files = _encode_background(layout, rng, number, scene.picture)
+    files = _encode_background(layout, rng, number, scene)
     for sample in samples:
         rng = _random(seed, "composite", sample.number)
         cutout = cutouts[sample.foreground - 1]
@@ -174,12 +175,17 @@ def _draw_background(
     return files
 
 
-def _encode_background(layout: WrittenLayout, rng: np.random.Generator, number: int, picture: Bytes) -> list[File]:
-    """The background, once in each archive that wants it."""
-    content = _encode(picture, ".jpg", rng)
-    template = layout.paths["background"]
-    paths = {template.format(background=number, batch=batch + 1) for batch in range(layout.batches)}
-    return [(path, content) for path in sorted(paths)]
+def _encode_background(layout: WrittenLayout, rng: np.random.Generator, number: int, scene: Scene) -> list[File]:
+    """The background and, where the layout has a place for it, its depth, once in each archive; dark is near."""
+    files = []
+    for kind, picture in (("background", scene.picture), ("background_depth", _grey_levels(scene.depth))):
+        template = layout.paths.get(kind)
+        if template is None:
+            continue
+        content = _encode(picture, Path(template).suffix, rng)
+        paths = {template.format(background=number, batch=batch + 1) for batch in range(layout.batches)}
+        files += [(path, content) for path in sorted(paths)]
+    return files
 
 
 def _encode_foreground(
@@ -208,11 +214,15 @@ def _encode_composite(
     layout: WrittenLayout, rng: np.random.Generator, totals: Totals, sample: Sample, composite: Composite
 ) -> list[File]:
     """Composite, mask and depth; dark is near."""
-    depth = np.round(255 * composite.depth).astype(np.uint8)
-    pictures = {"composite": composite.picture, "mask": composite.mask, "depth": depth}
+    pictures = {"composite": composite.picture, "mask": composite.mask, "depth": _grey_levels(composite.depth)}
     return [
         (path_of(layout, totals, kind, sample), _encode(picture, ".jpg", rng)) for kind, picture in pictures.items()
     ]
+
+
+def _grey_levels(depth: npt.NDArray[np.float32]) -> Bytes:
+    """Depth, [0, 1], as it is stored."""
+    return np.round(255 * depth).astype(np.uint8)
 
 
 def _encode(picture: Bytes, suffix: str, rng: np.random.Generator) -> bytes:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
@@ -20,20 +21,18 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image, PngImagePlugin
 
+from maskdepth.data.files import File, read_colour, read_mask, read_whole
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.making.labelling.alignment import Distance, Label, label_aligned, label_alone
+from maskdepth.making.labelling.onnx_teacher import LOOKED_AT, SUFFIX, Wanted, load_onnx_teacher, open_onnx
 from maskdepth.making.labelling.sources import (
     COLUMNS,
     NUM_REMEMBERED,
-    File,
     Source,
     check_sizes,
     identify_content,
     label_path,
-    read_colour,
-    read_mask,
     read_sources,
-    read_whole,
 )
 from maskdepth.making.labelling.teacher import (
     UNKNOWN_LICENCE,
@@ -72,6 +71,10 @@ def label_depth(
     device: "torch.device",
     layout: str | None = None,
     input_size: int | None = None,
+    *,
+    backgrounds: bool = False,
+    pixels: str | None = None,
+    larger: str | None = None,
 ) -> dict[str, Any]:
     """Make a depth map for every picture, or those that are missing if some were made before.
 
@@ -82,14 +85,17 @@ def label_depth(
         pictures: A folder of pictures and archives of pictures, or a CSV table with the columns
             composite,background,mask that names files relative to its own folder; see `read_sources`.
         out: Folder for the labels; made when missing.
-        checkpoint: Id on the hub, or a folder; see `load_teacher`.
+        checkpoint: Id on the hub, or a folder; see `load_teacher`. Or an ONNX file; see `load_onnx_teacher`.
         batch_size: Pictures that the network sees at once. Another size can change last bits.
         allow_noncommercial: Also use weights whose licence forbids commercial use.
-        device: Where to compute.
+        device: Where to compute; ONNX files do on the CPU.
         layout: Name of the layout whose composites are labelled, and in whose names for depth; None labels all
             pictures in their own names.
         input_size: Side [px] to which the network resizes pictures; None is as it was made for. A larger one shows
             more detail and costs its square.
+        backgrounds: Label the backgrounds of the layout, one map each, instead of its composites.
+        pixels: What an ONNX file takes for pixels, where it does not say so: a key of `PIXELS`.
+        larger: Which end its larger answers are, "near" or "far"; None looks.
 
     Returns:
         What is written to .provenance.json.
@@ -102,14 +108,25 @@ def label_depth(
     """
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}; expected 1 or more")
-    sources = read_sources(pictures, layout)
-    licence = check_licence(checkpoint, allow_noncommercial)
-    require_transformers()
+    wanted, is_onnx = Wanted(pixels, larger, input_size), checkpoint.endswith(SUFFIX)
+    if not is_onnx and (pixels or larger):
+        raise ValueError(f"--pixels and --larger are for ONNX files; {checkpoint} says by itself what they are")
+    sources = read_sources(pictures, layout, backgrounds=backgrounds)
+    file = open_onnx(Path(checkpoint)) if is_onnx else None
+    licence = check_licence(checkpoint, allow_noncommercial, file.licence if file else "")
+    if not file:
+        require_transformers()
     check_sizes(sources)
     _make_folder(out, pictures, may_be_inside=layout is not None)
-    _warn_beforehand(sources, checkpoint, licence)
+    if licence == UNKNOWN_LICENCE:
+        warn(f"the licence of {checkpoint} is not known here; make sure that it allows what the labels are for")
+    if not backgrounds:
+        _warn_of_unpaired(sources)
     with FileLock(out / ".lock", timeout=0):
-        teacher = load_teacher(checkpoint, licence, device, input_size)
+        if file:
+            teacher = load_onnx_teacher(file, licence, wanted, _read_some(sources))
+        else:
+            teacher = load_teacher(checkpoint, licence, device, input_size)
         _claim_folder(out, teacher)
         kept, rejected = _label_all(teacher, sources, out, batch_size)
         if len(rejected) == len(sources):
@@ -127,15 +144,22 @@ def _make_folder(out: Path, pictures: Path, may_be_inside: bool) -> None:
     require_writable([out])
 
 
-def _warn_beforehand(sources: Sequence[Source], checkpoint: str, licence: str) -> None:
-    if licence == UNKNOWN_LICENCE:
-        warn(f"the licence of {checkpoint} is not known here; make sure that it allows what the labels are for")
+def _warn_of_unpaired(sources: Sequence[Source]) -> None:
     alone = sum(not source.is_paired for source in sources)
     if alone:
         warn(
             f"{alone} of {len(sources)} pictures come without background and mask: each is normalised by its own "
             f"range, so the same scene gets other depths under other objects; a table of {','.join(COLUMNS)} cures it"
         )
+
+
+def _read_some(sources: Sequence[Source]) -> list[Image.Image]:
+    """Read pictures from all over the list, by which a network is tried; those that cannot be read have their turn."""
+    pictures = []
+    for source in sources[:: -(-len(sources) // LOOKED_AT)]:
+        with suppress(RefusedError):
+            pictures.append(read_colour(source.composite))
+    return pictures
 
 
 def _claim_folder(out: Path, teacher: Teacher) -> None:

@@ -6,9 +6,10 @@ use, perhaps of the labels too; such networks are refused unless a person says o
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,25 +58,26 @@ class Teacher:
     """A loaded network.
 
     Attributes:
-        model: The network, on its device, in evaluation mode.
-        processor: What resizes and normalises pictures for it, and brings its maps back to their size.
-        device: Where it computes.
+        see: Gives of RGB pictures of one size what `predict_distances` gives of any.
         facts: What labels made with it should tell about their origin; plain JSON values.
     """
 
-    model: Any
-    processor: Any
-    device: "torch.device"
+    see: "Callable[[Sequence[Image.Image]], list[Distance]]"
     facts: dict[str, Any]
 
 
-def check_licence(checkpoint: str, allow_noncommercial: bool) -> str:
+def check_licence(checkpoint: str, allow_noncommercial: bool, said: str = "") -> str:
     """Give the licence of a checkpoint's weights, or "unknown".
+
+    Args:
+        checkpoint: Id on the hub, a folder, or a file.
+        allow_noncommercial: Whether any licence will do.
+        said: What the weights themselves say about it.
 
     Raises:
         ValueError: It forbids commercial use and `allow_noncommercial` is not set.
     """
-    licence = LICENCES.get(checkpoint.lower()) or _read_card_licence(Path(checkpoint)) or UNKNOWN_LICENCE
+    licence = said or LICENCES.get(checkpoint.lower()) or _read_card_licence(Path(checkpoint)) or UNKNOWN_LICENCE
     if licence.startswith(_NONCOMMERCIAL) and not allow_noncommercial:
         raise ValueError(
             f"the weights of {checkpoint} are under {licence}: no commercial use, perhaps of the labels too; "
@@ -132,7 +134,7 @@ def load_teacher(checkpoint: str, licence: str, device: "torch.device", input_si
         "input": {key: value for key, value in processor.to_dict().items() if key in _INPUT_SETTINGS},
         "transformers": transformers.__version__,
     }
-    teacher = Teacher(model.eval().to(device), processor, device, facts)
+    teacher = Teacher(partial(_predict_batch, model.eval().to(device), processor, device, facts), facts)
     if input_size:
         _try_input_size(teacher, input_size)
     return teacher
@@ -166,7 +168,7 @@ def _try_input_size(teacher: Teacher, side: int) -> None:
         predict_distances(teacher, [Image.new("RGB", (side, side))])
     except (RuntimeError, ValueError) as error:
         raise ValueError(
-            f"{teacher.facts['checkpoint']} cannot take pictures of {side} px ({_first_line(error)}); leave "
+            f"{teacher.facts['checkpoint']} cannot take pictures of {side} px ({first_line(error)}); leave "
             "--input-size out"
         ) from error
 
@@ -201,26 +203,28 @@ def predict_distances(teacher: Teacher, pictures: "Sequence[Image.Image]") -> li
         rows.setdefault(picture.size, []).append(row)
     found: dict[int, Distance] = {}
     for same_size in rows.values():
-        found |= zip(same_size, _predict_batch(teacher, [pictures[row] for row in same_size]), strict=True)
+        found |= zip(same_size, teacher.see([pictures[row] for row in same_size]), strict=True)
     return [found[row] for row in range(len(pictures))]
 
 
-def _predict_batch(teacher: Teacher, pictures: "list[Image.Image]") -> list[Distance]:
+def _predict_batch(
+    model: Any, processor: Any, device: "torch.device", facts: dict[str, Any], pictures: "Sequence[Image.Image]"
+) -> list[Distance]:
     import torch
 
-    inputs = teacher.processor(images=pictures, return_tensors="pt").to(teacher.device)
+    inputs = processor(images=list(pictures), return_tensors="pt").to(device)
     try:
         with torch.inference_mode():
-            output = teacher.model(pixel_values=inputs["pixel_values"])
+            output = model(pixel_values=inputs["pixel_values"])
     except torch.OutOfMemoryError as error:
-        raise MemoryError(f"{len(pictures)} pictures at once on {teacher.device}; use a smaller batch size") from error
+        raise MemoryError(f"{len(pictures)} pictures at once on {device}; use a smaller batch size") from error
     sizes = [(picture.height, picture.width) for picture in pictures]
-    if teacher.facts["model_type"] == "zoedepth":  # it pads pictures, by widths that follow from their size
-        found = teacher.processor.post_process_depth_estimation(output, source_sizes=sizes, target_sizes=sizes)
+    if facts["model_type"] == "zoedepth":  # it pads pictures, by widths that follow from their size
+        found = processor.post_process_depth_estimation(output, source_sizes=sizes, target_sizes=sizes)
     else:
-        found = teacher.processor.post_process_depth_estimation(output, target_sizes=sizes)
+        found = processor.post_process_depth_estimation(output, target_sizes=sizes)
     maps = (one["predicted_depth"].double().cpu().numpy() for one in found)
-    return [_orient(depth.reshape(size), teacher.facts["output"]) for depth, size in zip(maps, sizes, strict=True)]
+    return [_orient(depth.reshape(size), facts["output"]) for depth, size in zip(maps, sizes, strict=True)]
 
 
 def _orient(depth: Distance, output: str) -> Distance:
@@ -237,13 +241,13 @@ def _readable_errors(checkpoint: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(
-            f"the checkpoint {checkpoint} cannot be had: {_first_line(error)}; where there is a network "
+            f"the checkpoint {checkpoint} cannot be had: {first_line(error)}; where there is a network "
             f"`hf download {checkpoint}` fetches it; or name a folder that holds config.json, model.safetensors and "
             "preprocessor_config.json"
         ) from error
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise ValueError(
-            f"the checkpoint {checkpoint} is damaged or no network for depth: {_first_line(error)}; "
+            f"the checkpoint {checkpoint} is damaged or no network for depth: {first_line(error)}; "
             f"download it again, or use {DEFAULT_CHECKPOINT}"
         ) from error
 
@@ -288,5 +292,6 @@ def _digest_weights(model: Any, missing: set[str]) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Give the beginning of what a library says, which may be pages long."""
     return str(error).partition("\n")[0][:200].rstrip(" .")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from maskdepth.serving.registration import register
+from maskdepth.data.registration import register
 
 MARGIN = 12
 HEIGHT, WIDTH = 120, 160
@@ -233,7 +233,7 @@ def test_different_rooms_do_not_fit():
         found = register(background, composite)
         assert found.background is background
         assert re.fullmatch(
-            r"these two pictures do not fit: \d+% of the view is alike, expected 45% or more beside the object",
+            r"these two pictures do not fit: \d+ % of the view is alike, expected 45 % or more beside the object",
             found.describe(),
         )
 

@@ -29,6 +29,9 @@ _FIRST_SIDE, _SHORTEST_SIDE = 64, 16
 _REACH = 3
 # Rounds of the refinement at each size, and the change at which it ends sooner [px].
 _ROUNDS, _STILL = 5, 0.01
+# What a first round finds of two pictures that fit already: a tenth of a pixel at the corners, half a grey level in the
+# middle, and three quarters in one channel, of the pixels that show the same.
+_FITTING, _AS_BRIGHT, _AS_COLOURED = 0.1, 0.5, 0.75
 # So many pixels tell a motion, or a light, as well as all of them.
 _ENOUGH_TO_MOVE, _ENOUGH_TO_LIGHT = 8000, 1000
 # Grey levels of 255: residuals below are noise of sensor and JPEG; from the next on, another thing is seen; a window
@@ -129,8 +132,8 @@ def check_pixels(background: Pixels, composite: Pixels) -> None:
 def register(background: Pixels, composite: Pixels) -> Registration:
     """Lay a background over its composite; pure.
 
-    Tried are the background as it is, in another light, and moved as well. Each is taken only where it makes the
-    difference smaller than the one before by 3 %, so that two pictures that fit stay bit for bit as they are.
+    Two pictures that fit already stay bit for bit as they are. Of others are tried the background in another light,
+    and moved as well; each is taken only where it makes the difference smaller than the one before by 3 %.
 
     Args:
         background: (H, W, 3) uint8 RGB, the scene without the object.
@@ -155,9 +158,11 @@ def register(background: Pixels, composite: Pixels) -> Registration:
         return left
     # Colours and likeness show at half the size as well, where they cost a quarter.
     coarse = _halve(source), _halve(target)
+    if _fits_already(*coarse, max(composite.shape)):
+        return left
     motion, light, seen = _choose(_motions(source, target), *coarse)
     if (alike := _measure_likeness(seen, coarse[1])) < _ALIKE:
-        reason = f"{alike:.0%} of the view is alike, expected {_ALIKE:.0%} or more beside the object"
+        reason = f"{100 * alike:.0f} % of the view is alike, expected {100 * _ALIKE:.0f} % or more beside the object"
         return left._replace(verdict="does not fit", reason=reason)
     if seen is coarse[0]:
         return left
@@ -176,6 +181,24 @@ def _prepare(picture: Pixels) -> Map:
     planes = np.asarray(small, np.float32).transpose(2, 0, 1)
     blurred: Map = ndimage.gaussian_filter(planes, (0, _BLUR, _BLUR), truncate=3)
     return blurred
+
+
+def _fits_already(source: Map, target: Map, side: int) -> bool:
+    """Tell by one round of the refinement that there is no motion and no other light to be looked for.
+
+    Args:
+        source: (3, h, w), [0, 255].
+        target: (3, h, w), [0, 255].
+        side: Longer one of the pictures [px].
+    """
+    apart = target - source
+    alike = np.abs(apart).max(0) < _ANOTHER
+    if alike.mean() < _ALIKE or np.abs(np.median(apart[:, alike], axis=1)).max() > _AS_COLOURED:
+        return False
+    motion, (gain, offset) = _refine(source.mean(0), target.mean(0), np.eye(2, 3), np.array([1.0, 0.0]), rounds=1)
+    corners = np.array([[-1, -1, 1], [1, -1, 1], [-1, 1, 1], [1, 1, 1]]).T
+    moved = np.linalg.norm((motion - np.eye(2, 3)) @ corners, axis=0).max() * side / 2
+    return bool(moved < _FITTING and abs(128 * gain + offset - 128) < _AS_BRIGHT)
 
 
 def _motions(source: Map, target: Map) -> list[Numbers]:
@@ -244,7 +267,9 @@ def _saturate(residual: Map, scale: float) -> Map:
     return cost
 
 
-def _refine(source: Map, target: Map, motion: Numbers, light: Numbers) -> tuple[Numbers, Numbers]:
+def _refine(
+    source: Map, target: Map, motion: Numbers, light: Numbers, rounds: int = _ROUNDS
+) -> tuple[Numbers, Numbers]:
     """Fit six numbers of motion, gain and offset by Gauss-Newton steps with Geman and McClure's weights.
 
     Args:
@@ -252,6 +277,7 @@ def _refine(source: Map, target: Map, motion: Numbers, light: Numbers) -> tuple[
         target: (h, w) grey, [0, 255].
         motion: (2, 3) to start from.
         light: (2,) gain and offset [grey levels] to start from.
+        rounds: Steps at most.
 
     Returns:
         Better ones; those it was given where too little of the source would be left to see.
@@ -259,7 +285,7 @@ def _refine(source: Map, target: Map, motion: Numbers, light: Numbers) -> tuple[
     unit = _unit(*target.shape)
     y, x = _grid(*target.shape)
     slopes = np.gradient(target)
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         gain, offset = light.astype(np.float32)
         warped = _move(source, motion)
         steep = np.gradient(warped)

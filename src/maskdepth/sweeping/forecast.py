@@ -1,0 +1,77 @@
+"""What a sweep will take and show, said before it starts: its time, and the smallest difference that it can see."""
+
+import math
+from pathlib import Path
+
+from maskdepth.comparing.results import ENDPOINTS, FEWEST_SEEDS, LEVEL
+from maskdepth.comparing.statistics import POWER
+from maskdepth.data.samples import TEST, read_split
+from maskdepth.evaluation.intervals import FEWEST_GROUPS, satterthwaite, t_quantile
+from maskdepth.params import Params
+from maskdepth.process.console import count
+from maskdepth.process.files import parse_json
+
+# Standard deviations of a paired difference between seeds, and between places, by metric: the root mean squares of ten
+# combinations against the shipped one on drawn scenes. `benchmarks/results/losses_cpu_2026-11-26.md` has the runs.
+SPREAD = {"mask_iou": (0.0026, 0.012), "depth_ssim": (0.0031, 0.019)}
+
+
+def expected_seconds(metrics: Path, here: Params, wanted: Params) -> float | None:
+    """Give the time of one training, from that of the last `dvc repro` [s]; None where there was none.
+
+    Args:
+        metrics: Folder of train.json.
+        here: The settings of the last `dvc repro`.
+        wanted: Those of the sweep.
+    """
+    path = metrics / "train.json"
+    if not path.is_file():
+        return None
+    try:
+        seconds = float(parse_json(path.read_text(encoding="utf-8"))["seconds"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return seconds * wanted.train.epochs / here.train.epochs
+
+
+def count_test_places(split: Path) -> int | None:
+    """Count the places of the test split; None where nothing has been split yet."""
+    if not split.is_file():
+        return None
+    table = read_split(split)
+    return int(table.loc[table["split"] == TEST, "place"].nunique())
+
+
+def visible_difference(metric: str, seeds: int, places: int, combinations: int) -> float:
+    """Give the smallest true difference to the control that a sweep shows four times of five.
+
+    Args:
+        metric: One of `SPREAD`.
+        seeds: Of each combination.
+        places: Of the test split.
+        combinations: Beside the control.
+
+    >>> visible_difference("mask_iou", 5, 60, 8) < visible_difference("mask_iou", 3, 60, 8)
+    True
+    """
+    by_seed, by_place = (spread**2 / count for spread, count in zip(SPREAD[metric], (seeds, places), strict=True))
+    degrees = satterthwaite(by_seed + by_place, ((by_seed, seeds - 1), (by_place, places - 1)))
+    level = 1 - LEVEL / (2 * combinations)
+    return (t_quantile(level, degrees) + t_quantile(POWER, degrees)) * math.sqrt(by_seed + by_place)
+
+
+def tell_visible(seeds: int, places: int | None, combinations: int) -> str:
+    """Say what differences such a sweep can show, or why it can show none."""
+    if seeds < FEWEST_SEEDS:
+        return f"{count(seeds, 'seeds')}: too few for any claim; {FEWEST_SEEDS} are the fewest"
+    if places is None:
+        return "what can be seen depends on the number of test places, known after `dvc repro split`"
+    if places < FEWEST_GROUPS:
+        return f"{count(places, 'test places')}: too few for any claim; {FEWEST_GROUPS} are the fewest"
+    others = max(1, combinations - 1)
+    visible = [
+        f"{100 * visible_difference(endpoint.metric, seeds, places, others):.1f} points of {endpoint.title}"
+        for endpoint in ENDPOINTS
+        if endpoint.metric in SPREAD
+    ]
+    return f"{seeds} seeds, {places} test places: differences of about {' and '.join(visible)} will be seen"

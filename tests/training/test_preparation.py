@@ -1,0 +1,21 @@
+"""What a training starts from fits together, or is refused before it begins."""
+
+import pandas as pd
+import pytest
+
+from maskdepth.training.preparation import wants_background_depth
+
+WITHOUT, WITH = "background+composite", "background+composite+background_depth"
+
+
+def test_the_depth_of_the_background_is_wanted_by_those_who_see_it():
+    samples = pd.DataFrame({"background_depth_row": [-1, 3]})
+    assert wants_background_depth(WITH, samples)
+    assert not wants_background_depth(WITHOUT, samples)
+    assert not wants_background_depth(WITHOUT, samples.head(1))
+
+
+def test_a_network_that_would_see_nothing_of_it_is_refused_with_the_cure():
+    samples = pd.DataFrame({"background_depth_row": [-1, -1]})
+    with pytest.raises(ValueError, match=r"model\.inputs: .*_depth needs .* no training sample has it; add it"):
+        wants_background_depth(WITH, samples)
