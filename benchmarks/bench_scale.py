@@ -35,12 +35,12 @@ _DRAWN_SIZE = 128  # [px]
 SIZE = 64  # [px] of the composites
 _SAMPLED = 0.02  # [s] between two looks at the memory
 _MOST_MEGABYTES, _MOST_GROWTH = 2000, 1.1
-_ARRAYS, _INDEX, _SPLIT = "--arrays arrays", "--index index.csv", "--split split.csv"
+_ARRAYS, _INDEX, _SPLIT = "--arrays arrays", "--registered registered --index index.csv", "--split split.csv"
 _STAGES = {
     "unzip": f"--raw raw {_ARRAYS}",
     "index": f"{_ARRAYS} {_INDEX} --rejected rejected.csv",
     "stats": f"{_ARRAYS} {_INDEX} --places places.csv --moments stats.csv --summary stats.json --gallery gallery.png",
-    "split": f"{_INDEX} --places places.csv {_SPLIT} --croissant croissant.json",
+    "split": f"--index index.csv --places places.csv {_SPLIT} --croissant croissant.json",
     "train": f"{_ARRAYS} {_INDEX} --stats stats.csv {_SPLIT} --models models --metrics train.json --plots plots",
     "evaluate": f"{_ARRAYS} {_INDEX} {_SPLIT} --models models --metrics test.json --reports reports",
 }

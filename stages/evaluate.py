@@ -57,6 +57,7 @@ from maskdepth.tracking.journal import Journal, open_journal
 
 def main(
     arrays: Annotated[Path, typer.Option()],
+    registered: Annotated[Path, typer.Option()],
     index: Annotated[Path, typer.Option()],
     split: Annotated[Path, typer.Option()],
     models: Annotated[Path, typer.Option()],
@@ -72,7 +73,7 @@ def main(
     keep_freed_memory()
     device = choose_device()
     network = load_network(models / "model.safetensors").to(device).eval()
-    pictures, rows = read_arrays(arrays), read_samples(index, split)
+    pictures, rows = read_arrays(arrays, registered), read_samples(index, split)
     read = partial(Batches, pictures, device=device, with_background_depth=network.sees_background_depth)
     batches = {name: read(part, settings.batch_size) for name, part in rows.items()}
     held_out = pd.concat([rows[name] for name in (TEST, MIXED) if name in rows], ignore_index=True)

@@ -22,6 +22,7 @@ _SHOWN = 12
 
 def main(
     arrays: Annotated[Path, typer.Option(help="The pictures.")],
+    registered: Annotated[Path, typer.Option(help="Backgrounds that were laid over their composites.")],
     index: Annotated[Path, typer.Option(help="The samples.")],
     places: Annotated[Path, typer.Option(help="Which backgrounds show one place.")],
     moments: Annotated[Path, typer.Option(help="Where to write the sums of each group.")],
@@ -31,7 +32,7 @@ def main(
 ) -> None:
     """Read every picture of the index once."""
     with open_journal(journal, stage="stats") as log:
-        samples, pictures = read_index(index), read_arrays(arrays)
+        samples, pictures = read_index(index), read_arrays(arrays, registered)
         measured = {kind: measure_kind(samples, pictures, kind) for kind in progress(list_kinds(samples), "stats")}
         facts = summarise(measured)
         write_stats(moments, measured)
@@ -40,7 +41,7 @@ def main(
         draw_gallery(pictures, samples, gallery, _SHOWN)
         log.artifact(summary, "tables")
         log.artifact(gallery, "pictures")
-    backgrounds = samples.assign(place=name_places(samples, read_places(places))).drop_duplicates("background_row")
+    backgrounds = samples.assign(place=name_places(samples, read_places(places))).drop_duplicates("background_digest")
     views = pictures.background.take(backgrounds["background_row"].to_numpy())
     for line in describe_proposals(propose_places(backgrounds, views)):
         warn(line)

@@ -46,6 +46,7 @@ _TRACKING_SHARE = 0.02
 
 def main(
     arrays: Annotated[Path, typer.Option()],
+    registered: Annotated[Path, typer.Option()],
     index: Annotated[Path, typer.Option()],
     stats: Annotated[Path, typer.Option()],
     split: Annotated[Path, typer.Option()],
@@ -65,7 +66,7 @@ def main(
     seed_everything(params.train.seed)
     settings = fit_precision(params.train, device)
 
-    pictures = read_arrays(arrays)
+    pictures = read_arrays(arrays, registered)
     rows = read_samples(index, split)
     with_depth = wants_background_depth(inputs, rows[TRAIN])
     train, val = (
@@ -75,7 +76,8 @@ def main(
     network = prepare_network(params.model.name, inputs, pictures, rows, stats)
     state = TrainState(network.to(device), settings, len(train))
 
-    data = [index, stats, split, *sorted(path for path in arrays.rglob("*") if path.is_file())]
+    pictures_of = (path for folder in (arrays, registered) for path in sorted(folder.rglob("*")) if path.is_file())
+    data = [index, stats, split, *pictures_of]
     dependencies = describe_dependencies(
         {"model": params.model, "loss": params.loss, "train": settings}, data, digest_code(ROOT, "train")
     )

@@ -55,7 +55,9 @@ class Workspace:
     def prepare(self) -> tuple[str, str]:
         """Run unzip and index; return what they said."""
         unzip = self.run("unzip", raw="raw", arrays="arrays")
-        return unzip, self.run("index", arrays="arrays", index="index.csv", rejected="rejected.csv")
+        return unzip, self.run(
+            "index", arrays="arrays", index="index.csv", rejected="rejected.csv", registered="registered"
+        )
 
 
 def test_the_first_layout_gives_all_samples(real_data, tmp_path):
@@ -92,7 +94,9 @@ def test_a_wrong_labels_file_is_found_out(real_data, tmp_path):
     )
     work = Workspace(tmp_path / "work", raw)
     work.run("unzip", raw="raw", arrays="arrays")
-    said = work.run("index", fails=True, arrays="arrays", index="index.csv", rejected="rejected.csv")
+    said = work.run(
+        "index", fails=True, arrays="arrays", index="index.csv", rejected="rejected.csv", registered="registered"
+    )
     share = re.search(r"by mapping 'labels' (\d+\.\d) %", said)
     assert share, said
     assert float(share[1]) < 30

@@ -94,12 +94,16 @@ def prepare(folder: Path, raw: Path, size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_shipped(folder)
     update_params(folder / "params.yaml", {"data.layout": LAYOUT, "data.image_size": size})
-    arrays, index = {"arrays": "arrays"}, {"index": "index.csv"}
-    places = {"places": "places.csv"}
+    arrays, index, places = {"arrays": "arrays"}, {"index": "index.csv"}, {"places": "places.csv"}
+    registered = {"registered": "registered"}
     stages = {
         "unzip": {"raw": str(raw.resolve())} | arrays,
-        "index": arrays | index | {"rejected": "rejected.csv"},
-        "stats": arrays | index | places | {"moments": "stats.csv", "summary": "stats.json", "gallery": "gallery.png"},
+        "index": arrays | registered | index | {"rejected": "rejected.csv"},
+        "stats": arrays
+        | registered
+        | index
+        | places
+        | {"moments": "stats.csv", "summary": "stats.json", "gallery": "gallery.png"},
     }
     for stage, paths in stages.items():
         command = [sys.executable, "-m", f"stages.{stage}", "--journal", f"{stage}.jsonl"]
@@ -113,7 +117,7 @@ def read_prepared(folder: Path) -> Data:
     """Read what `prepare` made."""
     index = read_index(folder / "index.csv")
     index["place"] = index["background_digest"]
-    return Data(read_arrays(folder / "arrays"), index, read_stats(folder / "stats.csv"))
+    return Data(read_arrays(folder / "arrays", folder / "registered"), index, read_stats(folder / "stats.csv"))
 
 
 def digest_prepared(folder: Path) -> str:

@@ -36,13 +36,14 @@ class _Section(BaseModel):
 
 
 class DataParams(_Section):
-    """Reading pictures: their layout, store and size, which end of the depth is near, and what is too large."""
+    """Reading pictures: their layout, store, size and motion, which end of the depth is near, and what is too large."""
 
     layout: str | dict[str, str | list[str]]
     image_size: Annotated[int, Field(ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)]
     store: Literal["pixels", "encoded"]
     depth_near: Literal["dark", "bright"]
     depth_frame: Literal["refuse", "crop", "keep"]
+    registration: Literal["auto", "off"]
     max_rejected: Annotated[float, Field(ge=0, le=1)]
     max_pixels: Annotated[int, Field(ge=10_000, le=89_000_000)]  # above, Pillow itself warns
     max_member_bytes: Annotated[int, Field(ge=1)]

@@ -38,7 +38,9 @@ def run_stages(folder: Path) -> None:
         patch.chdir(folder)
         patch.setattr(os, "fsync", lambda handle: None)  # no power is cut here, and every archive waits for the disk
         unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
-        index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+        index.main(
+            Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("registered"), Path("journals/index.jsonl")
+        )
 
 
 def write_params(folder: Path, max_rejected: float) -> None:
@@ -131,7 +133,7 @@ def test_nothing_else_is_a_sample_and_nothing_is_written_elsewhere(workspace, sa
     assert set(samples["foreground"].astype(int)) == numbers
     assert [path.name for path in workspace.parent.iterdir()] == [workspace.name]
     written = {path.name for path in workspace.iterdir()}
-    assert written == {"raw", "arrays", "journals", "index.csv", "rejected.csv", "params.yaml"}
+    assert written == {"raw", "arrays", "journals", "index.csv", "rejected.csv", "registered", "params.yaml"}
     kinds = {path.suffix for path in (workspace / "arrays").rglob("*") if path.is_file()}
     assert kinds == {".npy", ".csv", ".json"}
 

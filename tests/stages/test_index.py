@@ -24,12 +24,16 @@ from support.toy import (
     write_zip,
 )
 
+from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.samples import read_index
+from maskdepth.making.drawing.sample import write_sample as draw_data_set
 from maskdepth.params import update_params
 from maskdepth.tracking.journal import read_journal
 from stages import index, stats, unzip
 
 ROOT = Path(__file__).parents[2]
+# As the stage takes them.
+PATHS = [Path(name) for name in ("arrays", "index.csv", "rejected.csv", "registered", "journals/index.jsonl")]
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def workspace(tmp_path, monkeypatch):
 
 def run_stage():
     unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
-    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    index.main(*PATHS)
 
 
 def test_the_last_line_and_the_journal_say_what_was_joined(workspace, capsys):
@@ -66,14 +70,41 @@ def test_empty_masks_are_warned_of_and_counted_where_people_look(workspace, caps
     masks = np.load(path)
     masks[:5], masks[7] = 0, 1
     np.save(path, masks)
-    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    index.main(*PATHS)
     told = capsys.readouterr()
     assert "warning: 5 of 24 masks are empty; look at data/gallery.png" in told.err
     assert "warning: 1 of 24 masks are full" in told.err
     outs = Path("stats.csv"), Path("stats.json"), Path("gallery.png"), Path("journals/stats.jsonl")
-    stats.main(Path("arrays"), Path("index.csv"), write_places(workspace), *outs)
+    stats.main(Path("arrays"), Path("registered"), Path("index.csv"), write_places(workspace), *outs)
     assert json.loads(Path("stats.json").read_text())["mask"]["black"] == 5
     assert re.search(r"mask 0\.\d+ \(5 empty\), depth", capsys.readouterr().out)
+
+
+def move_backgrounds(workspace, pixels):
+    """Show them from a camera that stood beside where it stood for the composites."""
+    for path in (workspace / "arrays").glob("*/background.npy"):
+        np.save(path, np.roll(np.load(path), pixels, axis=2))
+
+
+@pytest.mark.parametrize("setting", ["auto", "off"])
+def test_a_camera_that_moved_is_told_and_put_right(workspace, capsys, setting):
+    draw_data_set(Path("raw"), "sudhakarmlal", 0, num_backgrounds=6, num_foregrounds=4, num_composites=24, size=64)
+    update_params(workspace / "params.yaml", {"data.registration": setting})
+    unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
+    move_backgrounds(workspace, 2)
+    index.main(*PATHS)
+    told = capsys.readouterr()
+    assert re.search(r"warning: the backgrounds of \d+ % of the samples do not lie over their composites", told.err)
+    assert re.search(r"for example moved -[12]\.\d, 0\.\d px", told.err)
+    samples, straight = read_index(Path("index.csv")), read_arrays(Path("arrays"), Path("registered"))
+    crooked = len(read_arrays(Path("arrays")).background)
+    own = samples["background_row"].ge(crooked)
+    assert own.mean() > 0.9 if setting == "auto" else not own.any()
+    assert ("data.registration: auto would lay them so" in told.err) == (setting == "off")
+    assert len(straight.background) == crooked + own.sum()
+    journal = read_journal(Path("journals/index.jsonl"))
+    values = {point.name: point.value for point in journal.points}
+    assert (values["registered"], values["probes_moved"] > 0.9) == (own.sum(), True)
 
 
 def test_labels_that_the_pixels_contradict_are_warned_of(workspace, capsys):
@@ -103,9 +134,8 @@ def test_masks_that_are_those_of_other_composites_stop_the_index(workspace):
     path = write_toy_archive(workspace / "raw", placements=range(1, 7)).path
     shift_names(path, "mask_black_jpg")
     unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
-    paths = Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl")
     with pytest.raises(ValueError, match=r"^only \d\d\.\d % of the masks show what differs .* numbered alike$"):
-        index.main(*paths)
+        index.main(*PATHS)
 
 
 def test_depths_that_are_those_of_other_composites_are_told_and_not_called_fitting(workspace, capsys):
@@ -146,7 +176,8 @@ def test_too_many_rejected_end_in_one_line_and_leave_the_list(workspace):
     for number in range(20):
         (workspace / "raw" / "extra" / f"notes{number}.txt").write_text("not a picture")
     unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
-    paths = {"arrays": "arrays", "index": "index.csv", "rejected": "rejected.csv", "journal": "journals/index.jsonl"}
+    paths = {name: name for name in ("arrays", "registered")} | {name: f"{name}.csv" for name in ("index", "rejected")}
+    paths["journal"] = "journals/index.jsonl"
     options = [f"--{name}={path}" for name, path in paths.items()]
     command = [sys.executable, "-m", "stages.index", *options]
     done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)

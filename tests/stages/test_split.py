@@ -40,7 +40,7 @@ def run_all(raw: Path) -> pd.DataFrame:
     """Give split and place of the samples in some archives, without anything that was there before."""
     arrays = raw / "arrays"
     unzip.main(raw, arrays, Path("journals/unzip.jsonl"))
-    index.main(arrays, Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    index.main(arrays, Path("index.csv"), Path("rejected.csv"), Path("registered"), Path("journals/index.jsonl"))
     shutil.rmtree(arrays)
     run_stage()
     return read_split(Path("split.csv"))

@@ -23,13 +23,15 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_toy_archive(tmp_path / "raw")
     unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
-    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    index.main(
+        Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("registered"), Path("journals/index.jsonl")
+    )
     return tmp_path
 
 
 def run_stage():
     outs = Path("stats.csv"), Path("stats.json"), Path("gallery.png"), Path("journals/stats.jsonl")
-    stats.main(Path("arrays"), Path("index.csv"), Path("places.csv"), *outs)
+    stats.main(Path("arrays"), Path("registered"), Path("index.csv"), Path("places.csv"), *outs)
 
 
 @pytest.mark.usefixtures("workspace")

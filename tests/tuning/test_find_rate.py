@@ -26,9 +26,11 @@ def prepared(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         unzip.main(Path("raw"), data / "arrays", journals / "unzip.jsonl")
-        index.main(data / "arrays", data / "index.csv", data / "rejected.csv", journals / "index.jsonl")
+        index.main(
+            data / "arrays", data / "index.csv", data / "rejected.csv", data / "registered", journals / "index.jsonl"
+        )
         outs = data / "stats.csv", data / "stats.json", data / "gallery.png", journals / "stats.jsonl"
-        stats.main(data / "arrays", data / "index.csv", places, *outs)
+        stats.main(data / "arrays", data / "registered", data / "index.csv", places, *outs)
         split.main(data / "index.csv", places, data / "split.csv", data / "croissant.json", journals / "split.jsonl")
     return folder
 

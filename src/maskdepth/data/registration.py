@@ -89,6 +89,12 @@ class Registration(NamedTuple):
             return f"{NO_FIT}: {self.reason}"
         return ", ".join([*self._describe_motion(), *self._describe_light()]) or self.verdict
 
+    def move(self, levels: Pixels) -> Pixels:
+        """Move a map of the given background, (H, W), as it was moved; where it ends, its edge goes on."""
+        linear, shift = self.matrix[::-1, 1::-1], self.matrix[::-1, 2]  # rows come before columns there
+        moved: Pixels = ndimage.affine_transform(levels, linear, shift, order=1, mode="nearest")
+        return moved
+
     def _describe_motion(self) -> list[str]:
         """Say how what the background shows had to move: right and down, counter-clockwise, and in size."""
         if np.array_equal(self.matrix, np.eye(2, 3)):

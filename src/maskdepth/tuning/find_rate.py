@@ -28,7 +28,7 @@ def find_learning_rate(params: Params, data: Path, out: Path, first: float, last
 
     Args:
         params: What to train; its learning rate and schedule do not matter.
-        data: Folder of arrays, index.csv, split.csv and stats.csv; only training samples are used.
+        data: Folder of arrays, registered, index.csv, split.csv and stats.csv; only training samples are used.
         out: Folder for `TABLE` and `PICTURE`; no model is kept.
         first: Lowest rate.
         last: Highest rate.
@@ -58,7 +58,7 @@ def find_learning_rate(params: Params, data: Path, out: Path, first: float, last
 
 def _prepare(params: Params, data: Path, steps: int, device: torch.device) -> tuple[Network, Batches]:
     """Build the network as the training does, and `steps` batches of training samples."""
-    pictures = read_arrays(data / "arrays")
+    pictures = read_arrays(data / "arrays", data / "registered")
     rows = read_samples(data / "index.csv", data / "split.csv")
     inputs = resolve_inputs(params.model)
     with_depth = wants_background_depth(inputs, rows[TRAIN])

@@ -92,14 +92,14 @@ def test_every_sample_gets_the_map_of_its_background(arrays, table):
     assert index.rejected.empty
     assert rows_of(index) == {number: [number] for number in range(NUM_BACKGROUNDS)}
     assert (index.num_backgrounds, index.num_background_depths) == (NUM_BACKGROUNDS, NUM_BACKGROUNDS)
-    assert index.agreements["background_depth"].share == 1
+    assert index.depth_agreement.share == 1
 
 
 def test_without_any_map_nothing_is_said_of_them(arrays, table):
     index = index_of(replace(arrays, background_depth=None), table[table["kind"].ne("background_depth")])
     assert index.samples["background_depth_row"].eq(-1).all()
     assert index.num_background_depths == 0
-    assert set(index.agreements) == {"mask", "depth"}
+    assert index.depth_agreement is None
 
 
 def test_a_missing_map_costs_no_sample(arrays, table):
@@ -142,7 +142,7 @@ def test_all_maps_inverted_are_all_named(arrays, scenes, table):
     index = index_of(with_maps(arrays, 255 - scenes), table)
     assert len(index.rejected) == NUM_BACKGROUNDS
     assert index.num_background_depths == 0
-    assert "background_depth" in index.agreements
+    assert index.depth_agreement is not None
 
 
 def test_two_maps_that_were_exchanged_are_named_with_where_they_belong(arrays, scenes, table):
@@ -168,12 +168,12 @@ def see_roughly(scenes, seed=7):
 def test_the_maps_of_a_network_are_taken(arrays, scenes, table):
     index = index_of(with_maps(arrays, see_roughly(scenes)), table)
     assert index.rejected.empty
-    assert index.agreements["background_depth"].share == 1
+    assert index.depth_agreement.share == 1
 
 
 def test_the_maps_of_a_network_that_are_numbered_otherwise_do_not_fit(arrays, scenes, table):
     index = index_of(with_maps(arrays, np.roll(see_roughly(scenes), 1, axis=0)), table)
-    assert index.agreements["background_depth"].share < 0.9
+    assert index.depth_agreement.share < 0.9
 
 
 def test_a_flat_map_or_a_flat_scene_says_nothing_about_near_and_far(arrays, scenes, table):

@@ -176,7 +176,9 @@ def test_the_pipeline_reads_every_composite_and_rejects_nothing(
     copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     unzip.main(Path("raw"), Path("arrays"), Path("journals/unzip.jsonl"))
-    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    index.main(
+        Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("registered"), Path("journals/index.jsonl")
+    )
     assert f"layout {layout}\n" in capsys.readouterr().out
     ids = ["foreground", "background", "flip", "placement"]
     found = set(read_index(Path("index.csv"))[ids].itertuples(index=False, name=None))

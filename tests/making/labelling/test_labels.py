@@ -380,7 +380,9 @@ def test_the_command_that_compose_prints_makes_its_data_set_whole(teacher, tmp_p
     copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     unzip.main(Path("my raw"), Path("arrays"), Path("journals/unzip.jsonl"))
-    index.main(Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("journals/index.jsonl"))
+    index.main(
+        Path("arrays"), Path("index.csv"), Path("rejected.csv"), Path("registered"), Path("journals/index.jsonl")
+    )
     assert len(read_index(Path("index.csv"))) == 36
     assert Path("rejected.csv").read_text().count("\n") == 1
 

@@ -28,6 +28,9 @@ CHANNELS: dict[str, tuple[int, ...]] = {
     "background_depth": (),
 }
 
+# Kinds that lie as the background does, and move with it.
+REGISTERED_KINDS = ("background", "background_depth")
+
 CARD_FILE = "shard.json"
 
 # How pictures are kept, as data.store names it.
@@ -50,6 +53,7 @@ _CARD_TYPES = {
 # Of a file that could not be read; DVC does not see that a disk was mended.
 UNREAD_ADVICE = "are not as their archive announces, or cannot be read: copy it again, then `dvc repro --force unzip`"
 _CURE = "run `dvc repro --force unzip`"
+_CURE_OF_REGISTERED = "run `dvc repro --force index`"
 
 
 class ShardedArray:
@@ -139,18 +143,28 @@ def spans_file(kind: str) -> str:
     return f"{kind}.spans.npy"
 
 
-def read_arrays(arrays_dir: Path) -> Arrays:
+def read_arrays(arrays_dir: Path, registered_dir: Path | None = None) -> Arrays:
     """Open the arrays of all shards; no picture is read yet.
+
+    Args:
+        arrays_dir: The shards.
+        registered_dir: Where the index laid backgrounds over their composites; their rows are behind all others.
 
     Raises:
         FileNotFoundError: There is no shard.
         ValueError: A shard is incomplete, or not of the same run as the others.
     """
     cards = read_cards(arrays_dir)
+    size = next(iter(cards.values()))["image_size"]
     arrays = {kind: _map_kind(cards, kind) for kind in CHANNELS}
+    if registered_dir is not None:
+        for kind in REGISTERED_KINDS:
+            shape = None, size, size, *CHANNELS[kind]
+            more = _map_array(registered_dir / pixels_file(kind), np.uint8, shape, _CURE_OF_REGISTERED)
+            arrays[kind] = ShardedArray([*arrays[kind].parts, *([more] if len(more) else [])])
     if not arrays["background_depth"]:
         del arrays["background_depth"]
-    return Arrays(next(iter(cards.values()))["image_size"], **arrays)
+    return Arrays(size, **arrays)
 
 
 def read_cards(arrays_dir: Path) -> dict[Path, dict[str, Any]]:
@@ -219,11 +233,17 @@ def _open_part(shard: Path, card: dict[str, Any], kind: str) -> Part:
         raise ValueError(f"{shard / encoded_file(kind)} cannot be read ({error}); {_CURE}") from error
 
 
-def _map_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def _map_array(
+    path: Path, dtype: type[np.generic], shape: tuple[int | None, ...], cure: str = _CURE
+) -> npt.NDArray[Any]:
+    """Map an array that is expected to have a shape; None is any length."""
     try:
         array = np.asarray(np.load(path, mmap_mode="r"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); {_CURE}") from error
-    if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; {_CURE}")
+        raise ValueError(f"{path} cannot be read ({error}); {cure}") from error
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != dtype:
+        raise ValueError(f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; {cure}")
     return array

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from maskdepth.data.arrays.arrays import Arrays
-from maskdepth.data.index.pairing import choose_some, pick_points, read_reduced
+from maskdepth.data.index.pairing import BELIEVED_SHARE, choose_some, pick_points, read_reduced
 
 Changes = npt.NDArray[np.float64]
 
@@ -43,6 +43,24 @@ class Agreement:
         return self.fitting / max(1, self.compared)
 
 
+def check_targets(samples: pd.DataFrame, arrays: Arrays) -> dict[str, Agreement]:
+    """Compare some masks and depth maps with their composites.
+
+    Returns:
+        How many fit, by kind.
+
+    Raises:
+        ValueError: The masks are not those of their composites.
+    """
+    masks = compare_masks(samples, arrays)
+    if masks.compared and masks.share < BELIEVED_SHARE:
+        raise ValueError(
+            f"only {100 * masks.share:.1f} % of the masks show what differs between composite and background; at "
+            "least 90 % must. Check that masks and composites are of one data set and numbered alike"
+        )
+    return {"mask": masks, "depth": compare_depths(samples, arrays)}
+
+
 def compare_masks(samples: pd.DataFrame, arrays: Arrays) -> Agreement:
     """Compare some masks with where their composites differ from their backgrounds."""
     some = samples.iloc[choose_some(samples["sample_id"], _SAMPLES)]
@@ -55,12 +73,12 @@ def compare_masks(samples: pd.DataFrame, arrays: Arrays) -> Agreement:
 def compare_depths(samples: pd.DataFrame, arrays: Arrays) -> Agreement:
     """Compare with their masks where some depth maps differ from the others of their backgrounds."""
     order = samples.iloc[choose_some(samples["sample_id"], len(samples))]
-    groups = order.groupby("background_row")
+    groups = order.groupby("background_digest")
     order = order[(groups.cumcount() < _OF_BACKGROUND) & (groups["sample_id"].transform("size") >= _FEWEST)]
-    some = order.sort_values("background_row", kind="stable").head(_SAMPLES)
+    some = order.sort_values("background_digest", kind="stable").head(_SAMPLES)
     depths = read_reduced(arrays.depth, some["depth_row"].to_numpy(), pick_points).astype(float)
     masks = read_reduced(arrays.mask, some["mask_row"].to_numpy(), pick_points)
-    for positions in some.groupby("background_row").indices.values():
+    for positions in some.groupby("background_digest").indices.values():
         depths[positions] -= np.median(depths[positions], axis=0)
     return _compare(np.abs(depths), masks)
 

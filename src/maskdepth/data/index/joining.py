@@ -12,9 +12,9 @@ import pandas as pd
 
 from maskdepth.data.archives.members import Members
 from maskdepth.data.arrays.arrays import Arrays
-from maskdepth.data.index.agreement import Agreement, compare_depths, compare_masks
+from maskdepth.data.index.agreement import Agreement
 from maskdepth.data.index.background_depths import judge_background_depths
-from maskdepth.data.index.pairing import BELIEVED_SHARE, Pairing, choose_mapping, find_rows, read_reduced
+from maskdepth.data.index.pairing import Pairing, choose_mapping, find_rows, read_reduced
 from maskdepth.data.layouts.layout import Layout
 from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, PICTURE_KINDS, SAME_SHAPE
 from maskdepth.data.samples import IDS, INDEX_COLUMNS, ROWS
@@ -45,8 +45,7 @@ class Index:
         num_members: How many members were looked at.
         num_archives: How many archives they are from, with those that were refused.
         pairings: The mappings from names to ids that were tried; the last one was used.
-        agreements: Of masks and of depths, by kind, with what their composites show; of depth maps of backgrounds,
-            where there are any.
+        depth_agreement: Of depth maps of backgrounds with the depth of their composites; None where there are none.
         num_backgrounds: How many backgrounds the samples show.
         num_background_depths: How many of them have a depth map.
     """
@@ -56,7 +55,7 @@ class Index:
     num_members: int
     num_archives: int
     pairings: list[Pairing]
-    agreements: dict[str, Agreement]
+    depth_agreement: Agreement | None
     num_backgrounds: int
     num_background_depths: int
 
@@ -70,8 +69,7 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     it. A depth map of a background that is turned down, or missing, turns down no sample.
 
     Raises:
-        ValueError: No mapping of the layout gives the composites backgrounds that they look like, or the masks are not
-            those of their composites.
+        ValueError: No mapping of the layout gives the composites backgrounds that they look like.
     """
     # Numbers are spelled alike before anything is compared: bg_001 and bg1 are the same background.
     table = members.table[_USED].assign(**{column: spell_numbers(members.table[column]) for column in _NAME})
@@ -95,18 +93,16 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     composites = table[table["kind"].eq("composite")]
     leftovers = [_find_leftovers(of_kind[kind], composites, kind) for kind in ("mask", "depth")]
     depths = _mark_unfitting(of_kind[BACKGROUND_DEPTH], backgrounds)
-    of_backgrounds = {}
+    agreement = None
     if not depths.empty:
-        depths, of_backgrounds[BACKGROUND_DEPTH] = _judge_background_depths(depths, samples, arrays)
+        depths, agreement = _judge_background_depths(depths, samples, arrays)
     samples = _join_background_depths(samples, depths)
     rejected = _collect_rejected([table, pictures, *leftovers, depths, samples])
     num_members = int(table["member"].ne("").sum())  # a refused archive has one row without
     finished = _finish(samples)
-    agreements = {"mask": compare_masks(finished, arrays), "depth": compare_depths(finished, arrays)} | of_backgrounds
-    _check_masks(agreements["mask"])
     known = finished["background"][finished["background_depth_row"].ge(0)]
     counts = finished["background"].nunique(), known.nunique()
-    return Index(finished, rejected, num_members, table["archive"].nunique(), pairings, agreements, *counts)
+    return Index(finished, rejected, num_members, table["archive"].nunique(), pairings, agreement, *counts)
 
 
 def judge_rejected(index: Index, max_share: float) -> str:
@@ -170,14 +166,6 @@ def describe_samples(samples: pd.DataFrame, arrays: Arrays) -> dict[str, float]:
 def write_rejected(path: Path, rejected: pd.DataFrame) -> None:
     """Write rejected.csv."""
     write_table(path, rejected[_REJECTED])
-
-
-def _check_masks(agreement: Agreement) -> None:
-    if agreement.compared and agreement.share < BELIEVED_SHARE:
-        raise ValueError(
-            f"only {100 * agreement.share:.1f} % of the masks show what differs between composite and background; at "
-            "least 90 % must. Check that masks and composites are of one data set and numbered alike"
-        )
 
 
 def _mark(table: pd.DataFrame, where: pd.Series, reason: str | pd.Series, cure: str | pd.Series) -> pd.DataFrame:
