@@ -274,6 +274,10 @@ def predict(
         ),
     ] = None,
     onto: Annotated[Path | None, typer.Option(help="Another scene: also put the objects before it.")] = None,
+    background_depth: Annotated[
+        Path | None,
+        typer.Option(help="Depth of the scene without the object, dark is near: a picture, or a folder of such."),
+    ] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability above which a pixel is object.")] = 0.5,
     overwrite: Annotated[bool, typer.Option(help="Replace results that are there.")] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
@@ -285,7 +289,9 @@ def predict(
     from maskdepth.serving.files import USUAL
     from maskdepth.serving.planning import plan_predictions
 
-    plan = plan_predictions(background, composite, out, write or USUAL, onto, overwrite=overwrite)
+    plan = plan_predictions(
+        background, composite, out, write or USUAL, onto, background_depth=background_depth, overwrite=overwrite
+    )
     weights = _find_weights(model)
     from maskdepth.serving.predict import predict as write_predictions  # which takes seconds to load
 

@@ -126,7 +126,10 @@ def test_a_table_may_name_what_lies_in_archives(tmp_path):
         shutil.make_archive(str(tmp_path / folder), "zip", tmp_path / folder)
         shutil.rmtree(tmp_path / folder)
     ((pair,), _) = find_pairs(table, None)
-    assert [str(file) for file in pair[1:]] == [f"{tmp_path}/rooms.zip/7.jpg", f"{tmp_path}/visitors.zip/7.jpg"]
+    assert [str(pair.background), str(pair.composite)] == [
+        f"{tmp_path}/rooms.zip/7.jpg",
+        f"{tmp_path}/visitors.zip/7.jpg",
+    ]
 
 
 def test_equal_names_in_two_folders_get_the_names_of_their_folders(tmp_path):

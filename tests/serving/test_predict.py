@@ -58,10 +58,15 @@ def model(trained, tmp_path_factory):
     return path
 
 
-def predict(background, composite, out, model, *, write=USUAL, onto=None, overwrite=False, **how):
+def predict(
+    background, composite, out, model, *, write=USUAL, onto=None, background_depth=None, overwrite=False, **how
+):
     """Plan and predict, as the command does."""
     background, composite, out, onto = (path and Path(path) for path in (background, composite, out, onto))
-    return predict_plan(plan_predictions(background, composite, out, write, onto, overwrite=overwrite), model, **how)
+    plan = plan_predictions(
+        background, composite, out, write, onto, background_depth=background_depth, overwrite=overwrite
+    )
+    return predict_plan(plan, model, **how)
 
 
 def draw(seed: int, height: int = 24, width: int = 40) -> np.ndarray:
@@ -462,3 +467,98 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_predicted(mo
     for out in (tmp_path / "out", tmp_path / "out" / "below", Path("/proc/out")):
         with pytest.raises(ValueError, match=rf"cannot write to {out}: .*; choose another folder"):
             predict(*files, out, model)
+
+
+@pytest.fixture(scope="module")
+def sees_depth(tmp_path_factory):
+    """A network that finds no object, and far away the bottom of every scene of which it is told nothing."""
+
+    class Floor(nn.Module):
+        def forward(self, pictures):
+            across = torch.linspace(-3, 3, pictures.shape[2]).view(1, 1, -1, 1).expand_as(pictures[:, :1])
+            return torch.full_like(across, -20), torch.cat([across, torch.full_like(across, 20), across], 1)
+
+    return Network(Floor(), NetworkSpec("floor", "background+composite+background_depth", PLAIN, 64)).eval()
+
+
+@pytest.fixture
+def model_with_depth(sees_depth, monkeypatch):
+    monkeypatch.setattr("maskdepth.serving.predict.load_network", lambda path: sees_depth)
+    return Path("model.safetensors")
+
+
+def make_rooms(folder, count=1, moved=0):
+    """Photograph rooms, and measure their depth: farther towards the bottom, and to the right."""
+    down, right = np.mgrid[:64, :96]
+    depth = (2 * down + right).astype(np.uint8)
+    for number in range(count):
+        noise = np.random.default_rng(number).integers(0, 256, (8, 12, 3), np.uint8)
+        room = np.asarray(Image.fromarray(noise).resize((96, 64), Image.Resampling.BICUBIC))
+        save(folder / "rooms" / f"{number}.png", room)
+        save(folder / "visitors" / f"{number}.png", np.roll(room, moved, axis=1))
+        save(folder / "maps" / f"{number}.png", depth)
+    return folder / "rooms", folder / "visitors", folder / "maps", depth
+
+
+def read_depth(path):
+    return np.asarray(Image.open(path)) / 65535
+
+
+def test_the_depth_of_the_background_is_seen_and_moves_with_it(model_with_depth, tmp_path):
+    rooms, visitors, maps, depth = make_rooms(tmp_path, moved=4)
+    (outcome,) = predict(
+        rooms / "0.png", visitors / "0.png", tmp_path / "out", model_with_depth, background_depth=maps / "0.png"
+    )
+    assert "moved 4.0, 0.0 px" in outcome.note
+    there = read_depth(tmp_path / "out" / "0_depth.png")
+    np.testing.assert_allclose(there[8:-8, 12:-12], depth[8:-8, 8:-16] / 255, atol=0.01)
+
+
+def test_a_folder_of_depth_maps_goes_by_name_and_says_what_it_lacks(model_with_depth, tmp_path, capsys):
+    rooms, visitors, maps, depth = make_rooms(tmp_path, count=3)
+    (maps / "1.png").unlink()
+    for number in range(3):  # so that they are not the same picture twice
+        save(visitors / f"{number}.png", np.asarray(Image.open(visitors / f"{number}.png")) // 2 + 60)
+    predict(rooms, visitors, tmp_path / "out", model_with_depth, background_depth=maps)
+    assert f"{maps} has no depth map for 1 of 3 pairs: predicted without" in capsys.readouterr().err
+    known = [np.abs(read_depth(tmp_path / "out" / f"{number}_depth.png") - depth / 255).mean() for number in range(3)]
+    assert known[0] < 0.01
+    assert known[1] > 0.1
+    assert known[2] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda depth: 255 - depth, "seems to have near and far the other way round (correlation -0."),
+        (lambda depth: np.roll(depth, 48, axis=0), "seems to be the depth of another scene (correlation -0."),
+        (lambda depth: depth[:, :64], "its depth map has 64 x 64 pixels, the composite 96 x 64"),
+    ],
+)
+def test_a_depth_map_that_is_not_of_the_background_is_told(model_with_depth, tmp_path, change, told):
+    rooms, visitors, maps, depth = make_rooms(tmp_path, count=2, moved=2)
+    save(maps / "0.png", change(depth))
+    outcomes = predict(rooms, visitors, tmp_path / "out", model_with_depth, background_depth=maps)
+    assert told in outcomes[0].note
+    assert told not in outcomes[1].note
+
+
+@pytest.mark.parametrize(
+    ("depths", "message"),
+    [
+        ("maps/0.png", "0.png is one map, of 2 backgrounds; name a folder of such"),
+        ("nowhere", "nowhere is missing; expected a depth map, or a folder of such"),
+        ("others", "that of a background, such as"),
+    ],
+)
+def test_depth_maps_that_belong_to_nothing_are_an_error(model_with_depth, tmp_path, depths, message):
+    rooms, visitors, _, depth = make_rooms(tmp_path, count=2)
+    save(tmp_path / "others" / "x.png", depth)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        predict(rooms, visitors, tmp_path / "out", model_with_depth, background_depth=tmp_path / depths)
+
+
+def test_a_network_that_does_not_look_at_depth_says_so(model, tmp_path):
+    rooms, visitors, maps, _ = make_rooms(tmp_path)
+    with pytest.raises(ValueError, match="has not learned to look at the depth of the background; leave --background"):
+        predict(rooms, visitors, tmp_path / "out", model, background_depth=maps)

@@ -90,8 +90,11 @@ class Registration(NamedTuple):
         return ", ".join([*self._describe_motion(), *self._describe_light()]) or self.verdict
 
     def move(self, levels: Pixels) -> Pixels:
-        """Move a map of the given background, (H, W), as it was moved; where it ends, its edge goes on."""
-        linear, shift = self.matrix[::-1, 1::-1], self.matrix[::-1, 2]  # rows come before columns there
+        """Move a map of the given background, (h, w) at any size, as it was moved; where it ends, its edge goes on."""
+        scale = np.array(self.background.shape[1::-1]) / levels.shape[::-1]  # of columns and of rows
+        enlarge = np.vstack([np.column_stack([np.diag(scale), (scale - 1) / 2]), [0, 0, 1]])
+        matrix = np.linalg.inv(enlarge) @ np.vstack([self.matrix, [0, 0, 1]]) @ enlarge
+        linear, shift = matrix[1::-1, 1::-1], matrix[1::-1, 2]  # rows come before columns there
         moved: Pixels = ndimage.affine_transform(levels, linear, shift, order=1, mode="nearest")
         return moved
 

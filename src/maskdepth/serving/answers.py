@@ -97,7 +97,8 @@ class PairPredictor:
                             f"with it there are over {MAX_PIXELS:,} pixels", "send fewer or smaller ones"
                         )
             with _naming(where.removesuffix(", ")):
-                check_shapes(*((file.picture.width, file.picture.height) for file in files))
+                background, composite = ((file.picture.width, file.picture.height) for file in files)
+                check_shapes(background, composite)
             yield files[0], files[1]
 
     def _read(self, text: object) -> _File:

@@ -25,6 +25,8 @@ _LONGEST = 3.5
 # Logarithm of how much steeper the composite is along the outline than the background. Of 398 pairs in the right order
 # the lowest had -0.05, of as many that were swapped the highest but three were below.
 _SWAPPED = -0.2
+# Depth that differs by less is flat [levels]; as far turned round, and not merely unlike.
+_LEVEL, _TURNED = 2.0, -0.5
 
 
 def refuse_same(background: Pixels, composite: Pixels) -> None:
@@ -62,6 +64,26 @@ def doubt_shape(name: str, width: int, height: int) -> Iterator[str]:
     ratio = max(width, height) / min(width, height)
     if ratio > _LONGEST:
         yield f"{name} is {ratio:.1f} times as long as it is wide, and the network sees it squeezed; crop it"
+
+
+def doubt_background_depth(name: str, given: Pixels, seen: Map, mask_prob: Map) -> Iterator[str]:
+    """Say that a depth map is not that of the background, by what the network makes of the pictures alone.
+
+    Args:
+        name: What to call the map.
+        given: (S, S) depth of the background, 0 near.
+        seen: (S, S) depth of the scene as the network predicts it where the background's is not known, 0 near.
+        mask_prob: (S, S) probability of the object, [0, 1].
+    """
+    free = mask_prob <= 0.5
+    mine, true = given[free].astype(np.float64), 255 * seen[free].astype(np.float64)
+    if not mine.size or mine.std() < _LEVEL or true.std() < _LEVEL:
+        return
+    correlation = float(np.corrcoef(mine, true)[0, 1])
+    if correlation < _TURNED:
+        yield f"{name} seems to have near and far the other way round (correlation {correlation:.2f}); dark is near"
+    elif correlation < 0:
+        yield f"{name} seems to be the depth of another scene (correlation {correlation:.2f}); name that of this one"
 
 
 def doubt_object(names: tuple[str, str], background: Pixels, composite: Pixels, mask_prob: Map) -> Iterator[str]:

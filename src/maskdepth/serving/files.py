@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskdepth.data.files import File, open_file
-from maskdepth.data.pictures.decoding import SAME_SHAPE, decode_colour, decode_picture
+from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, SAME_SHAPE, Picture, decode_colour, decode_picture
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.process.console import readable_size, suggest
 from maskdepth.process.files import replace_text, replacing
@@ -45,11 +45,12 @@ _JPEG_QUALITY = 90
 
 
 class Pair(NamedTuple):
-    """Two pictures of one scene, and the name that its results get."""
+    """Two pictures of one scene, the name that its results get, and the depth of its background where it is known."""
 
     name: str
     background: File
     composite: File
+    background_depth: File | None = None
 
 
 class Outcome(NamedTuple):
@@ -195,8 +196,25 @@ def read_picture(image_size: int, max_bytes: int, file: File) -> Decoded:
         raise RefusedError(error.reason, error.cure, str(file)) from error
 
 
-def check_shapes(background: tuple[int, int], composite: tuple[int, int]) -> None:
-    """Refuse a background that would be distorted to fit its composite; sizes are (width, height) [px].
+def read_background_depth(image_size: int, max_bytes: int, file: File) -> Picture:
+    """Read the depth map of a background as the network sees it: (S, S) uint8, 0 near; dark is near.
+
+    Args:
+        image_size: As `read_picture` takes it.
+        max_bytes: Likewise.
+        file: JPEG or PNG, of 8 or 16 bits.
+
+    Raises:
+        RefusedError: It cannot be read or decoded, is too large, or is no depth map.
+    """
+    try:
+        return decode_picture(read_bytes(file, max_bytes), BACKGROUND_DEPTH, image_size, "dark")
+    except RefusedError as error:
+        raise RefusedError(error.reason, error.cure, str(file)) from error
+
+
+def check_shapes(background: tuple[int, int], composite: tuple[int, int], name: str = "the background") -> None:
+    """Refuse a background, or its depth map, that would be distorted to fit its composite; sizes are (width, height).
 
     >>> check_shapes((800, 600), (401, 301))
 
@@ -205,7 +223,7 @@ def check_shapes(background: tuple[int, int], composite: tuple[int, int]) -> Non
     """
     shapes = [width / height for width, height in (background, composite)]
     if max(shapes) > (1 + SAME_SHAPE) * min(shapes):
-        sizes = "the background has {} x {} pixels, the composite {} x {}".format(*background, *composite)
+        sizes = "{} has {} x {} pixels, the composite {} x {}".format(name, *background, *composite)
         raise RefusedError(sizes, "crop one of them to the width / height of the other")
 
 

@@ -75,6 +75,38 @@ def find_pairs(background: Path, composite: Path | None) -> Paired:
     return Paired(pairs, [_fail(slug(stem), reason) for stem, reason in left_over])
 
 
+def add_background_depths(pairs: Sequence[Pair], depths: Path) -> list[Pair]:
+    """Give the pairs the depth maps of their backgrounds.
+
+    Args:
+        pairs: As `find_pairs` found them.
+        depths: The map of the one background, or a folder of maps that are named as the backgrounds are, up to the
+            suffix, or as a known layout names them.
+
+    Returns:
+        The pairs, some without a map where the folder has none.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        ValueError: It is one map, and the backgrounds are several; or no map is that of a background.
+    """
+    backgrounds = {_stem(Path(str(pair.background))): pair.background for pair in pairs}
+    if depths.is_file():
+        if len(backgrounds) > 1:
+            raise ValueError(f"{depths} is one map, of {len(backgrounds):,} backgrounds; name a folder of such")
+        return [pair._replace(background_depth=depths) for pair in pairs]
+    if not depths.is_dir():
+        raise FileNotFoundError(f"{depths} is missing; expected a depth map, or a folder of such")
+    maps = _list_pictures(depths)
+    if not maps.keys() & backgrounds.keys():
+        places = {stem: Path(str(file)) for stem, file in backgrounds.items()}
+        maps = _pair_by_name(maps, places, ("background_depth", "background"))
+    found = [pair._replace(background_depth=maps.get(_stem(Path(str(pair.background))))) for pair in pairs]
+    if not any(pair.background_depth for pair in found):
+        raise ValueError(f"no file name of {depths} is that of a background, such as {pairs[0].background}")
+    return found
+
+
 def _find_alone(source: Path) -> Paired:
     """Find pairs in a table or in a data set."""
     if source.is_dir():
@@ -114,7 +146,11 @@ def _stem(path: Path) -> str:
     return unicodedata.normalize("NFC", path.stem)
 
 
-def _pair_by_name(backgrounds: Mapping[str, Path], composites: Mapping[str, Path]) -> dict[str, Path]:
+def _pair_by_name(
+    backgrounds: Mapping[str, Path],
+    composites: Mapping[str, Path],
+    kinds: tuple[str, str] = ("background", "composite"),
+) -> dict[str, Path]:
     """Find the background that the name of each composite names, where a known layout reads both.
 
     Layouts whose composites carry a running number alone are left out: which background that means, pixels decide.
@@ -125,8 +161,8 @@ def _pair_by_name(backgrounds: Mapping[str, Path], composites: Mapping[str, Path
     from maskdepth.data.layouts.layout import read_layouts
 
     for layout in read_layouts().values():
-        shown = {number: stem for stem, number in _read_backgrounds(layout, backgrounds, "background").items()}
-        wanted = _read_backgrounds(layout, composites, "composite")
+        shown = {number: stem for stem, number in _read_backgrounds(layout, backgrounds, kinds[0]).items()}
+        wanted = _read_backgrounds(layout, composites, kinds[1])
         pairs = {stem: shown[number] for stem, number in wanted.items() if number in shown}
         if pairs:
             used = set(pairs.values())

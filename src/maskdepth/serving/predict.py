@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskdepth.data.batches.batches import GIVEN_DEPTH, UNKNOWN_DEPTH
 from maskdepth.data.files import File
-from maskdepth.data.pictures.decoding import MAX_PIXELS
+from maskdepth.data.pictures.decoding import MAX_PIXELS, Picture
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.data.registration import check_pixels, register
 from maskdepth.device import choose_device, set_threads
@@ -26,7 +27,7 @@ from maskdepth.models.network import Network
 from maskdepth.models.saved import load_network
 from maskdepth.process.console import printable, progress, say, warn
 from maskdepth.process.workspace import require_writable
-from maskdepth.serving.doubts import doubt_object, doubt_picture, doubt_shape, refuse_same
+from maskdepth.serving.doubts import doubt_background_depth, doubt_object, doubt_picture, doubt_shape, refuse_same
 from maskdepth.serving.drawing import colour_depth, cut_out, draw_panel, fit_scene, paste_onto
 from maskdepth.serving.files import (
     DOUBTFUL,
@@ -37,6 +38,7 @@ from maskdepth.serving.files import (
     Pair,
     check_shapes,
     name_results,
+    read_background_depth,
     read_picture,
     write_picture,
     write_report,
@@ -78,6 +80,7 @@ class Prepared(NamedTuple):
         pair: Which.
         background: As it lies under the composite.
         composite: The other one, of the same size.
+        background_depth: (S, S) as it lies under the composite, 0 near; None where it is not known.
         note: What was done to the background.
         doubts: What is wrong with the pictures, a line each.
     """
@@ -85,6 +88,7 @@ class Prepared(NamedTuple):
     pair: Pair
     background: Decoded
     composite: Decoded
+    background_depth: Pixels | None
     note: str
     doubts: list[str]
 
@@ -122,10 +126,16 @@ def predict(
     if not 0 < threshold < 1 or batch_size < 1:
         raise ValueError(f"found threshold {threshold:g} and batch size {batch_size}; expected (0, 1) and 1 or more")
     network = load_network(model).to(choose_device())
+    if any(pair.background_depth for pair in plan.pairs) and not network.sees_background_depth:
+        raise ValueError(
+            f"{model} has not learned to look at the depth of the background; leave --background-depth out, or train "
+            "with model.inputs: background+composite+difference+background_depth"
+        )
     require_writable([plan.out])
     read = partial(read_picture, network.spec.image_size, max_bytes)
     read_background = lru_cache(_REMEMBERED)(read)
-    prepare = partial(_prepare, network, read_background, read, registers)
+    read_depth = lru_cache(_REMEMBERED)(partial(read_background_depth, network.spec.image_size, max_bytes))
+    prepare = partial(_prepare, network, read_background, read, read_depth, registers)
     scene_of = lru_cache(maxsize=1)(partial(fit_scene, plan.scene)) if plan.scene else None
     finish = partial(_finish, plan, threshold, scene_of)
     outcomes = list(plan.left_over)
@@ -133,7 +143,7 @@ def predict(
     with ThreadPoolExecutor(threads) as pool:
         prepared = progress(_map_ahead(pool, prepare, plan.pairs, 2 * threads), "predict", len(plan.pairs))
         for batch in _cut_batches(prepared, batch_size, outcomes):
-            outcomes += pool.map(finish, batch, _run(network, *_stack(batch)))
+            outcomes += pool.map(finish, *_show(network, batch))
     outcomes.sort(key=lambda outcome: outcome.name)
     if plan.report:
         write_report(plan.report, outcomes)
@@ -161,7 +171,7 @@ def predict_arrays(network: Network, background: Pixels, composite: Pixels) -> M
     height, width = composite.shape[:2]
     check_shapes((background.shape[1], background.shape[0]), (width, height))
     side = network.spec.image_size
-    seen = (np.stack([_resize(picture, side, side)]) for picture in (background, composite))
+    seen = [np.stack([_resize(picture, side, side)]) for picture in (background, composite)]
     maps = _run(network, *seen)[0]
     mask_prob = refine_mask(maps.mask_prob, _resize(background, width, height), composite)
     return Maps(mask_prob, _resize(maps.depth, width, height).clip(0, 1))
@@ -171,6 +181,7 @@ def _prepare(
     network: Network,
     read_background: Callable[[File], Decoded],
     read_composite: Callable[[File], Decoded],
+    read_depth: Callable[[File], Picture],
     registers: bool,
     pair: Pair,
 ) -> Prepared | Outcome:
@@ -181,21 +192,27 @@ def _prepare(
         check_shapes((background.whole.shape[1], background.whole.shape[0]), (width, height))
         background = background._replace(whole=_resize(background.whole, width, height))
         refuse_same(background.whole, composite.whole)
+        depth = None
+        if pair.background_depth:
+            picture = read_depth(pair.background_depth)
+            check_shapes((picture.width, picture.height), (width, height), "its depth map")
+            depth = picture.pixels
     except RefusedError as error:
         where = error.where or f"{pair.background} and {pair.composite}"
         refused = RefusedError(error.reason, error.cure, where)
         return Outcome(pair.name, FAILED, None, printable(str(refused)))
     doubts = list(_doubt(network, pair, background, composite))
     if not registers:
-        return Prepared(pair, background, composite, "", doubts)
+        return Prepared(pair, background, composite, depth, "", doubts)
     found = register(background.whole, composite.whole)
     if found.verdict == "does not fit":
         cure = "photograph both from one place, and name the two that belong together"
-        return Prepared(pair, background, composite, "", [f"{found.describe()}; {cure}", *doubts])
+        return Prepared(pair, background, composite, depth, "", [f"{found.describe()}; {cure}", *doubts])
     if found.verdict == "registered":
         side = network.spec.image_size
         background = Decoded(_resize(found.background, side, side), found.background)
-    return Prepared(pair, background, composite, found.describe(), doubts)
+        depth = None if depth is None else found.move(depth)
+    return Prepared(pair, background, composite, depth, found.describe(), doubts)
 
 
 def _doubt(network: Network, pair: Pair, background: Decoded, composite: Decoded) -> Iterator[str]:
@@ -241,16 +258,41 @@ def _cut_batches(
         yield batch
 
 
+def _show(network: Network, batch: Sequence[Prepared]) -> tuple[Sequence[Prepared], list[Maps]]:
+    """Predict pairs, and hold the depth maps that were given against what the pictures alone tell."""
+    pictures = _stack(batch)
+    alone = _run(network, *pictures)
+    if all(one.background_depth is None for one in batch):
+        return batch, alone
+    doubted = [
+        one._replace(doubts=[*one.doubts, *_doubt_depth(one, maps)]) for one, maps in zip(batch, alone, strict=True)
+    ]
+    unknown = np.full_like(alone[0].depth, UNKNOWN_DEPTH, np.uint8)
+    levels = [unknown if one.background_depth is None else one.background_depth for one in batch]
+    known = [np.full_like(unknown, UNKNOWN_DEPTH if one.background_depth is None else GIVEN_DEPTH) for one in batch]
+    return doubted, _run(network, *pictures, np.stack([levels, known], 1))
+
+
+def _doubt_depth(prepared: Prepared, alone: Maps) -> Iterator[str]:
+    if prepared.background_depth is not None:
+        name = printable(str(prepared.pair.background_depth))
+        yield from doubt_background_depth(name, prepared.background_depth, alone.depth, alone.mask_prob)
+
+
 def _stack(batch: Sequence[Prepared]) -> tuple[Pixels, Pixels]:
     """Stack what the network sees of backgrounds and composites, (B, S, S, 3) each."""
     return np.stack([one.background.seen for one in batch]), np.stack([one.composite.seen for one in batch])
 
 
 @torch.inference_mode()
-def _run(network: Network, backgrounds: Pixels, composites: Pixels) -> list[Maps]:
-    """Predict pictures (B, S, S, 3); the maps are (S, S)."""
+def _run(
+    network: Network, backgrounds: Pixels, composites: Pixels, background_depths: Pixels | None = None
+) -> list[Maps]:
+    """Predict pictures (B, S, S, 3), with depth maps of the backgrounds (B, 2, S, S) or not; the maps are (S, S)."""
     device = network.mean.device
-    pictures = (torch.from_numpy(kind).to(device).permute(0, 3, 1, 2) / 255 for kind in (backgrounds, composites))
+    pictures = [torch.from_numpy(kind).to(device).permute(0, 3, 1, 2) / 255 for kind in (backgrounds, composites)]
+    if background_depths is not None:
+        pictures.append(torch.from_numpy(background_depths).to(device) / 255)
     prediction = network(*pictures)
     mask_probs, depths = prediction.mask_logits.sigmoid()[:, 0], prediction.depth[:, 0]
     return [Maps(*maps) for maps in zip(mask_probs.cpu().numpy(), depths.cpu().numpy(), strict=True)]
@@ -264,7 +306,7 @@ def _finish(
     maps: Maps,
 ) -> Outcome:
     """Write what was asked for of one pair."""
-    pair, background, composite, note, doubts = prepared
+    pair, background, composite, doubts = prepared.pair, prepared.background, prepared.composite, prepared.doubts
     if not all(np.isfinite(values).all() for values in maps):  # weights may be finite, and too large
         return Outcome(pair.name, FAILED, None, "the network answers with no numbers; train it again")
     mask_prob = refine_mask(maps.mask_prob, background.whole, composite.whole)
@@ -286,7 +328,7 @@ def _finish(
     if not doubts:  # one cause is enough
         names = printable(str(pair.background)), printable(str(pair.composite))
         doubts = list(doubt_object(names, background.seen, composite.seen, maps.mask_prob))
-    told = "; ".join(filter(None, [note, *doubts]))
+    told = "; ".join(filter(None, [prepared.note, *doubts]))
     return Outcome(pair.name, DOUBTFUL if doubts else PREDICTED, float(mask.mean()), told)
 
 
