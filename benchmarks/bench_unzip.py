@@ -108,10 +108,11 @@ def count_members(raw: Path) -> int:
 
 def read_members(raw: Path) -> list[bytes]:
     """Get the bytes of every member, size and CRC checked."""
-    contents = []
+    contents: list[bytes] = []
     for archive in find_archives(raw):
-        with archive.opened() as read:
-            contents += [read(member) for member in archive.members()]
+        members = archive.members()
+        with archive.opened(members) as read:
+            contents += map(read, members)
     return contents
 
 

@@ -99,6 +99,17 @@ def compose(
     write_composition(settings, usable_cores())
 
 
+@app.command(epilog="Example: [bold]maskdepth link s3://bucket/raw data/raw/photographs.urls[/bold]")
+def link(
+    prefix: Annotated[str, typer.Argument(help="Where the zips are: an address of any store that fsspec reads.")],
+    path: Annotated[Path, typer.Argument(help="The list to write; its name ends in .urls.")],
+) -> None:
+    """List the zips of an object store for data/raw, with what tells that one was replaced; they are read there."""
+    from maskdepth.data.archives.remote import link as write_list
+
+    say(f"link: {write_list(prefix, path):,} zips in {path}")
+
+
 @app.command(epilog="Example: [bold]maskdepth layouts data/raw[/bold]")
 def layouts(
     path: Annotated[Path | None, typer.Argument(help="A folder of archives or pictures, or a zip.")] = None,

@@ -115,7 +115,7 @@ def search_archives():
             members = archive.members()
         except RefusedError:
             return
-        with archive.opened() as read:
+        with archive.opened(members) as read:
             for member in members:
                 for layout in layouts:
                     layout.recognise(archive.path_of(member))

@@ -52,7 +52,7 @@ def open_file(file: File) -> BinaryIO:
     """
     if not isinstance(file, Zipped):
         return file.open("rb")
-    with file.archive.opened() as read:
+    with file.archive.opened([file.member]) as read:
         return io.BytesIO(read(file.member))
 
 

@@ -194,8 +194,9 @@ def _explain_places(
     for archive, listed in members.items():
         found = [(member, layout.recognise(archive.path_of(member))) for member in listed]
         named = [(member, one.ids["background"]) for member, one in found if one and one.kind == "background"]
-        with archive.opened() as read:
-            for member, name in named[: _BACKGROUNDS - len(pictures)]:
+        wanted = named[: _BACKGROUNDS - len(pictures)]
+        with archive.opened([member for member, _ in wanted]) as read:
+            for member, name in wanted:
                 with suppress(RefusedError):  # the index will say so
                     pictures[name] = decode_picture(read(member), "background", _SIDE, "dark").pixels
     if not pictures:

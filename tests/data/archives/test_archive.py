@@ -46,7 +46,7 @@ def test_loose_and_zipped_members_are_read_back(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", [("1.jpg", b"one"), ("2.jpg", b"two" * 100)])
     contents = []
     for archive in find_archives(tmp_path):
-        with archive.opened() as read:
+        with archive.opened([]) as read:
             contents.append([read(member) for member in archive.members()])
     assert contents == [[b"one", b"two" * 100], [b"bg/1.jpg", b"bg/2.jpg"]]
 
@@ -57,7 +57,7 @@ def test_a_loose_file_that_changed_meanwhile_is_refused(tmp_path: Path) -> None:
     changed, gone = archive.members()
     (tmp_path / changed.name).write_bytes(b"BG/1.jpg")
     (tmp_path / gone.name).unlink()
-    with archive.opened() as read:
+    with archive.opened([]) as read:
         with pytest.raises(RefusedError, match="CRC differs"):
             read(changed)
         with pytest.raises(RefusedError, match="cannot be read: No such file"):
@@ -133,7 +133,7 @@ def test_a_zip_that_is_gone_when_it_is_opened_is_named(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", [("1.jpg", b"one")])
     (archive,) = find_archives(tmp_path)
     (tmp_path / "a.zip").unlink()
-    with pytest.raises(RefusedError, match=r"^a\.zip: cannot be opened any more: No such file"), archive.opened():
+    with pytest.raises(RefusedError, match=r"^a\.zip: cannot be opened any more: No such file"), archive.opened([]):
         pass
 
 

@@ -207,7 +207,7 @@ def test_encoded_pictures_are_the_bytes_of_their_members(tmp_path: Path) -> None
     write_toy_archive(tmp_path / "raw")
     write_both(tmp_path / "raw", tmp_path)
     (archive,) = find_archives(tmp_path / "raw")
-    with archive.opened() as read:
+    with archive.opened([]) as read:
         masks = [read(member) for member in archive.members() if "mask" in member.name]
     shard = tmp_path / "encoded" / "batch1_images"
     assert (shard / "mask.bin").read_bytes() == b"".join(masks)

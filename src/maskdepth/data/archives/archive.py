@@ -1,4 +1,4 @@
-"""The archives below the raw folder: zip files, and folders of loose files, both read in place."""
+"""The archives of the raw folder: zips there or in an object store, and folders of loose files, all read in place."""
 
 import hashlib
 import os
@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from maskdepth.data.archives.local_headers import Member
+from maskdepth.data.archives.remote import LIST_SUFFIX, Remote, read_list
 from maskdepth.data.archives.zips import (
     MAX_MEMBER_BYTES,
+    ZIP_SUFFIX,
     check_content,
     check_names,
     find_name_fault,
@@ -26,7 +28,6 @@ from maskdepth.process.console import printable, readable_size
 # Where files directly in the raw folder belong.
 TOP_FILES = "files"
 
-_ZIP_SUFFIX = ".zip"
 # [characters] A folder's name has at most 255 bytes.
 _LONGEST_SHOWN = 48
 # Missing archives that a warning names.
@@ -44,17 +45,19 @@ class Archive:
         raw_dir: The raw folder.
         is_zip: Whether it is a zip file.
         max_member_bytes: A larger file in it, unpacked, refuses it.
+        remote: Where it is, if it is in an object store; its name is then where it would lie.
     """
 
     name: str
     raw_dir: Path
     is_zip: bool
     max_member_bytes: int = MAX_MEMBER_BYTES
+    remote: Remote | None = None
 
     @property
     def stem(self) -> str:
         """The name without the suffix of a zip."""
-        return self.name[: -len(_ZIP_SUFFIX)] if self.is_zip else self.name
+        return self.name[: -len(ZIP_SUFFIX)] if self.is_zip else self.name
 
     @property
     def printable_name(self) -> str:
@@ -93,19 +96,22 @@ class Archive:
         if fault := find_name_fault(self.name):
             raise RefusedError(f"it {fault}", "rename it", self.printable_name)
         try:
-            path = self.raw_dir / self.name
-            members = list_zip(path, self.max_member_bytes) if self.is_zip else self._list_loose()
+            members = self._list()
         except RefusedError as error:
             raise RefusedError(error.reason, error.cure, self.name) from error
         return [member for member in members if not _JUNK.search(member.name)]
 
     @contextmanager
-    def opened(self) -> Iterator[Callable[[Member], bytes]]:
-        """Open the archive once, and give the function that reads one member or raises `RefusedError`.
+    def opened(self, members: Sequence[Member]) -> Iterator[Callable[[Member], bytes]]:
+        """Open the archive once, and give the function that reads one of these members or raises `RefusedError`.
 
         Raises:
             RefusedError: The zip, which was listed, cannot be opened any more.
         """
+        if self.remote:
+            with self.remote.opened(members) as read:
+                yield read
+            return
         if not self.is_zip:
             yield partial(_read_loose, self.raw_dir)
             return
@@ -115,6 +121,11 @@ class Archive:
             raise RefusedError(f"cannot be opened any more: {error.strerror}", DAMAGED, self.name) from error
         with file:
             yield partial(read_zipped, file)
+
+    def _list(self) -> list[Member]:
+        if self.remote:
+            return self.remote.list_members(self.max_member_bytes)
+        return list_zip(self.raw_dir / self.name, self.max_member_bytes) if self.is_zip else self._list_loose()
 
     def _list_loose(self) -> list[Member]:
         try:
@@ -135,7 +146,7 @@ class Archive:
 
 
 def find_archives(raw_dir: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Archive]:
-    """Find every zip at any depth, and group the other files by their top folder.
+    """Find every zip at any depth and all that lists name, and group the other files by their top folder.
 
     Args:
         raw_dir: Where they are.
@@ -146,20 +157,24 @@ def find_archives(raw_dir: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> li
 
     Raises:
         FileNotFoundError: There is no such folder, or nothing in it.
-        ValueError: A folder is a link.
+        RefusedError: A list of addresses cannot be used.
+        ValueError: A folder is a link, or a list names what lies there.
     """
     cure = f"put your archives there, or run `maskdepth sample {raw_dir}` for the sample data"
     if not raw_dir.is_dir():
         raise FileNotFoundError(f"{raw_dir} is not a folder; {cure}")
     unlisted: list[OSError] = []
-    found = {(_archive_of(name), not _is_loose(name)) for name in _walk(raw_dir, unlisted.append)}
+    names = list(_walk(raw_dir, unlisted.append))
+    remotes = _read_lists(raw_dir, [name for name in names if name.endswith(LIST_SUFFIX)])
+    found = {(_archive_of(name), not _is_loose(name)) for name in names if not name.endswith(LIST_SUFFIX)}
+    found |= {(name, True) for name in remotes}
     for error in unlisted:  # to be refused for it, and no other one
         if (folder := Path(os.fsdecode(error.filename))) == raw_dir:
             raise error
         found.add((folder.relative_to(raw_dir).parts[0], False))
     if not found:
         raise FileNotFoundError(f"{raw_dir} is empty; {cure}")
-    return [Archive(name, raw_dir, is_zip, max_member_bytes) for name, is_zip in sorted(found)]
+    return [Archive(name, raw_dir, is_zip, max_member_bytes, remotes.get(name)) for name, is_zip in sorted(found)]
 
 
 def list_members(archives: Iterable[Archive]) -> tuple[dict[Archive, list[Member]], dict[Archive, RefusedError]]:
@@ -193,7 +208,7 @@ def describe_gaps(archives: Sequence[Archive]) -> list[str]:
             continue
         width = len(names[first]) - len(before) - len(behind)
         absent = (f"{before}{number:0{width}}{behind}" for number in range(first, last) if number not in names)
-        missing = [name for name in absent if name.removesuffix(_ZIP_SUFFIX) not in folders]
+        missing = [name for name in absent if name.removesuffix(ZIP_SUFFIX) not in folders]
         if missing:
             told = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
             verb = "is" if len(missing) == 1 else "are"
@@ -207,6 +222,22 @@ def content_digest(members: Iterable[Member]) -> str:
     for member in members:
         digest.update(f"{member.name}\0{member.size}\0{member.crc}\n".encode())
     return digest.hexdigest()
+
+
+def _read_lists(raw_dir: Path, lists: Iterable[str]) -> dict[str, Remote]:
+    """Read which zips the lists name, as if they lay beside their list."""
+    remotes: dict[str, Remote] = {}
+    for place in lists:
+        try:
+            named = read_list(raw_dir / place)
+        except RefusedError as error:
+            raise RefusedError(error.reason, error.cure, printable(str(raw_dir / place))) from error
+        for name, remote in named.items():
+            beside = (PurePosixPath(place).parent / name).as_posix()
+            if beside in remotes or (raw_dir / beside).exists():
+                raise ValueError(f"{printable(beside)} is there twice, once in the list {printable(place)}; keep one")
+            remotes[beside] = remote
+    return remotes
 
 
 def _walk(raw_dir: Path, tell: Callable[[OSError], object]) -> Iterator[str]:
@@ -231,7 +262,7 @@ def _is_link(path: Path) -> bool:
 
 
 def _is_loose(name: str) -> bool:
-    return not name.lower().endswith(_ZIP_SUFFIX)
+    return not name.lower().endswith(ZIP_SUFFIX)
 
 
 def _archive_of(name: str) -> str:

@@ -185,7 +185,7 @@ def read_labels(archive: Archive, members: Sequence[Member], layout: Layout, tab
     if not positions:
         return pd.DataFrame(columns=columns, dtype=str)
     rows: list[list[str]] = []
-    with archive.opened() as read:
+    with archive.opened([members[position] for position in positions]) as read:
         for position in positions:
             try:
                 rows += layout.read_labels(read(members[position]).decode())
@@ -380,7 +380,8 @@ def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
     outcomes = []
     params, is_encoded = chunk.params, chunk.params.store == ENCODED
     decoding = (params.image_size, params.depth_near, params.depth_frame, params.max_pixels)
-    with chunk.archive.opened() as read, ExitStack() as stack:
+    members = [member for member, _, _ in chunk.pictures]
+    with chunk.archive.opened(members) as read, ExitStack() as stack:
         # Written and not mapped: a full disk is then an error, and no signal that kills.
         files = {kind: stack.enter_context(path.open("r+b", buffering=0)) for kind, path in chunk.files.items()}
         for member, kind, place in chunk.pictures:

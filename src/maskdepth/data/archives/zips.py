@@ -30,6 +30,8 @@ from maskdepth.data.archives.local_headers import (
 from maskdepth.data.pictures.refusal import DAMAGED, RefusedError
 from maskdepth.process.console import readable_size
 
+ZIP_SUFFIX = ".zip"
+
 # The largest legitimate member is a labels file of some 50 MB; a picture stays well below 10 MB. Where params.yaml is
 # read, it says how many.
 MAX_MEMBER_BYTES = 256_000_000
@@ -73,9 +75,20 @@ def list_zip(path: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Membe
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for whoever writes to it
             raise RefusedError("it is not a regular file", "remove it")
-        infos, directory_start = _read_directory(path)
+        with path.open("rb") as file:
+            return list_open_zip(file, max_member_bytes)
     except OSError as error:
         raise _unreadable(error) from error
+
+
+def list_open_zip(file: BinaryIO, max_member_bytes: int = MAX_MEMBER_BYTES) -> list[Member]:
+    """Do what `list_zip` does with a zip that is open already.
+
+    Raises:
+        OSError: It cannot be read.
+        RefusedError: As `list_zip`.
+    """
+    infos, directory_start = _read_directory(file)
     # zipfile cuts a name at its first NUL; the name as stored is the one to check.
     names = [_name_of(info) for info in infos]
     check_names(names)
@@ -171,11 +184,11 @@ def _unreadable(error: OSError) -> RefusedError:
     return RefusedError(f"cannot be read: {error.strerror}", "check its permissions and its disk, or copy it again")
 
 
-def _why_not_a_zip(path: Path, error: Exception) -> tuple[str, str]:
+def _why_not_a_zip(file: BinaryIO, error: Exception) -> tuple[str, str]:
     """Tell apart the usual ways in which a download goes wrong; zipfile has one text for all of them."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not size:
         return "the file is empty", DAMAGED
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
@@ -185,7 +198,7 @@ def _why_not_a_zip(path: Path, error: Exception) -> tuple[str, str]:
     return f"not a zip file ({readable_size(size)})", DAMAGED
 
 
-def _read_directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
+def _read_directory(file: BinaryIO) -> tuple[list[zipfile.ZipInfo], int]:
     """Give the entries of the directory, and where it begins.
 
     zipfile makes an object of every entry that it finds, so they are counted before.
@@ -194,30 +207,29 @@ def _read_directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
         OSError: The file cannot be read.
         RefusedError: It is no zip, or has other entries than its end record counts.
     """
-    declared = _check_end(path)
+    declared = _check_end(file)
     try:
-        with zipfile.ZipFile(path) as opened:
+        with zipfile.ZipFile(file) as opened:
             infos, start = opened.infolist(), opened.start_dir
     except _ZIP_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:
             raise
-        raise RefusedError(*_why_not_a_zip(path, error)) from error
+        raise RefusedError(*_why_not_a_zip(file, error)) from error
     if len(infos) != declared:  # some damages make members vanish silently
         raise _miscounted(declared, len(infos))
     return infos, start
 
 
-def _check_end(path: Path) -> int:
+def _check_end(file: BinaryIO) -> int:
     """Give the number of members that the end record counts, once the directory is known to have no more entries."""
-    with path.open("rb") as file:
-        declared, start, num_bytes = _read_end(file)
-        if declared > MAX_MEMBERS:
-            raise RefusedError(f"it has {declared:,} members, over {MAX_MEMBERS:,}", "split it into several zips")
-        if num_bytes > MAX_DIRECTORY_BYTES:
-            sizes = f"{readable_size(num_bytes)}, over {readable_size(MAX_DIRECTORY_BYTES)}"
-            raise RefusedError(f"its directory has {sizes}", "split it into several zips")
-        file.seek(start)
-        directory = file.read(num_bytes)
+    declared, start, num_bytes = _read_end(file)
+    if declared > MAX_MEMBERS:
+        raise RefusedError(f"it has {declared:,} members, over {MAX_MEMBERS:,}", "split it into several zips")
+    if num_bytes > MAX_DIRECTORY_BYTES:
+        sizes = f"{readable_size(num_bytes)}, over {readable_size(MAX_DIRECTORY_BYTES)}"
+        raise RefusedError(f"its directory has {sizes}", "split it into several zips")
+    file.seek(start)
+    directory = file.read(num_bytes)
     if (found := directory.count(_ENTRY_MARK)) > declared:
         raise _miscounted(declared, found)
     _check_last_entry(directory)

@@ -1,0 +1,193 @@
+"""Zips in an object store, read in ranges where they are and never copied whole.
+
+A list in the raw folder names them, a line each: address and ETag, which is what DVC tracks. An object that is another
+one by now is refused, as data that changed without a word would be a result without a source.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from maskdepth.data.archives.local_headers import Member
+from maskdepth.data.archives.zips import ZIP_SUFFIX, list_open_zip, read_zipped
+from maskdepth.data.pictures.refusal import RefusedError
+from maskdepth.process.files import replace_text
+
+if TYPE_CHECKING:
+    import fsspec
+
+LIST_SUFFIX = ".urls"
+
+_UNKNOWN_ETAG = "-"
+# [bytes] What a listing reads at once, and the most that is asked for at once; what lies between two members that is
+# not worth a second request, which costs some ten milliseconds.
+_LISTED_BYTES, _MOST_BYTES, _GAP_BYTES = 2**17, 2**25, 2**16
+# [s] A store that is away is away, and one that answers does within this.
+_CONNECT_SECONDS, _READ_SECONDS = 5, 60
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {
+        "use_listings_cache": False,  # what was listed may have been replaced since
+        "config_kwargs": {
+            "connect_timeout": _CONNECT_SECONDS,
+            "read_timeout": _READ_SECONDS,
+            "retries": {"max_attempts": 3},
+        },
+    }
+}
+# What is raised, by the name of its class, as libraries of a store need not be there; and what a person can do.
+_REASONS = {
+    "FileNotFoundError": ("there is no such object", "check the address, or take it out of the list"),
+    "PermissionError": ("the store refuses the key", "check AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"),
+    "NoCredentialsError": ("the store wants a key", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"),
+    "EndpointConnectionError": ("the store does not answer", "check the network, and AWS_ENDPOINT_URL"),
+    "ConnectTimeoutError": ("the store does not answer", "check the network, and AWS_ENDPOINT_URL"),
+    "FileExpired": ("it was replaced while it was read", "list it again with `maskdepth link`"),
+    "ImportError": ("its kind of store needs a library", "pip install 'maskdepth[s3]'"),
+}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A zip in an object store.
+
+    Attributes:
+        url: Its address, such as s3://bucket/raw/batch1.zip.
+        etag: Of the object that is meant; "" for whatever is there.
+    """
+
+    url: str
+    etag: str
+
+    def list_members(self, max_member_bytes: int) -> list[Member]:
+        """List the members; reads the directory alone.
+
+        Raises:
+            RefusedError: It cannot be read, is another object than was meant, or as `list_zip` says.
+        """
+        with _explaining():
+            files, path = _open_store(self.url)
+            if self.etag and self.etag != _etag_of(files.info(path)):
+                raise RefusedError("it is another object than the list names", "list it again with `maskdepth link`")
+            with files.open(path, cache_type="readahead", block_size=_LISTED_BYTES) as file:
+                return list_open_zip(cast("BinaryIO", file), max_member_bytes)
+
+    @contextmanager
+    def opened(self, members: Sequence[Member]) -> Iterator[Callable[[Member], bytes]]:
+        """Give the function that reads one of these members; those that lie together are fetched together.
+
+        Raises:
+            RefusedError: The object cannot be opened any more.
+        """
+        blocks = {member.offset: block for block, some in _cut_blocks(members) for member in some}
+        with _explaining():
+            files, path = _open_store(self.url)
+            file = files.open(path, cache_type="none")
+
+        @lru_cache(maxsize=1)
+        def fetch(start: int, end: int) -> bytes:
+            with _explaining():
+                file.seek(start)
+                return cast("bytes", file.read(end - start))
+
+        def read(member: Member) -> bytes:
+            start, end = blocks[member.offset]
+            moved = member._replace(offset=member.offset - start, end=member.end - start)
+            return read_zipped(BytesIO(fetch(start, end)), moved)
+
+        with file:
+            yield read
+
+
+def read_list(path: Path) -> dict[str, Remote]:
+    """Read which zips a list names, by their names: their addresses behind the folder that they share.
+
+    Raises:
+        RefusedError: It cannot be read, names no zip, or one twice.
+    """
+    remotes = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"cannot be read: {error}", "write one address a line, in UTF-8") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        url, *etag = line.split()
+        if "://" not in url or not url.lower().endswith(ZIP_SUFFIX) or len(etag) > 1:
+            raise RefusedError(
+                f"line {number} is no address of a zip", "write s3://bucket/name.zip a line, or `maskdepth link`"
+            )
+        remotes.append(Remote(url, "" if etag in ([], [_UNKNOWN_ETAG]) else etag[0]))
+    if not remotes:
+        raise RefusedError("it names no zip", "write one address a line")
+    paths = [PurePosixPath(remote.url.split("://", 1)[1]) for remote in remotes]
+    depth = 0
+    while all(len(one.parts) > depth + 1 and one.parts[depth] == paths[0].parts[depth] for one in paths):
+        depth += 1
+    named = {"/".join(one.parts[depth:]): remote for one, remote in zip(paths, remotes, strict=True)}
+    if len(named) < len(remotes):
+        raise RefusedError("it names a zip twice", "take one of the lines away")
+    return named
+
+
+def link(prefix: str, path: Path) -> int:
+    """Write a list of all zips below an address, with their ETags; give their number.
+
+    Raises:
+        RefusedError: The store cannot be read.
+        ValueError: There is no zip, or the list has another suffix.
+    """
+    if path.suffix != LIST_SUFFIX:
+        raise ValueError(f"{path}: a list of addresses ends in {LIST_SUFFIX}")
+    with _explaining(prefix):
+        files, root = _open_store(prefix)
+        found = files.find(root, detail=True)
+    protocol = prefix.split("://", 1)[0]
+    zips = {name: info for name, info in sorted(found.items()) if name.lower().endswith(ZIP_SUFFIX)}
+    if not zips:
+        raise ValueError(f"{prefix}: found {len(found):,} objects, none of them a zip")
+    lines = [f"{protocol}://{name} {_etag_of(info) or _UNKNOWN_ETAG}\n" for name, info in zips.items()]
+    replace_text(path, "".join(lines))
+    return len(zips)
+
+
+def _open_store(url: str) -> "tuple[fsspec.AbstractFileSystem, str]":
+    from fsspec.core import url_to_fs
+
+    return cast("tuple[fsspec.AbstractFileSystem, str]", url_to_fs(url, **_OPTIONS.get(url.split("://", 1)[0], {})))
+
+
+def _etag_of(info: dict[str, Any]) -> str:
+    return str(info.get("ETag") or info.get("etag") or "").strip('"')
+
+
+@contextmanager
+def _explaining(where: str = "") -> Iterator[None]:
+    """Turn what a store raises into a refusal, which repeats nothing of what the store said."""
+    try:
+        yield
+    except Exception as error:
+        for kind in type(error).__mro__:
+            if kind.__name__ in _REASONS:
+                raise RefusedError(*_REASONS[kind.__name__], where) from error
+        if isinstance(error, OSError) or type(error).__module__.startswith(("botocore", "aiohttp")):
+            reason = f"the store answers with {type(error).__name__}"
+            raise RefusedError(reason, "check the network, and try again", where) from error
+        raise
+
+
+def _cut_blocks(members: Iterable[Member]) -> list[tuple[tuple[int, int], list[Member]]]:
+    """Put members that lie together into blocks (start, end), each small enough to be held."""
+    blocks: list[tuple[tuple[int, int], list[Member]]] = []
+    for member in sorted(members, key=lambda member: member.offset):
+        if blocks:
+            (start, end), some = blocks[-1]
+            if member.offset - end <= _GAP_BYTES and member.end - start <= _MOST_BYTES:
+                blocks[-1] = (start, max(end, member.end)), [*some, member]
+                continue
+        blocks.append(((member.offset, member.end), [member]))
+    return blocks
