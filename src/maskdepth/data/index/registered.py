@@ -22,7 +22,7 @@ from maskdepth.process.files import replacing
 from maskdepth.process.workers import map_in_order, open_pool, usable_cores
 
 # Samples that tell whether a data set needs it, and the share of them above which it does: of 1,000 pairs from a
-# tripod none is changed, of drawn ones with soft shadows 7 %; of those from a hand, nearly all.
+# tripod none is changed, of drawn ones with soft shadows a few; of those from a hand, nearly all.
 _PROBES = 100
 _NEEDED = 0.2
 # What is worth a message between processes, and samples that take about as long as starting one.
@@ -36,17 +36,22 @@ class Probed:
     """How the backgrounds of some samples lie to their composites.
 
     Attributes:
-        verdicts: How many of each.
-        example: What had to be done with one that moved, as a person reads it; "" if none did.
+        compared: How many were looked at.
+        changed: What had to be done with those that moved, or are darker or lighter, as a person reads it.
     """
 
-    verdicts: Counter[Verdict]
-    example: str
+    compared: int
+    changed: list[str]
 
     @property
     def share(self) -> float:
         """Share that does not lie as it should, and can be laid so, [0, 1]."""
-        return self.verdicts["registered"] / max(1, self.verdicts.total())
+        return len(self.changed) / max(1, self.compared)
+
+    @property
+    def example(self) -> str:
+        """One of the changes: that of which there is most to say."""
+        return max(self.changed, key=len, default="")
 
     @property
     def is_needed(self) -> bool:
@@ -121,7 +126,7 @@ def _probe(samples: pd.DataFrame, arrays: Arrays) -> Probed:
     pairs = _read_pairs(samples.iloc[choose_some(samples["sample_id"], _PROBES)], arrays)
     found = list(map(register, pairs.background, pairs.composite))
     told = [one.describe() for one in found if one.verdict == "registered"]
-    return Probed(Counter(one.verdict for one in found), max(told, key=len, default=""))
+    return Probed(len(found), [change for change in told if change != "registered"])
 
 
 def _write(samples: pd.DataFrame, arrays: Arrays, folder: Path) -> list[Verdict]:
