@@ -21,7 +21,7 @@ from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
 from maskdepth.process.console import progress, say, warn
 from maskdepth.process.files import replace_text
-from maskdepth.process.launch import end_with_starter, find_rank, launch, patience, wanted_ranks
+from maskdepth.process.launch import end_with_starter, find_attempt, find_rank, launch, patience, wanted_ranks
 from maskdepth.process.signals import StopSignals
 from maskdepth.process.workspace import require_writable, state_dir
 from maskdepth.tracking.journal import FAILED, FINISHED, KILLED, Journal
@@ -145,7 +145,7 @@ def meet(device: torch.device, settings: TrainParams) -> Ranks:
     rank, size = find_rank()
     check_shares(size, settings)
     end_with_starter()
-    return join_ranks(rank, size, device, patience())
+    return join_ranks(rank, size, find_attempt(), device, patience())
 
 
 def share_state(state: TrainState) -> None:

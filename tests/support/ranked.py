@@ -44,7 +44,7 @@ def _call(rank, size, port, patience, function, arguments):
     # As torch's launcher does, which holds the place where the ranks meet.
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     try:
-        return function(join_ranks(rank, size, CPU, patience), *arguments)
+        return function(join_ranks(rank, size, "0", CPU, patience), *arguments)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -4,6 +4,7 @@ How many is a fact of the machine, as the device is. A launcher tells each rank 
 has named: RANK, LOCAL_RANK, WORLD_SIZE.
 """
 
+import logging
 import os
 import sys
 import threading
@@ -26,6 +27,11 @@ def find_rank() -> tuple[int, int]:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return 0, 1
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def find_attempt() -> str:
+    """Say how many times the ranks were started again before."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
 def is_started_by_us() -> bool:
@@ -79,6 +85,8 @@ def launch(count: int, module: str) -> None:
     from torch.distributed.launcher.api import elastic_launch
     from torch.distributed.run import config_from_args, parse_args
 
+    # What it would log of a rank that ends, that rank has said in a sentence, or is said below.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ[_STARTER_VARIABLE] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // count)))
     # By its number: what the machine calls itself may lead nowhere.

@@ -8,6 +8,7 @@ within the collective (`all_reduce`) would not keep.
 
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from maskdepth.device import is_out_of_memory
 from maskdepth.params import TrainParams
@@ -129,18 +132,20 @@ def blaming_others(who: str) -> Iterator[None]:
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        reason = str(error).partition("\n")[0]
+        # Gloo begins with the line of its source, and ends with advice.
+        reason = re.sub(r"^\[\S*\] ", "", str(error).partition("\n")[0]).partition(". ")[0]
         raise ChildProcessError(
             f"{who} has lost another rank, which died, hangs, or is out of reach ({reason}); run again to go on from "
             "the last saved state"
         ) from error
 
 
-def join_ranks(rank: int, size: int, device: torch.device, patience: float) -> Ranks:
+def join_ranks(rank: int, size: int, attempt: str, device: torch.device, patience: float) -> Ranks:
     """Meet the other ranks where the environment says (MASTER_ADDR, MASTER_PORT).
 
     Args:
         rank: The number of this one.
+        attempt: Names this start of the ranks: the place still knows where those of an earlier one were, now dead.
         size: How many there are; nobody is waited for where it is 1.
         device: Where this rank computes.
         patience: How long it waits for another at most [s].
@@ -154,7 +159,11 @@ def join_ranks(rank: int, size: int, device: torch.device, patience: float) -> R
         with blaming_others(f"rank {rank} of {size}"):
             # The objects that are told apart from steps go over the host.
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, rank=rank, world_size=size, timeout=timedelta(seconds=patience))
+            timeout = timedelta(seconds=patience)
+            place, _, _ = next(rendezvous("env://", rank, size, timeout=timeout))
+            dist.init_process_group(
+                backend, store=PrefixStore(f"attempt {attempt}", place), rank=rank, world_size=size, timeout=timeout
+            )
     return Ranks(rank, size)
 
 
