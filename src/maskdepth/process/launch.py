@@ -86,7 +86,8 @@ def launch(count: int, module: str) -> None:
     from torch.distributed.run import config_from_args, parse_args
 
     # What it would log of a rank that ends, that rank has said in a sentence, or is said below.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     os.environ[_STARTER_VARIABLE] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // count)))
     # By its number: what the machine calls itself may lead nowhere.

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import PrefixStore
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from maskdepth.device import is_out_of_memory
@@ -25,6 +25,9 @@ from maskdepth.params import TrainParams
 from maskdepth.training.states import Dependencies, tell_differences
 
 Item = TypeVar("Item")
+
+# How long ranks wait until all are here: one may start later than another, or read from a slower disk.
+_MEETING = timedelta(minutes=5)
 
 
 class Ranks:
@@ -148,7 +151,7 @@ def join_ranks(rank: int, size: int, attempt: str, device: torch.device, patienc
         attempt: Names this start of the ranks: the place still knows where those of an earlier one were, now dead.
         size: How many there are; nobody is waited for where it is 1.
         device: Where this rank computes.
-        patience: How long it waits for another at most [s].
+        patience: How long it waits for another at most, once all are here [s].
 
     Raises:
         ChildProcessError: They did not meet in time.
@@ -157,12 +160,14 @@ def join_ranks(rank: int, size: int, attempt: str, device: torch.device, patienc
         if device.type == "cuda":
             torch.cuda.set_device(device)
         with blaming_others(f"rank {rank} of {size}"):
-            # The objects that are told apart from steps go over the host.
+            place, _, _ = next(rendezvous("env://", rank, size, timeout=_MEETING))
+            place = PrefixStore(f"attempt {attempt}", place)
+            place.set(f"rank {rank}", "here")
+            place.wait([f"rank {other}" for other in range(size)], _MEETING)
+            # What is no tensor of a step goes over the host.
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            timeout = timedelta(seconds=patience)
-            place, _, _ = next(rendezvous("env://", rank, size, timeout=timeout))
             dist.init_process_group(
-                backend, store=PrefixStore(f"attempt {attempt}", place), rank=rank, world_size=size, timeout=timeout
+                backend, store=place, rank=rank, world_size=size, timeout=timedelta(seconds=patience)
             )
     return Ranks(rank, size)
 
