@@ -29,8 +29,8 @@ from maskdepth.training.ranks import join_ranks
 
 _CPU = torch.device("cpu")
 _SAMPLES, _SIZE = 320, 64
-_STEPS = 10
-_BURNERS = 6  # processes that keep the cores busy
+_STEPS = 4
+_BURNERS = 4  # processes that keep the cores busy
 _PATIENCE = 600.0
 _ONE, _THREADS, _RANKS = "one process, one thread", "one process, two threads", "two processes, one thread each"
 

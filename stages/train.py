@@ -102,14 +102,15 @@ def main(
         try:
             left = state.count_events(settings.epochs, math.ceil(len(val) / ranks.size))
             follow(progress(events, "train", left), state, settings, folder, log)
-            status = KILLED if ranks.stop else FINISHED
+            stopped = ranks.stop
+            status = KILLED if stopped else FINISHED
         finally:
             log.end(status)
-        if ranks.stop:
+        if stopped:
             say(f"train: stopped at epoch {state.epoch + 1} step {state.step}; run the same command to go on")
         ranks.leave()
-        if ranks.stop:
-            sys.exit(128 + ranks.stop)
+        if stopped:
+            sys.exit(128 + stopped)
         numbers = write_outputs(state, settings, models, metrics, plots)
         replace_text(journal, log.path.read_text(encoding="ascii"))
         say(mirror.finish(_TRACKING_SHARE * numbers["seconds"]))
