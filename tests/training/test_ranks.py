@@ -1,5 +1,7 @@
 """Proves that several processes train the very network that one does, stop together, and tell what parts them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from support.ranked import alone, compare, die, give_state, open_ranks, train
@@ -7,6 +9,7 @@ from support.tiny import SPEC, Tiny, change, make_arrays, make_batches
 from torch.utils._pytree import tree_flatten
 
 from maskdepth.models.network import Network
+from maskdepth.training.memory import within_memory
 from maskdepth.training.parts import add_up_parts
 from maskdepth.training.ranks import Ranks, check_shares
 
@@ -136,3 +139,14 @@ def test_ranks_have_to_divide_the_parts_of_a_batch():
         check_shares(2, change(batch_size=16))
     with pytest.raises(ValueError, match="4 cuts a batch of 16 into 4, which 3 processes cannot share evenly"):
         check_shares(3, change(batch_size=16, micro_batch=4))
+
+
+def test_a_rank_without_enough_memory_does_not_cut_its_batches_in_a_way_of_its_own():
+    training = SimpleNamespace(micro_batch=8, ranks=Ranks(1, 2))
+
+    def work():
+        raise MemoryError("out of memory")
+
+    with pytest.raises(MemoryError, match=r"rank 1: out of memory; lower train\.micro_batch, or start fewer processes"):
+        within_memory(training, work)
+    assert training.micro_batch == 8
