@@ -1,11 +1,13 @@
 """Train the network of params.yaml, and go on exactly where an earlier call was stopped."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from maskdepth.data.arrays.arrays import read_arrays
@@ -19,6 +21,7 @@ from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
 from maskdepth.process.console import progress, say, warn
 from maskdepth.process.files import replace_text
+from maskdepth.process.launch import end_with_starter, find_attempt, find_rank, launch, patience, wanted_ranks
 from maskdepth.process.signals import StopSignals
 from maskdepth.process.workspace import require_writable, state_dir
 from maskdepth.tracking.journal import FAILED, FINISHED, KILLED, Journal
@@ -26,9 +29,11 @@ from maskdepth.tracking.live import start_mirror
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
 from maskdepth.training.outputs import flatten_epoch, write_outputs
 from maskdepth.training.preparation import fit_precision, prepare_network, wants_background_depth
+from maskdepth.training.ranks import Ranks, check_shares, join_ranks
 from maskdepth.training.states import (
     Dependencies,
     describe_dependencies,
+    describe_environment,
     discard_states,
     explain_restart,
     load_state,
@@ -59,11 +64,9 @@ def main(
     params = load_params()
     inputs, criterion = resolve_inputs(params.model), build_criterion(params.loss)
     require_writable((models, metrics.parent, plots, journal.parent))
-    device = choose_device()
-    set_threads()
-    keep_freed_memory()
-    set_deterministic(device)
-    seed_everything(params.train.seed)
+    if start_ranks(params.train):
+        return
+    device = set_up(params.train.seed)
     settings = fit_precision(params.train, device)
 
     pictures = read_arrays(arrays, registered)
@@ -81,24 +84,35 @@ def main(
     dependencies = describe_dependencies(
         {"model": params.model, "loss": params.loss, "train": settings}, data, digest_code(ROOT, "train")
     )
+    ranks = state.ranks = meet(device, settings)
+    counts = {"training samples": str(len(rows[TRAIN])), "validation samples": str(len(rows[VAL]))}
+    ranks.require_same(counts | dependencies | describe_environment())
+    events = fit(state, train, val, criterion, settings)
+    if ranks.rank:
+        assist(state, events)
+        return
     folder = state_dir() / "train" / training_key(dependencies)
     with lock_folder(folder), StopSignals() as stop:
+        ranks.asked = lambda: stop.received
         resume(state, folder, dependencies)
+        share_state(state)
         log = Journal(folder / "train.jsonl")  # not among the outputs: DVC deletes those before it starts the stage
         log.start("train")
         log.params(params.model_dump(include={"model", "loss", "train"}))
         mirror = start_mirror(log.path, params)
         status = FAILED
         try:
-            events = fit(state, train, val, criterion, settings)
-            left = state.count_events(settings.epochs, len(val))
-            follow(progress(events, "train", left), state, settings, folder, log, stop)
-            status = KILLED if stop.received else FINISHED
+            left = state.count_events(settings.epochs, math.ceil(len(val) / ranks.size))
+            follow(progress(events, "train", left), state, settings, folder, log)
+            stopped = ranks.stop
+            status = KILLED if stopped else FINISHED
         finally:
             log.end(status)
-        if stop.received:
+        if stopped:
             say(f"train: stopped at epoch {state.epoch + 1} step {state.step}; run the same command to go on")
-            sys.exit(stop.exit_code)
+        ranks.leave()
+        if stopped:
+            sys.exit(128 + stopped)
         numbers = write_outputs(state, settings, models, metrics, plots)
         replace_text(journal, log.path.read_text(encoding="ascii"))
         say(mirror.finish(_TRACKING_SHARE * numbers["seconds"]))
@@ -108,6 +122,55 @@ def main(
         f"{numbers['seconds']:.0f} s; validation mask IoU {numbers['mask_iou']:.3f}, "
         f"depth SSIM {numbers['depth_ssim']:.3f} (epoch {numbers['best_epoch']:.0f})"
     )
+
+
+def start_ranks(settings: TrainParams) -> bool:
+    """Do the whole training in as many processes as MASKDEPTH_RANKS says; False where this one does it."""
+    count = wanted_ranks()
+    check_shares(count, settings)
+    if count > 1:
+        launch(count, "stages.train")
+    return count > 1
+
+
+def set_up(seed: int) -> torch.device:
+    """Prepare this process for a training that can be repeated; return where to compute."""
+    device = choose_device()
+    set_threads()
+    keep_freed_memory()
+    set_deterministic(device)
+    seed_everything(seed)
+    return device
+
+
+def meet(device: torch.device, settings: TrainParams) -> Ranks:
+    """Join the ranks that a launcher started together with this process, if any did."""
+    rank, size = find_rank()
+    check_shares(size, settings)
+    end_with_starter()
+    return join_ranks(rank, size, find_attempt(), device, patience())
+
+
+def share_state(state: TrainState) -> None:
+    """Let all ranks begin where the first does."""
+    if state.ranks.size > 1:
+        first = state.ranks.of_first(state.state_dict())
+        if state.ranks.rank:
+            state.load_state_dict(first)
+
+
+def assist(state: TrainState, events: Iterator[Step | Pause | Epoch]) -> None:
+    """Train as a rank that is not the first: it goes on from the state of that one, and leaves no trace."""
+    ranks = state.ranks
+    with StopSignals() as stop:
+        ranks.asked = lambda: stop.received
+        share_state(state)
+        for _ in events:
+            if ranks.stop:
+                break
+        ranks.leave()
+    if ranks.stop:
+        sys.exit(128 + ranks.stop)
 
 
 def resume(state: TrainState, folder: Path, dependencies: Dependencies) -> None:
@@ -133,7 +196,6 @@ def follow(
     settings: TrainParams,
     folder: Path,
     log: Journal,
-    stop: StopSignals,
 ) -> None:
     """Watch a training to its end or a stop signal: log and show each epoch, save the state now and then."""
     saved = time.monotonic()
@@ -156,10 +218,10 @@ def follow(
                 f"validation loss {event.val['loss']:.4f}, mask IoU {event.val['mask_iou']:.3f}, "
                 f"depth SSIM {event.val['depth_ssim']:.3f}, {sum(event.seconds.values()):.1f} s"
             )
-        if isinstance(event, Epoch) or stop.received or time.monotonic() - saved > settings.checkpoint_seconds:
+        if isinstance(event, Epoch) or state.ranks.stop or time.monotonic() - saved > settings.checkpoint_seconds:
             save_state(folder, state.state_dict(), state.progress)
             saved = time.monotonic()
-        if stop.received:
+        if state.ranks.stop:
             return
 
 

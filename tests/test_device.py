@@ -119,3 +119,10 @@ def test_threads_that_wait_sleep_unless_their_user_wants_something_else(program,
         [sys.executable, "-m", *program], env=kept | asked, capture_output=True, text=True, check=True
     )
     assert f"OMP_WAIT_POLICY = '{expected}'" in done.stderr
+
+
+def test_each_of_several_processes_asks_for_a_device_of_its_own(monkeypatch):
+    monkeypatch.setenv("MASKDEPTH_DEVICE", "cuda")
+    monkeypatch.setenv("LOCAL_RANK", str(torch.cuda.device_count()))
+    with pytest.raises(ValueError, match=rf"this machine has {torch.cuda.device_count()} CUDA devices"):
+        choose_device()

@@ -20,6 +20,7 @@ from maskdepth.doctor import (
     check_settings,
     describe_machine,
 )
+from maskdepth.process.workers import usable_cores
 from stages import unzip
 
 
@@ -44,6 +45,18 @@ def repository(tmp_path) -> Path:
 
 def test_a_sound_repository_has_no_findings(repository):
     assert check_data(repository) + check_git(repository) + check_dvc(repository) == []
+
+
+def test_processes_that_cannot_share_a_batch_are_found(tmp_path, monkeypatch):
+    copy_params(tmp_path)
+    monkeypatch.setenv("MASKDEPTH_RANKS", "2")
+    (found,) = check_settings(tmp_path)
+    assert found.startswith("train.micro_batch: auto cuts a batch of 16 into 1, which 2 processes cannot share evenly")
+
+
+def test_the_machine_is_told_with_the_threads_of_each_of_two_trainings():
+    share = max(1, usable_cores() // 2)
+    assert describe_machine()[-1].endswith(f"MASKDEPTH_THREADS={share}")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,16 @@ def test_every_line_of_the_shipped_file_is_needed(tmp_path):
         ("image_size: 64", "image_size: big", r"data\.image_size: found 'big'; Input should be a valid integer"),
         ("image_size: 64", "image_size: 64.5", r"data\.image_size: found 64\.5"),
         ("epochs: 8", "epochs: -3", r"train\.epochs: found -3; Input should be greater than or equal to 1"),
+        (
+            "micro_batch: auto ",
+            "micro_batch: all ",
+            r"train\.micro_batch: found 'all'; .*'auto' or .*integer",
+        ),
+        (
+            "micro_batch: auto ",
+            "micro_batch: 6 ",
+            r"micro_batch: 6 does not divide train\.batch_size, 16; take",
+        ),
         ("learning_rate: 0.01", "learning_rate: .nan", r"train\.learning_rate: found nan"),
         (
             "by: background ",

@@ -35,14 +35,16 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MOST_BYTES = -1, -3, 2**31 - 1
 def choose_device() -> "torch.device":
     """Choose where to compute: what MASKDEPTH_DEVICE says, else the first CUDA device, else the CPU.
 
+    Several processes that a launcher started on one machine take a CUDA device each: that of their LOCAL_RANK.
+
     Raises:
         ValueError: MASKDEPTH_DEVICE names no device, or one that this machine lacks.
     """
     import torch
 
-    name = os.environ.get(DEVICE_VARIABLE, "")
-    if not name:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = os.environ.get(DEVICE_VARIABLE, "") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -15,9 +15,12 @@ from maskdepth.params import load_params
 from maskdepth.process.console import progress
 from maskdepth.process.files import digest_file, parse_json
 from maskdepth.process.git import ask_git
+from maskdepth.process.launch import wanted_ranks
+from maskdepth.process.workers import usable_cores
 from maskdepth.process.workspace import repository_root, state_dir
 from maskdepth.tracking.repair import check_store
 from maskdepth.tracking.sending import ask_store
+from maskdepth.training.ranks import check_shares
 from maskdepth.training.states import list_abandoned_states
 
 _STORE_SECONDS = 60.0
@@ -31,6 +34,7 @@ def describe_machine() -> list[str]:
         f"Python {platform.python_version()} on {platform.platform()}",
         libraries,
         f"device {choose_device()}, {set_threads()} threads",
+        f"for two trainings at a time, as of dvc queue start -j 2: MASKDEPTH_THREADS={max(1, usable_cores() // 2)}",
     ]
 
 
@@ -60,6 +64,7 @@ def check_settings(root: Path) -> list[str]:
         resolve_inputs(params.model)
         check_image_size(params.model.name, params.data.image_size)
         build_criterion(params.loss)
+        check_shares(wanted_ranks(), params.train)
     except (FileNotFoundError, ValueError) as error:
         return [str(error)]
     return []

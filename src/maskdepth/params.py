@@ -88,6 +88,7 @@ class TrainParams(_Section):
 
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=2)]
     optimizer: Literal["adam", "adamw", "sgd"]
     learning_rate: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -101,6 +102,11 @@ class TrainParams(_Section):
     keep: Literal["best", "last"]
     checkpoint_seconds: Positive
     seed: Seed
+
+    @property
+    def parts(self) -> int:
+        """How many parts a whole batch has whose samples are normalised together."""
+        return 1 if self.micro_batch == "auto" else self.batch_size // self.micro_batch
 
 
 class EvaluateParams(_Section):
@@ -185,6 +191,12 @@ def check_params(values: Mapping[str, Any], source: str) -> Params:
     held_out = params.split.val + params.split.test
     if held_out >= 1:
         raise ValueError(f"{source}: split.val + split.test is {held_out:g}, which leaves nothing to train on")
+    train = params.train
+    if train.micro_batch != "auto" and train.batch_size % train.micro_batch:
+        raise ValueError(
+            f"{source}: train.micro_batch: {train.micro_batch} does not divide train.batch_size, {train.batch_size}; "
+            "take a divisor, or auto for the whole batch"
+        )
     return params
 
 
@@ -289,7 +301,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
 
 
 def _is_union_branch(part: str) -> bool:
-    return part in {"str", "list[str]"} or part.startswith("dict[")
+    return part in {"str", "list[str]"} or part.startswith(("dict[", "literal[", "constrained-"))
 
 
 def _nearest(key: str) -> str:

@@ -13,7 +13,6 @@ from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 from maskdepth.params import LossParams, load_params
 from maskdepth.process.command import NO_RESOURCE, guard
-from maskdepth.process.signals import StopSignals
 from maskdepth.tracking.journal import Journal
 from maskdepth.training.fit import TrainState, fit
 from stages.train import follow
@@ -127,6 +126,6 @@ def test_where_two_samples_do_not_fit_the_command_ends_in_one_line(batches, caps
 def test_the_stage_says_once_that_it_goes_on_in_parts(batches, tmp_path, capsys):
     state = start(Cramped(room=4), batches)
     events = fit(state, batches, batches, CRITERION, SETTINGS)
-    follow(events, state, SETTINGS, tmp_path, Journal(tmp_path / "train.jsonl"), StopSignals())
+    follow(events, state, SETTINGS, tmp_path, Journal(tmp_path / "train.jsonl"))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: out of memory at epoch 1 step 1; going on with 4 samples at a time")

@@ -18,6 +18,7 @@ LOSS = LossParams(mask="bce", depth="l1", mask_weight=1.0, depth_weight=1.0)
 SETTINGS = TrainParams(
     epochs=2,
     batch_size=3,
+    micro_batch="auto",
     optimizer="adamw",
     learning_rate=0.01,
     momentum=0.9,

@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from maskdepth.device import is_out_of_memory
 from maskdepth.process.alone import ConflictError, name_holder, only_one
+from maskdepth.process.launch import find_rank, is_started_by_us
 from maskdepth.process.secrets import hiding_secrets
 
 # Exit codes: 1 is left to bugs, which keep their traceback.
@@ -47,7 +48,9 @@ def run(main: Callable[..., Any]) -> None:
     app.command()(main)
 
     def run_alone() -> None:
-        with only_one(Path(sys.argv[0]).stem):
+        # Of several ranks one holds the workspace for all: the process that started them, or else the first.
+        rank, _ = find_rank()
+        with nullcontext() if rank or is_started_by_us() else only_one(Path(sys.argv[0]).stem):
             app()
 
     guard(run_alone)
@@ -89,8 +92,10 @@ def _guard(program: Callable[[], Any]) -> None:
 
 
 def _fail(text: str, code: int) -> None:
-    print(f"error: {text}", file=sys.stderr, flush=True)
+    rank, _ = find_rank()
+    print(f"error: rank {rank}: {text}" if rank else f"error: {text}", file=sys.stderr, flush=True)
     with suppress(OSError):  # what cannot be noted has been said
-        if _LAST_ERROR.parent.is_dir():
+        # Of several ranks the first to fail knows why; it ends the others.
+        if _LAST_ERROR.parent.is_dir() and not (rank and _LAST_ERROR.exists()):
             _LAST_ERROR.write_text(f"error: {text}\n", encoding="utf-8")
     sys.exit(code)

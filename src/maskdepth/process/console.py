@@ -1,10 +1,12 @@
-"""What the user reads while a command runs: progress and one-line messages."""
+"""What the user reads while a command runs: progress and one-line messages; of several ranks from the first alone."""
 
 import difflib
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Sized
 from typing import TypeVar
+
+from maskdepth.process.launch import find_rank
 
 
 def printable(text: str) -> str:
@@ -52,12 +54,14 @@ def suggest(name: str, known: Collection[str]) -> str:
 
 def say(text: str) -> None:
     """Print one line for the user."""
-    print(text, flush=True)
+    if find_rank()[0] == 0:
+        print(text, flush=True)
 
 
 def warn(text: str) -> None:
     """Print one line that wants attention, on stderr."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    if find_rank()[0] == 0:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def mention(text: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from maskdepth.models.prediction import Prediction
 from maskdepth.params import TrainParams
 from maskdepth.training.memory import cut_batch, within_memory
 from maskdepth.training.optimisation import build_optimizer, build_scheduler
+from maskdepth.training.parts import add_up_parts
+from maskdepth.training.ranks import Ranks
 from maskdepth.training.replay import Replay
 from maskdepth.training.stopwatch import Stopwatch
 
@@ -79,8 +82,9 @@ class Epoch:
 class TrainState:
     """Everything that training changes.
 
-    `micro_batch` is how many samples the network sees at a time: a whole batch, until one did not fit into memory.
-    `why_eager` tells why a CUDA device does each step anew, "" as long as it may replay one; it is not saved.
+    `micro_batch` is how many samples the network sees at a time: what params.yaml says, until so many did not fit into
+    memory. `why_eager` tells why a CUDA device does each step anew, "" as long as it may replay one, and `ranks` who
+    shares the work; neither is saved.
 
     Args:
         network: On the device where it is trained.
@@ -101,8 +105,11 @@ class TrainState:
         self.num_samples = 0
         self.epochs: list[Epoch] = []
         self.best_weights: dict[str, Tensor] = {}
+        self.ranks = Ranks()
         self.why_eager = ""
-        self.micro_batch = params.batch_size + 1  # a last batch of one sample is joined to the one before
+        self.micro_batch = params.batch_size // params.parts
+        if params.parts == 1:
+            self.micro_batch += 1  # a last batch of one sample is joined to the one before
 
     @property
     def sums(self) -> dict[str, Tensor]:
@@ -185,6 +192,8 @@ def fit(
     """
     lap = Stopwatch(train.device)
     work = partial(take_step, state, criterion, params, lap)
+    if state.ranks.size > 1:
+        state.why_eager = "several processes share it"
     update = Replay(work, state.optimizer, train.device, state.why_eager)
     while state.epoch < params.epochs:
         seconds = yield from _train_epoch(state, train, update, params, lap)
@@ -233,7 +242,7 @@ def take_step(
     """
     batch = augment(batch, params.augment, generator)
     lap("load")
-    terms = within_memory(state, partial(_accumulate, state, batch, criterion, params.precision, lap))
+    terms = within_memory(state, partial(_accumulate, state, batch, criterion, params, lap))
     if params.clip_norm:
         terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.network.parameters(), params.clip_norm)
     values = torch.stack([term.detach() for term in terms.values()])
@@ -247,26 +256,27 @@ def take_step(
 
 
 def _accumulate(
-    state: TrainState, batch: Batch, criterion: Criterion, precision: str, lap: Callable[[str], None]
+    state: TrainState, batch: Batch, criterion: Criterion, params: TrainParams, lap: Callable[[str], None]
 ) -> dict[str, Tensor]:
     """Leave the gradients of a batch in the network; return its loss terms.
 
     Gradients of parts, weighed by their shares, add up to those of the whole batch wherever the loss is a mean over
     samples; only batch normalisation sees the parts one by one.
     """
-    state.optimizer.zero_grad()
-    means: dict[str, Tensor] = {}
-    for part in cut_batch(batch, state.micro_batch):
-        with autocast(part.mask.device, precision):
+
+    def work(part: Batch, share: float) -> dict[str, Tensor]:
+        with autocast(part.mask.device, params.precision):
             prediction = state.network(*part.inputs())
         terms = criterion(prediction, *part.targets())
         lap("forward")
-        share = len(part.mask) / len(batch.mask)
         (terms["loss"] * share).backward()  # type: ignore[no-untyped-call]
-        shares = {name: term.detach() * share for name, term in terms.items()} if share < 1 else terms
-        means = {name: term + means[name] if means else term for name, term in shares.items()}
         lap("backward")
-    return means
+        return {name: term.detach() * share for name, term in terms.items()} if share < 1 else terms
+
+    if state.micro_batch > params.batch_size:
+        state.optimizer.zero_grad()
+        return work(batch, 1.0)
+    return add_up_parts(state.network, state.ranks, list(cut_batch(batch, state.micro_batch)), work)
 
 
 def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Generator[Pause, None, dict[str, float]]:
@@ -281,15 +291,22 @@ def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Gener
         The means by name.
     """
     state.network.eval()
-    sums: dict[str, Tensor] = {}
-    num_samples = 0
-    for batch in batches.in_order():
-        if num_samples:
-            yield Pause(state.epoch)
+    kinds: dict[str, torch.dtype] = {}
+
+    def measure(batch: Batch) -> Tensor:
         values = within_memory(state, partial(_measure, state, batch, criterion))
-        sums = {name: value + sums.get(name, 0) for name, value in values.items()}
-        num_samples += len(batch.mask)
-    return {name: value.item() / num_samples for name, value in sums.items()}
+        kinds.update({name: value.dtype for name, value in values.items()})
+        return torch.stack([value.double() for value in values.values()])
+
+    sums: dict[str, Tensor] = {}
+    waiting = batches.in_order()
+    while turn := list(islice(waiting, state.ranks.size)):  # a batch for each rank
+        if sums:
+            yield Pause(state.epoch)
+        for values in state.ranks.in_order(measure, turn):
+            named = zip(kinds.items(), values.unbind(), strict=True)
+            sums = {name: value.to(kind) + sums.get(name, 0) for (name, kind), value in named}
+    return {name: value.item() / len(batches.sample_ids) for name, value in sums.items()}
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ import torch
 
 from maskdepth.data.batches.batches import Batch
 from maskdepth.device import is_out_of_memory, is_recording
+from maskdepth.training.ranks import Ranks
 
 Result = TypeVar("Result")
 
@@ -17,9 +18,10 @@ _SMALLEST_PART = 2
 
 
 class Cut(Protocol):
-    """What remembers how many samples are seen at a time."""
+    """What remembers how many samples are seen at a time, and who shares the work."""
 
     micro_batch: int
+    ranks: Ranks
 
 
 def cut_batch(batch: Batch, most: int) -> Iterator[Batch]:
@@ -34,7 +36,7 @@ def within_memory(state: Cut, work: Callable[[], Result]) -> Result:
     """Do `work`; whenever memory runs out, do it again with half as many samples at a time, and keep to that.
 
     Raises:
-        MemoryError: Not even two samples at a time fit.
+        MemoryError: Not even two samples at a time fit, or several ranks share the work, which have to cut it alike.
     """
     while True:
         try:
@@ -45,6 +47,8 @@ def within_memory(state: Cut, work: Callable[[], Result]) -> Result:
                 raise
             reason = str(error).partition("\n")[0]
         # Not before the exception is gone is what it holds given back.
+        if state.ranks.size > 1:
+            raise MemoryError(f"rank {state.ranks.rank}: {reason}; lower train.micro_batch, or start fewer processes")
         if state.micro_batch <= _SMALLEST_PART:
             raise MemoryError(
                 f"{_SMALLEST_PART} samples at a time are too many ({reason}); lower data.image_size, or set model.name "

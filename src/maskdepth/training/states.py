@@ -217,13 +217,21 @@ def explain_restart(states_dir: Path, wanted: Dependencies) -> list[str]:
         left = _read_dependencies(folder / _DEPENDENCIES_FILE)
         if left is None:
             continue
-        names = [name for name in wanted | left if wanted.get(name) != left.get(name)]
-        told = [
-            f"other {name}" if name in ("data", "code") else f"{name} {left.get(name)} there, {wanted.get(name)} here"
-            for name in names
-        ]
-        return [f"not going on from the training left in {folder}: {'; '.join(told)}"]
+        return [f"not going on from the training left in {folder}: {tell_differences(wanted, left)}"]
     return []
+
+
+def tell_differences(here: Dependencies, there: Dependencies) -> str:
+    """Say in what two trainings differ, "" where they are the same.
+
+    >>> tell_differences({"data": "1f", "train.seed": "0"}, {"data": "2e", "train.seed": "1"})
+    'other data; train.seed 1 there, 0 here'
+    """
+    return "; ".join(
+        f"other {name}" if name in ("data", "code") else f"{name} {there.get(name)} there, {here.get(name)} here"
+        for name in here | there
+        if here.get(name) != there.get(name)
+    )
 
 
 def _read_dependencies(path: Path) -> Dependencies | None:
