@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LAST_ERROR := .dvc/tmp/maskdepth-error.txt
 ASK_ONE := "failed: the tests that are called FAILED or ERROR above; ask one alone for all it says: pytest NAME"
 PYTEST := pytest --quiet --numprocesses 2 --dist loadfile
-.PHONY: help setup repro test coverage test-slow test-nightly test-all lint format check bench bench-scale bench-students claims fuzz mutate audit
+.PHONY: help setup repro test coverage test-slow test-nightly test-all lint format check bench bench-scale bench-students claims fuzz mutate audit sbom
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -84,3 +84,6 @@ mutate: setup  ## change code in every small way and see whether tests notice: a
 
 audit: setup  ## known security holes in the locked dependencies (asks a vulnerability service)
 	pip-audit --require-hashes --requirement requirements.lock
+
+sbom: setup  ## what the locked environment consists of, as a CycloneDX file: sbom.json
+	@python tools/sbom.py sbom.json
