@@ -144,20 +144,22 @@ def losses(
     head: Annotated[
         Literal["mask", "depth"] | None, typer.Argument(help="Whose, with formulas; all names without it.")
     ] = None,
+    names: Annotated[bool, typer.Option("--names", help="Of one head: the names alone, one a line.")] = False,
 ) -> None:
     """List the terms that loss.mask and loss.depth can be summed from."""
-    from maskdepth.losses.catalogue import describe_losses
+    from maskdepth.losses.names import known_losses
 
-    rows = describe_losses()
     if head is None:
-        names = {each: [row["name"] for row in rows if row["head"] == each] for each in ("mask", "depth")}
-        show(["head", "names"], [[each, ", ".join(known)] for each, known in names.items()])
+        show(["head", "names"], [[each, ", ".join(known_losses(each))] for each in ("mask", "depth")])
         say("What each is: maskdepth losses mask, maskdepth losses depth. Sums: bce+dice, 0.5*l1+ssim.")
+    elif names:
+        for name in known_losses(head):
+            say(name)
     else:
-        show(
-            ["name", "formula", "summary"],
-            [[row[key] for key in ("name", "formula", "summary")] for row in rows if row["head"] == head],
-        )
+        from maskdepth.losses.catalogue import describe_losses
+
+        columns = ["name", "formula", "summary"]
+        show(columns, [[row[key] for key in columns] for row in describe_losses() if row["head"] == head])
 
 
 @app.command(epilog="Example: [bold]maskdepth results dice-ssim-s0[/bold]")
