@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PYTHONS = ("3.11", "3.12", "3.13")
 LOCKED: tuple[str, ...] = ("--no-deps", "--requirement", "requirements.lock")
-OLDEST = ("--resolution", "lowest-direct", "--requirement", "pyproject.toml", "--extra", "dev", "--extra", "export")
+OLDEST = ("--resolution", "lowest-direct", "--requirement", "pyproject.toml", "--all-extras")
 # What is old warns of what is new, and what is new of what is old.
 PYTEST = (
     "-m",
