@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 LAST_ERROR := .dvc/tmp/maskdepth-error.txt
 ASK_ONE := "failed: the tests that are called FAILED or ERROR above; ask one alone for all it says: pytest NAME"
 PYTEST := pytest --quiet --numprocesses 2 --dist loadfile
-.PHONY: help setup repro test coverage test-slow test-nightly test-all lint format check bench bench-scale bench-students claims fuzz mutate audit
+.PHONY: help setup repro test coverage test-slow test-nightly test-all test-versions lint format check bench bench-scale bench-students claims fuzz mutate audit sbom
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,10 @@ test-nightly: setup  ## what takes long and seldom changes: smoke runs of benchm
 	@$(PYTEST) -m "nightly and not gpu" || { echo $(ASK_ONE) >&2; exit 1; }
 
 test-all: test test-slow test-nightly  ## every test that this machine can run
+
+TESTS ?= tests src
+test-versions: setup  ## the quick tests with every Python from 3.11 to 3.13 and with the oldest packages: an hour (TESTS=...)
+	@python tools/versions.py $(TESTS)
 
 lint: setup  ## ruff, mypy, which room imports which, and that the package has the committed params.yaml
 	ruff check . && ruff format --check . && mypy && lint-imports
@@ -84,3 +88,6 @@ mutate: setup  ## change code in every small way and see whether tests notice: a
 
 audit: setup  ## known security holes in the locked dependencies (asks a vulnerability service)
 	pip-audit --require-hashes --requirement requirements.lock
+
+sbom: setup  ## what the locked environment consists of, as a CycloneDX file: sbom.json
+	@python tools/sbom.py sbom.json

@@ -25,7 +25,7 @@ from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TEST, VAL, read_samples
 from maskdepth.device import keep_freed_memory, set_deterministic, set_threads
 from maskdepth.evaluation.samples import choose_threshold, evaluate_samples, predictions
-from maskdepth.losses.catalogue import normal_form
+from maskdepth.losses.names import normal_form
 from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import Params, load_params, override
 

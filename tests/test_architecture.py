@@ -181,8 +181,10 @@ def test_a_data_stage_starts_without_torch(stage):
     assert run(code, ROOT).stdout == "set()\n"
 
 
-@pytest.mark.parametrize("module", ["results", "promotion", "comparing.page", "tracking.runs"])
-def test_what_only_reads_numbers_starts_without_torch(module):
+@pytest.mark.parametrize(
+    "module", ["answer", "results", "promotion", "comparing.page", "sweeping.sweep", "tracking.runs"]
+)
+def test_what_only_reads_numbers_or_names_starts_without_torch(module):
     code = f"import sys, maskdepth.{module}; print({{'torch', 'kornia', 'torchvision'}} & set(sys.modules))"
     assert run(code, ROOT).stdout == "set()\n"
 

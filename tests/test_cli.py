@@ -78,6 +78,12 @@ def test_networks_layouts_losses_and_recipes_are_listed():
     assert "mshilpaa" in run("recipe")
 
 
+def test_the_names_of_a_heads_losses_stand_alone_a_line_each():
+    names = run("losses", "depth", "--names").splitlines()
+    assert {"l1", "ssim", "midas"} <= set(names)
+    assert all(name.isidentifier() for name in names)
+
+
 def test_a_recipe_is_written(tmp_path):
     path = copy_params(tmp_path)
     run("recipe", "mshilpaa", "--params", str(path))

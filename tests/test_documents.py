@@ -53,7 +53,7 @@ SUBCOMMANDS = get_command(app).commands
 def parse_ours(arguments):
     """Parse a command of ours; in a text it may stand without what it needs."""
     if arguments[0].startswith("-"):
-        assert arguments == ["--help"]
+        assert arguments in (["--help"], ["--install-completion"])
         return
     try:
         SUBCOMMANDS[arguments[0]].make_context(arguments[0], arguments[1:])

@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import ndimage
 from support.drawn import draw_scenes, scratch
 
-from maskdepth.evaluation.disturbances import compress
+from maskdepth.evaluation.disturbances import add_noise, blur, camera_motion, compress, light, move, to_picture
 
 MARGIN = 8  # [px]
 SIZE = 160  # [px] of the stored pictures, with their margins
@@ -76,9 +76,9 @@ class Disturbance:
     """How the background differs.
 
     Attributes:
-        shift: What it shows lies so much to the right, and three quarters of it higher up [1, of the width].
-        degrees: Turn.
-        zoom: Factor.
+        shift: The camera moves so much to the right, and three quarters of it up [1, of the width].
+        degrees: It turns.
+        zoom: It is so many times as near.
         gain: R G B are multiplied by it.
         offset: Then added [grey levels].
         noise: Standard deviation [grey levels].
@@ -103,14 +103,14 @@ class Disturbance:
         return (self.shift, self.degrees, self.zoom) != (0.0, 0.0, 1.0)
 
 
-ALL_AT_ONCE = Disturbance(0.015, 1.0, 1.015, (1.0, 0.95, 0.9), noise=3.0, quality=85)
+ALL_AT_ONCE = Disturbance(0.015, -1.0, 1 / 1.015, (1.0, 0.95, 0.9), noise=3.0, quality=85)
 DISTURBANCES = {
     "as it is": Disturbance(),
     "shift 0.3 px": Disturbance(0.3 * 0.8 / (SIZE - 2 * MARGIN)),
     **{f"shift {percent} %": Disturbance(percent / 100 * 0.8) for percent in (1, 2, 4)},
-    "turn 1 degree": Disturbance(degrees=1.0),
-    "turn 2 degrees": Disturbance(degrees=-2.0),
-    "zoom 2 %": Disturbance(zoom=1.02),
+    "turn 1 degree": Disturbance(degrees=-1.0),
+    "turn 2 degrees": Disturbance(degrees=2.0),
+    "zoom 2 %": Disturbance(zoom=1 / 1.02),
     **{f"light x{light}": Disturbance(gain=(light,) * 3) for light in (0.8, 0.9, 1.1, 1.2)},
     "colour cast": Disturbance(gain=(1.08, 1.0, 0.9), offset=(3.0, 0.0, -4.0)),
     **{f"JPEG {quality}": Disturbance(quality=quality) for quality in (95, 60, 30)},
@@ -127,7 +127,7 @@ HARD = {
     "light x0.4, noise 3": Disturbance(gain=(0.4,) * 3, noise=3.0),
     "light x1.6, shift 2 %": Disturbance(0.016, gain=(1.6,) * 3),
     "shift 8 %": Disturbance(0.064 * 0.8),
-    "turn 4 degrees": Disturbance(degrees=4.0),
+    "turn 4 degrees": Disturbance(degrees=-4.0),
 }
 
 
@@ -139,18 +139,17 @@ def read_pairs(per_background: int) -> list[Pair]:
 
 def disturb(pair: Pair, how: Disturbance, rng: np.random.Generator) -> Disturbed:
     """Make the background that another photograph would have shown, and say how it was made."""
-    matrix = _matrix(how)
+    matrix = camera_motion(SIZE, SIZE, how.shift * (SIZE - 2 * MARGIN) / SIZE, how.degrees, how.zoom)
     pixels = pair.background.astype(float)
     if how.moves() or how.parallax:
-        pixels = _move(pixels, matrix, how.parallax * (1 - pair.depth))
+        pixels = move(pixels, matrix, how.parallax * (1 - pair.depth))
     pixels = _cut(pixels)
     if how.has_shadow:
         edge = np.arange(len(pixels)) > len(pixels) / 3
         pixels = pixels * (_SHADE + (1 - _SHADE) * ndimage.gaussian_filter(edge.astype(float), _PENUMBRA))[:, None]
     if how.blur:
-        pixels = ndimage.gaussian_filter(pixels, (how.blur, how.blur, 0))
-    pixels = pixels * how.gain + how.offset + how.noise * rng.normal(size=pixels.shape)
-    background = np.clip(pixels.round(), 0, 255).astype(np.uint8)
+        pixels = blur(pixels, how.blur)
+    background = to_picture(add_noise(light(pixels, how.gain, how.offset), rng, how.noise))
     if how.quality:
         background = compress(background, how.quality)
     inner = matrix.copy()
@@ -202,25 +201,8 @@ def corner_error(found: Matrix, true: Matrix, side: int) -> float:
     return float(np.linalg.norm(there - true @ corners, axis=0).max())
 
 
-def _matrix(how: Disturbance) -> Matrix:
-    """Lead from a pixel of the disturbed background to that of the one as it was."""
-    angle = np.radians(how.degrees)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * how.zoom
-    middle = np.full(2, (SIZE - 1) / 2)
-    shift = how.shift * (SIZE - 2 * MARGIN) * np.array([1.0, -0.75])
-    return np.column_stack([turn, middle - turn @ middle + shift])
-
-
 def _invert(matrix: Matrix) -> Matrix:
     return np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-
-
-def _move(pixels: NDArray[Any], matrix: Matrix, aside: NDArray[Any]) -> NDArray[Any]:
-    """Show at each pixel what is at its place under the matrix, and `aside` [px] further to the right."""
-    y, x = np.mgrid[: len(pixels), : len(pixels)].astype(float)
-    at_x, at_y = (row[0] * x + row[1] * y + row[2] for row in matrix)
-    places = [at_y, at_x + aside]
-    return np.stack([ndimage.map_coordinates(plane, places, mode="reflect") for plane in pixels.transpose(2, 0, 1)], 2)
 
 
 def _cut(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from maskdepth.comparing.statistics import compare
 from maskdepth.comparing.tables import as_csv_table, as_markdown, terminal_rows
 from maskdepth.comparing.telling import headline
 from maskdepth.evaluation.disturbances import ROBUSTNESS_COLUMNS
-from maskdepth.losses.catalogue import normal_form
+from maskdepth.losses.names import normal_form
 from maskdepth.params import load_params
 from maskdepth.process.console import count
 from maskdepth.process.files import replace_text

@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from maskdepth.completion import (
+    complete_depth_losses,
+    complete_experiments,
+    complete_layouts,
+    complete_mask_losses,
+    complete_metrics,
+    complete_pairs,
+    complete_recipes,
+    complete_results,
+)
 from maskdepth.process.command import BAD_INPUT, guard
 from maskdepth.process.console import count, say
 
@@ -51,7 +61,8 @@ def main() -> None:
 def sample(
     folder: Annotated[Path, typer.Argument(help="Where the archives go; made when missing.")],
     layout: Annotated[
-        str, typer.Option(help="How folders and files are named: see `maskdepth layouts`.")
+        str,
+        typer.Option(help="How folders and files are named: see `maskdepth layouts`.", autocompletion=complete_layouts),
     ] = "sudhakarmlal",
     backgrounds: Annotated[int, typer.Option(min=1, help="Drawn scenes.")] = 120,
     foregrounds: Annotated[int, typer.Option(min=1, help="Drawn objects.")] = 60,
@@ -72,7 +83,8 @@ def compose(
     out: Annotated[Path, typer.Option(help="Folder for the archives.")],
     depths: Annotated[Path | None, typer.Option(help="Folder of depth maps named as their backgrounds.")] = None,
     layout: Annotated[
-        str, typer.Option(help="How folders and files are named: see `maskdepth layouts`.")
+        str,
+        typer.Option(help="How folders and files are named: see `maskdepth layouts`.", autocompletion=complete_layouts),
     ] = "sudhakarmlal",
     size: Annotated[int, typer.Option(help=r"Height and width of the composites \[px].")] = 160,
     object_size: Annotated[
@@ -155,26 +167,32 @@ def losses(
     head: Annotated[
         Literal["mask", "depth"] | None, typer.Argument(help="Whose, with formulas; all names without it.")
     ] = None,
+    names: Annotated[bool, typer.Option("--names", help="Of one head: the names alone, one a line.")] = False,
 ) -> None:
     """List the terms that loss.mask and loss.depth can be summed from."""
-    from maskdepth.losses.catalogue import describe_losses
+    from maskdepth.losses.names import known_losses
 
-    rows = describe_losses()
     if head is None:
-        names = {each: [row["name"] for row in rows if row["head"] == each] for each in ("mask", "depth")}
-        show(["head", "names"], [[each, ", ".join(known)] for each, known in names.items()])
+        show(["head", "names"], [[each, ", ".join(known_losses(each))] for each in ("mask", "depth")])
         say("What each is: maskdepth losses mask, maskdepth losses depth. Sums: bce+dice, 0.5*l1+ssim.")
+    elif names:
+        for name in known_losses(head):
+            say(name)
     else:
-        show(
-            ["name", "formula", "summary"],
-            [[row[key] for key in ("name", "formula", "summary")] for row in rows if row["head"] == head],
-        )
+        from maskdepth.losses.catalogue import describe_losses
+
+        columns = ["name", "formula", "summary"]
+        show(columns, [[row[key] for key in columns] for row in describe_losses() if row["head"] == head])
 
 
 @app.command(epilog="Example: [bold]maskdepth results dice-ssim-s0[/bold]")
 def results(
     experiment: Annotated[
-        str | None, typer.Argument(help="A DVC experiment, branch, tag or commit; the last `dvc repro` without it.")
+        str | None,
+        typer.Argument(
+            help="A DVC experiment, branch, tag or commit; the last `dvc repro` without it.",
+            autocompletion=complete_results,
+        ),
     ] = None,
     metrics: Annotated[Path, typer.Option(help="Folder of test.json.")] = Path("metrics"),
     reports: Annotated[Path, typer.Option(help="Folder of details.json.")] = Path("reports"),
@@ -189,9 +207,22 @@ def results(
 
 @app.command(epilog="Example: [bold]maskdepth sweep --mask bce,dice --depth l1,ssim --seeds 5[/bold]")
 def sweep(
-    mask: Annotated[str, typer.Option(help="Losses of the mask, by commas; each with each of --depth.")] = "",
-    depth: Annotated[str, typer.Option(help="Losses of the depth, by commas; without, that of params.yaml.")] = "",
-    pairs: Annotated[str, typer.Option(help="Further combinations, by commas: 'bce|ssim,dice|l1'.")] = "",
+    mask: Annotated[
+        str,
+        typer.Option(
+            help="Losses of the mask, by commas; each with each of --depth.", autocompletion=complete_mask_losses
+        ),
+    ] = "",
+    depth: Annotated[
+        str,
+        typer.Option(
+            help="Losses of the depth, by commas; without, that of params.yaml.", autocompletion=complete_depth_losses
+        ),
+    ] = "",
+    pairs: Annotated[
+        str,
+        typer.Option(help="Further combinations, by commas: 'bce|ssim,dice|l1'.", autocompletion=complete_pairs),
+    ] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="Of each combination; 5 unless the file says.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", "-S", help="Of all runs, as in `dvc exp run`: -S train.epochs=4.")
@@ -226,7 +257,10 @@ def sweep(
 def compare(
     control: Annotated[
         str | None,
-        typer.Option(help="What the others are compared with, such as 'bce|ssim'; else that of params.yaml."),
+        typer.Option(
+            help="What the others are compared with, such as 'bce|ssim'; else that of params.yaml.",
+            autocompletion=complete_pairs,
+        ),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Also write one page with curves and pictures.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write every number.")] = None,
@@ -311,9 +345,18 @@ def predict(
 
 @app.command(epilog="Example: [bold]maskdepth promote dice-ssim-s0[/bold]")
 def promote(
-    run: Annotated[str, typer.Argument(help="Name or id of an MLflow run, or name of a DVC experiment.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Name or id of an MLflow run, or name of a DVC experiment.", autocompletion=complete_experiments
+        ),
+    ],
     metric: Annotated[
-        str, typer.Option(help="What has to be better: a metric of `maskdepth compare`, or score for one of its parts.")
+        str,
+        typer.Option(
+            help="What has to be better: a metric of `maskdepth compare`, or score for one of its parts.",
+            autocompletion=complete_metrics,
+        ),
     ] = "score",
     anyway: Annotated[str | None, typer.Option(help="Promote whatever the comparison says, for this reason.")] = None,
 ) -> None:
@@ -363,7 +406,10 @@ def demo(
 
 @app.command(epilog="Example: [bold]maskdepth recipe mshilpaa[/bold]")
 def recipe(
-    name: Annotated[str | None, typer.Argument(help="A student's run; all are listed without it.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A student's run; all are listed without it.", autocompletion=complete_recipes),
+    ] = None,
     params: Annotated[Path, typer.Option(help="The file to write.")] = Path("params.yaml"),
 ) -> None:
     """Write the settings of a student's run into params.yaml; comments stay."""
@@ -389,7 +435,11 @@ def label_depth(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures that the network sees at once.")] = 8,
     allow_noncommercial: Annotated[bool, typer.Option(help="Also use weights that forbid commercial use.")] = False,
     layout: Annotated[
-        str | None, typer.Option(help="Label its composites alone, in its names for depth: ready for data/raw.")
+        str | None,
+        typer.Option(
+            help="Label its composites alone, in its names for depth: ready for data/raw.",
+            autocompletion=complete_layouts,
+        ),
     ] = None,
     input_size: Annotated[
         int | None, typer.Option(min=1, help=r"Side to which the network resizes pictures \[px]; larger shows more.")

@@ -1,4 +1,7 @@
-"""What is wrong with this repository, in words, each with its cure; nothing is changed."""
+"""What is wrong with this repository, in words, each with its cure; nothing is changed.
+
+What loads torch is imported where it is needed: a sweep checks what was typed before that.
+"""
 
 import platform
 import re
@@ -9,8 +12,6 @@ from pathlib import Path
 
 from maskdepth.data.arrays.arrays import CARD_FILE, UNREAD_ADVICE, read_card
 from maskdepth.device import choose_device, set_threads
-from maskdepth.losses.catalogue import build_criterion
-from maskdepth.models.catalogue import check_image_size, resolve_inputs
 from maskdepth.params import load_params
 from maskdepth.process.console import progress
 from maskdepth.process.files import digest_file, parse_json
@@ -20,8 +21,6 @@ from maskdepth.process.workers import usable_cores
 from maskdepth.process.workspace import repository_root, state_dir
 from maskdepth.tracking.repair import check_store
 from maskdepth.tracking.sending import ask_store
-from maskdepth.training.ranks import check_shares
-from maskdepth.training.states import list_abandoned_states
 
 _STORE_SECONDS = 60.0
 _LIBRARIES = ("dvc", "mlflow", "torch", "torchvision", "kornia", "pandas")
@@ -44,6 +43,8 @@ def examine() -> list[str]:
     Raises:
         FileNotFoundError: The current folder is in no DVC repository.
     """
+    from maskdepth.training.states import list_abandoned_states
+
     root = repository_root()
     trainings = list_abandoned_states(state_dir() / "train")
     found = [
@@ -59,6 +60,10 @@ def examine() -> list[str]:
 
 def check_settings(root: Path) -> list[str]:
     """Check params.yaml, and that there is the network and the loss it names: training would only say so itself."""
+    from maskdepth.losses.catalogue import build_criterion
+    from maskdepth.models.catalogue import check_image_size, resolve_inputs
+    from maskdepth.training.ranks import check_shares
+
     try:
         params = load_params(root / "params.yaml")
         resolve_inputs(params.model)

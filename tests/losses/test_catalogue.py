@@ -10,17 +10,12 @@ from hypothesis import strategies as st
 
 from maskdepth.losses.catalogue import (
     DEPTH_LOSSES,
-    DEPTH_PRESETS,
     LOSSES,
     MASK_LOSSES,
-    MASK_PRESETS,
-    PRESETS,
-    Term,
     build_criterion,
     describe_losses,
-    normal_form,
-    parse_loss,
 )
+from maskdepth.losses.names import DEPTH_PRESETS, FORMULAS, MASK_PRESETS, PRESETS, normal_form, parse_loss
 from maskdepth.metrics.catalogue import image_metrics
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import LossParams
@@ -73,7 +68,7 @@ def test_gradient_is_that_of_the_value(head, name):
     pinned = pred.clone()
 
     def value(estimate):
-        return LOSSES[head][name].loss(torch.where(corner, pinned, estimate), target)
+        return LOSSES[head][name](torch.where(corner, pinned, estimate), target)
 
     assert torch.autograd.gradcheck(value, pred.requires_grad_(), fast_mode=True)
 
@@ -81,7 +76,7 @@ def test_gradient_is_that_of_the_value(head, name):
 @pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
 def test_value_and_gradient_are_finite_everywhere(head, name):
     for pred, target in extreme_cases(head):
-        loss = LOSSES[head][name].loss(pred.requires_grad_(), target)
+        loss = LOSSES[head][name](pred.requires_grad_(), target)
         loss.backward()
         assert loss.shape == ()
         assert loss.isfinite() and pred.grad.isfinite().all()
@@ -89,12 +84,12 @@ def test_value_and_gradient_are_finite_everywhere(head, name):
 
 @pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
 def test_an_estimate_that_is_no_number_makes_a_loss_that_is_none(head, name):
-    assert LOSSES[head][name].loss(torch.full(SHAPE, torch.nan), torch.ones(SHAPE)).isnan()
+    assert LOSSES[head][name](torch.full(SHAPE, torch.nan), torch.ones(SHAPE)).isnan()
 
 
 @pytest.mark.parametrize(("head", "name"), [case for case in EVERY_LOSS if case not in NOT_LEAST_AT_TRUTH])
 def test_truth_costs_least(head, name):
-    loss, (pred, target) = LOSSES[head][name].loss, random_case(head)
+    loss, (pred, target) = LOSSES[head][name], random_case(head)
     truth = 200 * target - 100 if head == "mask" else target
     assert loss(truth, target) < loss(pred, target)
     if name != "bce":
@@ -103,14 +98,14 @@ def test_truth_costs_least(head, name):
 
 @pytest.mark.parametrize(("head", "name"), [case for case in EVERY_LOSS if case[1] != "rmse"])
 def test_loss_of_a_batch_is_the_mean_of_its_images(head, name):
-    loss, (pred, target) = LOSSES[head][name].loss, random_case(head)
+    loss, (pred, target) = LOSSES[head][name], random_case(head)
     single = torch.stack([loss(pred[i : i + 1], target[i : i + 1]) for i in range(len(pred))])
     torch.testing.assert_close(loss(pred, target), single.mean())
 
 
 @pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
 def test_precision_is_kept_and_inputs_are_not_changed(head, name):
-    loss, (pred, target) = LOSSES[head][name].loss, random_case(head)
+    loss, (pred, target) = LOSSES[head][name], random_case(head)
     before = copy.deepcopy((pred, target))
     in_float64 = loss(pred, target)
     torch.testing.assert_close((pred, target), before, atol=0, rtol=0)
@@ -121,7 +116,7 @@ def test_precision_is_kept_and_inputs_are_not_changed(head, name):
 
 @pytest.mark.parametrize(("head", "name"), EVERY_LOSS)
 def test_a_few_steps_downhill_lower_the_loss(head, name):
-    loss, (pred, target) = LOSSES[head][name].loss, random_case(head)
+    loss, (pred, target) = LOSSES[head][name], random_case(head)
     scores = (pred if head == "mask" else pred.clamp(max=0.9).logit()).requires_grad_()
     optimizer = torch.optim.Adam([scores], lr=0.05)
     values = []
@@ -139,7 +134,7 @@ def test_every_loss_runs_under_deterministic_algorithms():
     try:
         for head, name in EVERY_LOSS:
             pred, target = random_case(head)
-            LOSSES[head][name].loss(pred.requires_grad_(), target).backward()
+            LOSSES[head][name](pred.requires_grad_(), target).backward()
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -267,8 +262,8 @@ def test_criterion_names_plain_terms_and_weighs_the_total():
     prediction, mask, depth = random_batch()
     terms = build_criterion(params)(prediction, mask, depth)
     assert set(terms) == {"loss_mask_bce", "loss_mask_dice", "loss_depth_l1", "loss_depth_ssim", "loss"}
-    assert terms["loss_mask_dice"] == MASK_LOSSES["dice"].loss(prediction.mask_logits, mask)
-    assert terms["loss_depth_l1"] == DEPTH_LOSSES["l1"].loss(prediction.depth, depth)
+    assert terms["loss_mask_dice"] == MASK_LOSSES["dice"](prediction.mask_logits, mask)
+    assert terms["loss_depth_l1"] == DEPTH_LOSSES["l1"](prediction.depth, depth)
     by_hand = 3 * (0.5 * terms["loss_mask_bce"] + 2 * terms["loss_mask_dice"])
     by_hand += 0.25 * (terms["loss_depth_ssim"] + 0.1 * terms["loss_depth_l1"])
     torch.testing.assert_close(terms["loss"], by_hand)
@@ -335,17 +330,20 @@ def test_every_loss_and_preset_is_described_by_a_formula():
     for row in rows:
         head, name, formula, summary = row.values()
         assert summary.endswith(".")
-        assert (
-            formula == (PRESETS[head][name].expression if name in PRESETS[head] else LOSSES[head][name].formula) != ""
-        )
+        assert formula == (PRESETS[head][name].expression if name in PRESETS[head] else FORMULAS[head][name]) != ""
 
 
-def test_a_new_loss_is_one_function_and_one_line_of_a_table(monkeypatch):
+def test_every_name_has_its_function_and_every_function_its_name():
+    assert {head: set(losses) for head, losses in LOSSES.items()} == {head: set(one) for head, one in FORMULAS.items()}
+
+
+def test_a_new_loss_is_one_function_and_a_line_in_each_of_two_tables(monkeypatch):
     def cubed_loss(pred, target):
         """Mean cubed error."""
         return (pred - target).abs().pow(3).mean()
 
-    monkeypatch.setitem(DEPTH_LOSSES, "cubed", Term(cubed_loss, "mean |p - t|^3"))
+    monkeypatch.setitem(FORMULAS["depth"], "cubed", "mean |p - t|^3")
+    monkeypatch.setitem(DEPTH_LOSSES, "cubed", cubed_loss)
     prediction, mask, depth = random_batch()
     terms = build_criterion(loss_params(depth="l1+2*cubed"))(prediction, mask, depth)
     assert terms["loss_depth_cubed"] == cubed_loss(prediction.depth, depth)

@@ -1,7 +1,7 @@
 """Losses of the depth head alone: relative depth in [0, 1], 0 near and 1 far.
 
 Every loss takes the estimated and the true depth, (B, 1, H, W) each, float32 or float64, and returns the mean over the
-batch, (). Its formula stands in the table of `catalogue`, with p the estimate and t the truth. Losses with a logarithm
+batch, (). Its formula stands in the tables of `names`, with p the estimate and t the truth. Losses with a logarithm
 floor both maps at 0.01, and the relative ones, which take an estimate of any scale, leave maps flatter than 0.001 as
 they are: an 8-bit label knows nothing finer.
 """

@@ -1,7 +1,7 @@
 """Losses between two maps in [0, 1]: they serve depth maps and mask probabilities alike.
 
 Every loss takes the estimate and the truth, (B, 1, H, W) each, float32 or float64, and returns the mean over the batch,
-(). Its formula stands in the table of `catalogue`, with p the estimate and t the truth. It is finite, with finite
+(). Its formula stands in the tables of `names`, with p the estimate and t the truth. It is finite, with finite
 gradients, at p = t.
 """
 

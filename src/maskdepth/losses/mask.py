@@ -1,7 +1,7 @@
 """Losses of the mask head: raw scores against a mask of zeros and ones.
 
 Every loss takes the scores and the true mask, (B, 1, H, W) each, float32 or float64, and returns the mean over the
-batch, (). Its formula stands in the table of `catalogue`, with z the score, p = sigmoid(z) and t the truth. Where a
+batch, (). Its formula stands in the tables of `names`, with z the score, p = sigmoid(z) and t the truth. Where a
 loss has to know what is object, a target above 0.5 is. The overlap losses weigh each image alike and cost nothing for
 an empty mask predicted empty.
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from maskdepth.losses.catalogue import normal_form
+from maskdepth.losses.names import normal_form
 from maskdepth.params import Params, Seed, override, parse_yaml, read_yaml
 
 # What the name of an experiment may have, as git and shells take it.

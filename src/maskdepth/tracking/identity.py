@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from maskdepth.losses.names import normal_form
 from maskdepth.params import LossParams, Params, flatten, load_params
 from maskdepth.process.git import ask_git
 from maskdepth.tracking.outbox import DataVersion
@@ -57,8 +58,6 @@ def workspace_tags() -> dict[str, str]:
 
 def loss_signature(loss: LossParams) -> str:
     """Both losses in normal form, `bce|l1+ssim`; a weight of the whole is shown when it is not 1."""
-    from maskdepth.losses.catalogue import normal_form
-
     mask, depth = normal_form(loss.mask, "mask"), normal_form(loss.depth, "depth")
     return f"{_weighted(mask, loss.mask_weight)}|{_weighted(depth, loss.depth_weight)}"
 
