@@ -23,8 +23,6 @@ from support.browser import draw_page, require_browser
 ROOT = Path(__file__).parent.parent
 TUTORIAL = (ROOT / "docs" / "TUTORIAL.md").read_text()
 SECONDS = ROOT / "docs" / "tutorial_seconds.json"
-# What `maskdepth results` links to.
-VIEW = "/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=maskdepth"
 SERVING = (ROOT / "docs" / "SERVING.md").read_text()
 
 
@@ -67,10 +65,7 @@ class Clone:
         self.path = path
         subprocess.run(["git", "clone", "--quiet", ROOT, path], check=True)
         (path / ".venv").symlink_to(sys.prefix)
-        for name in (
-            "requirements.lock",
-            "pyproject.toml",
-        ):  # older than the environment, which is not to be made again
+        for name in ("requirements.lock", "pyproject.toml"):  # so that the environment is not made again
             os.utime(path / name, (0, 0))
         with (path / ".git" / "info" / "exclude").open("a") as exclude:
             exclude.write("/.venv\n")  # a link is no folder, which is what .gitignore has
@@ -159,10 +154,6 @@ def test_its_pictures_and_seconds_are_made(followed):
     seconds = {"commands": len(COMMANDS), "minutes": sum(followed.seconds.values()) / 60, "seconds": followed.seconds}
     (folder / SECONDS.name).write_text(json.dumps(seconds, indent=2) + "\n")
     draw_page((followed.path / "answer.html").as_uri(), folder / "tutorial_answer.png", 1100, 900)
-    port = free_port()
-    with followed.serve(f"mlflow ui --port {port}", port):
-        draw_page(f"http://127.0.0.1:{port}{VIEW}", folder / "tutorial_runs.png", 1500, 560)
-    for name in ("tutorial_answer.png", "tutorial_runs.png"):  # few colours are enough for a page
-        with Image.open(folder / name) as picture:
-            picture.convert("RGB").quantize(64).save(folder / name, optimize=True)
+    with Image.open(folder / "tutorial_answer.png") as picture:  # few colours are enough for a page
+        picture.convert("RGB").quantize(64).save(folder / "tutorial_answer.png", optimize=True)
     shutil.copy(next((followed.path / "predictions").glob("*_panel.jpg")), folder / "tutorial_panel.jpg")
