@@ -101,6 +101,7 @@ def test_a_signal_to_all_stops_two_processes_that_go_on_from_the_state_of_one(re
     assert_same_training(repository, uninterrupted)
 
 
+@pytest.mark.nightly
 def test_a_rank_that_hangs_ends_the_training_with_a_sentence(repository):
     process = start_stage(repository, "train", MASKDEPTH_RANKS="2", MASKDEPTH_RANKS_PATIENCE="10")
     wait_for_state(repository, process, 2)
@@ -113,6 +114,7 @@ def test_a_rank_that_hangs_ends_the_training_with_a_sentence(repository):
     assert process.returncode == 3
 
 
+@pytest.mark.nightly
 def test_the_ranks_end_with_the_process_that_started_them(repository):
     process = start_stage(repository, "train", MASKDEPTH_RANKS="2")
     wait_for_state(repository, process, 2)
@@ -122,6 +124,7 @@ def test_the_ranks_end_with_the_process_that_started_them(repository):
     process.communicate()
 
 
+@pytest.mark.nightly
 def test_ranks_of_other_data_or_code_are_told_before_the_first_step(repository, tmp_path):
     other = Path(shutil.copytree(repository, tmp_path / "other"))
     split = pd.read_csv(other / "data" / "split.csv")
