@@ -123,7 +123,7 @@ def test_wrong_settings_are_refused_before_any_data_is_read(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     nowhere = tmp_path / "nowhere"
     with pytest.raises(ValueError, match=message):
-        main(*[nowhere] * 8)
+        main(*[nowhere] * 9)
 
 
 def test_names_of_an_epoch_say_what_they_are_of():

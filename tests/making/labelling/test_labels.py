@@ -287,7 +287,7 @@ def test_an_archive_is_listed_once_and_only_open_while_it_is_read(table, teacher
 
     class Noting(zipfile.ZipFile):
         def __init__(self, file, *arguments):
-            listed.append(Path(file).name)
+            listed.append(Path(file.name).name)
             super().__init__(file, *arguments)
 
     for kind in ("composites", "backgrounds", "masks"):
