@@ -72,11 +72,19 @@ def test_the_second_layout_runs_to_the_end(real_data, tmp_path):
     assert "index: 1,000 samples from 2 archives, 0 rejected; fitting backgrounds 100.0 %, masks " in index
     tables = {"arrays": "arrays", "index": "index.csv"}
     places = str(write_places(tmp_path))
-    work.run("stats", **tables, places=places, moments="stats.csv", summary="stats.json", gallery="gallery.png")
+    work.run(
+        "stats",
+        **tables,
+        registered="registered",
+        places=places,
+        moments="stats.csv",
+        summary="stats.json",
+        gallery="gallery.png",
+    )
     work.run("split", index="index.csv", places=places, split="split.csv", croissant="croissant.json")
     tables |= {"split": "split.csv", "models": "models"}
-    work.run("train", **tables, stats="stats.csv", metrics="metrics/train.json", plots="plots")
-    work.run("evaluate", **tables, metrics="metrics/test.json", reports="reports")
+    work.run("train", **tables, registered="registered", stats="stats.csv", metrics="metrics/train.json", plots="plots")
+    work.run("evaluate", **tables, registered="registered", metrics="metrics/test.json", reports="reports")
     numbers = json.loads((tmp_path / "metrics" / "test.json").read_text())
     assert 0 < numbers["mask_iou"] < 1
     assert numbers["num_samples"] == (pd.read_csv(tmp_path / "split.csv")["split"] == "test").sum()
@@ -137,11 +145,19 @@ def test_with_the_depth_of_the_background_depth_on_unseen_places_is_better_than_
     _, index = work.prepare()
     assert re.search(r"background depths (9\d\.\d|100\.0) %", index), index
     tables = {"arrays": "arrays", "index": "index.csv"}
-    work.run("stats", **tables, places="places.csv", moments="stats.csv", summary="stats.json", gallery="gallery.png")
+    work.run(
+        "stats",
+        **tables,
+        registered="registered",
+        places="places.csv",
+        moments="stats.csv",
+        summary="stats.json",
+        gallery="gallery.png",
+    )
     work.run("split", index="index.csv", places="places.csv", split="split.csv", croissant="croissant.json")
     tables |= {"split": "split.csv", "models": "models"}
-    work.run("train", **tables, stats="stats.csv", metrics="metrics/train.json", plots="plots")
-    work.run("evaluate", **tables, metrics="metrics/test.json", reports="reports")
+    work.run("train", **tables, registered="registered", stats="stats.csv", metrics="metrics/train.json", plots="plots")
+    work.run("evaluate", **tables, registered="registered", metrics="metrics/test.json", reports="reports")
     details = json.loads((tmp_path / "reports" / "details.json").read_text())
     assert details["given_depth_ssim"] > details["copied_background_depth_ssim"] + 0.02
     assert details["given_depth_mae_foreground"] < details["copied_background_depth_mae_foreground"] / 2
