@@ -34,6 +34,17 @@ def no_store_of_another_test():
 
 
 @pytest.fixture(scope="module")
+def one_thread():
+    """Let torch use one thread: networks this small only wait for one another's threads."""
+    import torch  # after the environment above, which it reads once
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     """The members and the arrays of a toy data set."""
     from support.toy_arrays import make_toy_arrays  # after the environment above, which torch reads once

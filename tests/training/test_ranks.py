@@ -13,19 +13,13 @@ from maskdepth.training.memory import within_memory
 from maskdepth.training.parts import add_up_parts
 from maskdepth.training.ranks import Ranks, check_shares
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def in_ranks():
     with open_ranks(4) as call:
         yield call
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def list_values(state):

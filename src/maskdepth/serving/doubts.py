@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from maskdepth.data.index.background_depths import find_contradiction
 from maskdepth.data.pictures.refusal import RefusedError
 
 Pixels = NDArray[np.uint8]
@@ -25,8 +26,6 @@ _LONGEST = 3.5
 # Logarithm of how much steeper the composite is along the outline than the background. Of 398 pairs in the right order
 # the lowest had -0.05, of as many that were swapped the highest but three were below.
 _SWAPPED = -0.2
-# Depth that differs by less is flat [levels]; as far turned round, and not merely unlike.
-_LEVEL, _TURNED = 2.0, -0.5
 
 
 def refuse_same(background: Pixels, composite: Pixels) -> None:
@@ -76,13 +75,10 @@ def doubt_background_depth(name: str, given: Pixels, seen: Map, mask_prob: Map) 
         mask_prob: (S, S) probability of the object, [0, 1].
     """
     free = mask_prob <= 0.5
-    mine, true = given[free].astype(np.float64), 255 * seen[free].astype(np.float64)
-    if not mine.size or mine.std() < _LEVEL or true.std() < _LEVEL:
-        return
-    correlation = float(np.corrcoef(mine, true)[0, 1])
-    if correlation < _TURNED:
+    contradiction, correlation = find_contradiction(given[free].astype(np.float64), 255 * seen[free].astype(np.float64))
+    if contradiction == "turned round":
         yield f"{name} seems to have near and far the other way round (correlation {correlation:.2f}); dark is near"
-    elif correlation < 0:
+    elif contradiction:
         yield f"{name} seems to be the depth of another scene (correlation {correlation:.2f}); name that of this one"
 
 

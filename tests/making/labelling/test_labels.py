@@ -50,6 +50,8 @@ from stages import index, unzip
 
 ROOT = Path(__file__).parents[3]
 HEIGHT, WIDTH = 42, 56  # [px]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 
 
@@ -76,15 +78,6 @@ def save_teacher(folder, output="relative", seed=0):
         size={"height": 56, "width": 56}, ensure_multiple_of=14, keep_aspect_ratio=True
     ).save_pretrained(folder)
     return str(folder)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small only wait for one another's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

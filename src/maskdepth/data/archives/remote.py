@@ -187,7 +187,8 @@ def _cut_blocks(members: Iterable[Member]) -> list[tuple[tuple[int, int], list[M
         if blocks:
             (start, end), some = blocks[-1]
             if member.offset - end <= _GAP_BYTES and member.end - start <= _MOST_BYTES:
-                blocks[-1] = (start, max(end, member.end)), [*some, member]
+                some.append(member)
+                blocks[-1] = (start, max(end, member.end)), some
                 continue
         blocks.append(((member.offset, member.end), [member]))
     return blocks

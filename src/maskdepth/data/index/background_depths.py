@@ -7,7 +7,7 @@ fails is turned down by itself: its samples are used, and have no such map. Pict
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ _FLAT = 2.0
 _TURNED = -0.5
 
 Levels = npt.NDArray[np.float64]
+Contradiction = Literal["", "turned round", "another scene"]
 
 
 class Judged(NamedTuple):
@@ -82,17 +83,35 @@ def _usual_depths(samples: pd.DataFrame, names: list[str], arrays: Arrays) -> Le
         return np.stack([np.nanmedian(levels[positions[name]], axis=0).ravel() for name in names])
 
 
+def find_contradiction(found: Levels, known: Levels) -> tuple[Contradiction, float]:
+    """Say how depth goes against depth of the same points that is known: nearer where that is farther.
+
+    Args:
+        found: (N) levels [0, 255] that are judged.
+        known: (N) levels that are right.
+
+    Returns:
+        What is wrong, "" if nothing is, or nothing can be said; and the correlation, 0 where there is none.
+    """
+    if not len(found) or found.std() < _FLAT or known.std() < _FLAT:
+        return "", 0
+    correlation = float(np.corrcoef(found, known)[0, 1])
+    if correlation > 0:
+        return "", correlation
+    return ("turned round" if correlation < _TURNED else "another scene"), correlation
+
+
 def _find_fault(found: Levels, known: Levels, position: int, names: list[str]) -> tuple[str, str]:
     """Judge one map, (h * w), beside the usual depths of all backgrounds, (B, h * w); its own has a position there."""
     points = np.isfinite(known[position])
     mine, true = found[points], known[position][points]
-    if not len(mine) or mine.std() < _FLAT or true.std() < _FLAT:
-        return "", ""
-    correlation = float(np.corrcoef(mine, true)[0, 1])
-    if correlation <= 0:
-        problem = "has near and far the other way round" if correlation < _TURNED else "is of another scene"
+    contradiction, correlation = find_contradiction(mine, true)
+    if contradiction:
+        problem = "has near and far the other way round" if contradiction == "turned round" else "is of another scene"
         reason = f"it {problem}: correlation {correlation:.2f} with the depth of its composites off their objects"
         return reason, "give each background its own map, and let near be the same end of all grey scales"
+    if not correlation:
+        return "", ""
     apart = float(np.abs(mine - true).mean())
     distances = _distances(found, known[:_OTHERS])
     nearest = int(distances.argmin())
