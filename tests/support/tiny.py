@@ -29,6 +29,7 @@ SETTINGS = TrainParams(
     clip_norm=1.0,
     precision="fp32",
     augment=["flip", "cutout", "camera_jitter"],
+    shuffle_window=1,
     keep="best",
     checkpoint_seconds=1.0,
     seed=0,

@@ -210,7 +210,7 @@ def _train_epoch(
     state.network.train()
     check_steps = 1 if batches.device.type == "cpu" else _CUDA_CHECK_STEPS
     lap.start()
-    for batch in batches.epoch(params.seed, state.epoch, state.step):
+    for batch in batches.epoch(params.seed, state.epoch, state.step, params.shuffle_window):
         values = update(batch, mix_seed(params.seed, state.epoch, state.step))
         state.why_eager = update.why_eager
         if state.step % check_steps == 0 or state.step == len(batches) - 1:

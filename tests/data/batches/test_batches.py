@@ -114,7 +114,9 @@ def test_order_is_a_function_of_seed_and_epoch(arrays, rows):
 @pytest.mark.parametrize("start_step", range(5))
 def test_a_later_start_gives_the_tail_of_the_same_epoch(arrays, rows, start_step):
     batches = Batches(arrays, rows, 2, CPU)
-    assert list_ids(batches.epoch(3, 5, start_step)) == list_ids(batches.epoch(3, 5))[start_step:]
+    for window in (1, 0.5):
+        whole = list_ids(batches.epoch(3, 5, window=window))
+        assert list_ids(batches.epoch(3, 5, start_step, window)) == whole[start_step:]
 
 
 def test_an_epoch_that_is_left_early_can_be_followed_by_another(arrays, rows):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
+from maskdepth.data.batches.order import shuffle
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
 
 # Share of the device's free memory that pictures may take; the rest is the network's.
@@ -136,16 +137,16 @@ class Batches:
         """Give every sample once, in the order of the table."""
         return self._read(self._cut(np.arange(len(self.sample_ids))))
 
-    def epoch(self, seed: int, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Give every sample once, in an order that depends on `seed` and `epoch` alone.
+    def epoch(self, seed: int, epoch: int, start_step: int = 0, window: float = 1) -> Iterator[Batch]:
+        """Give every sample once, in an order that depends on `seed`, `epoch` and `window` alone.
 
         Args:
             seed: The training's seed.
             epoch: Which pass over the samples.
             start_step: Batches to leave out at the front: those that were trained before a break.
+            window: Share of the samples that are shuffled at a time, (0, 1].
         """
-        generator = torch.Generator().manual_seed(mix_seed(seed, epoch))
-        order = torch.randperm(len(self.sample_ids), generator=generator).numpy()
+        order = shuffle(len(self.sample_ids), window, torch.Generator().manual_seed(mix_seed(seed, epoch)))
         return self._read(self._cut(order)[start_step:])
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
