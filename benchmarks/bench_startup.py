@@ -25,7 +25,7 @@ _EMPTY_STAGES = 7  # as many as ours
 _ARCHIVES = 4
 # A process that starts is disturbed more than one that works.
 _ROUNDS = 9
-_SHARD_FILES = ("background.npy", "composite.npy", "mask.npy", "depth.npy", "members.csv", "shard.json")
+_SHARD_FILES = ("background.npy", "composite.npy", "mask.npy", "depth.npy", "members.parquet", "shard.json")
 
 _PASS, _NOTEBOOK, _TRAIN = (
     "python -c pass",

@@ -46,7 +46,7 @@ def main(
             agreements[BACKGROUND_DEPTH] = found.depth_agreement
         write_index(index, samples)
         pairing = found.pairings[-1]
-        archives = samples["archive"].value_counts()
+        archives = samples["archive"].astype(str).value_counts()
         log.metrics({"samples": len(samples), "archives": len(archives), "rejected": len(found.rejected)})
         facts = describe_samples(samples, pictures)
         log.metrics(facts)

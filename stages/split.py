@@ -33,7 +33,7 @@ def main(
         samples, known = read_index(index), read_places(places)
         samples["place"] = name_places(samples, known)
         splits = assign_splits(samples, params.split)
-        write_split(split, samples.set_index("sample_id").assign(split=splits))
+        write_split(split, samples.assign(split=splits.array))
         write_croissant(croissant, index, split)
         counts = count_groups(samples, splits, params.split.by)
         for name, count in counts.to_dict("index").items():

@@ -17,7 +17,7 @@ import pandas as pd
 from support.shipped import SHIPPED_PARAMS
 
 from maskdepth.data.archives.archive import find_archives
-from maskdepth.data.archives.members import Members
+from maskdepth.data.archives.members import Members, members_of
 from maskdepth.data.archives.shards import plan_shard, write_shards
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray, read_arrays
 from maskdepth.data.layouts.layout import IDS, NAME_COLUMNS, read_layouts
@@ -147,7 +147,7 @@ def list_members(num_samples: int) -> Members:
         "shard": "batch1_images",
     }
     table = members.assign(digest=digest, row=members["global_row"], archive="batch1_images.zip", **known)
-    return Members(table, pd.DataFrame(), read_layouts()[_LAYOUT])
+    return members_of(table, pd.DataFrame(), read_layouts()[_LAYOUT])
 
 
 def unzip(raw: Path, arrays_dir: Path, workers: int, **settings: object) -> Arrays:

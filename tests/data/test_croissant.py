@@ -22,8 +22,8 @@ def described(tmp_path):
     samples["background_digest"] = "b" * 31 + samples["background"]
     samples[ROWS] = 0
     write_index(tmp_path / "index.csv", samples[INDEX_COLUMNS])
-    table = pd.DataFrame({"split": SPLITS, "place": "p" + ids["background"]})
-    write_split(tmp_path / "split.csv", table.set_axis(pd.Index(samples["sample_id"])))
+    table = samples[["sample_id"]].assign(split=SPLITS, place="p" + ids["background"])
+    write_split(tmp_path / "split.csv", table)
     write_croissant(tmp_path / "croissant.json", tmp_path / "index.csv", tmp_path / "split.csv")
     return tmp_path
 
@@ -58,7 +58,7 @@ def test_every_sample_is_read_by_its_description_as_it_is_written(described):
 
 
 def test_every_sample_has_its_split_and_every_split_its_meaning(described):
-    splits = read_split(described / "split.csv")
+    splits = read_split(described / "split.csv").set_index("sample_id")
     found = pd.DataFrame(read_records(described / "croissant.json", "splits")).set_index("splits/sample_id")
     assert found["splits/split"].to_dict() == splits["split"].to_dict()
     assert found["splits/place"].to_dict() == splits["place"].to_dict()

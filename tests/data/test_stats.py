@@ -226,10 +226,8 @@ def test_a_table_of_other_samples_is_refused(arrays, samples, stats):
 def test_a_sum_that_is_no_number_is_refused(tmp_path):
     path = tmp_path / "stats.csv"
     path.write_text("foreground,background,kind,channel,count,sum,sum_of_squares\n1,1,mask,0,4,x,1\n")
-    with pytest.raises(ValueError, match="a sum is not a whole number") as error:
+    with pytest.raises(ValueError, match=r"stats\.csv is not a whole table: .*invalid value 'x'; run `dvc repro`"):
         read_stats(path)
-    assert str(error.value).startswith(f"{path}: a sum is not a whole number (")
-    assert str(error.value).endswith("); run `dvc repro`, which makes it")
 
 
 def test_a_table_comes_back_with_ids_as_text_and_sums_as_integers(tmp_path):

@@ -2,12 +2,23 @@
 
 from itertools import chain
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskdepth.data.tables import numbers_where_whole, read_table, spell_numbers, write_table
+from maskdepth.data import tables
+from maskdepth.data.tables import (
+    CATEGORY,
+    concatenate_categories,
+    narrow,
+    numbers_where_whole,
+    read_table,
+    spell_numbers,
+    write_table,
+)
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 IDS = ["000123", "NA", "1e5", "null", "True", "café", "", "a,b", 'say "no"', "-0", "1.0"]
@@ -82,3 +93,29 @@ def test_how_an_id_is_spelled_does_not_depend_on_the_others(ids, count):
 
 def test_a_number_too_long_for_an_integer_stays_text():
     assert numbers_where_whole(pd.Series(["9" * 19])).tolist() == ["9" * 19]
+
+
+def test_a_table_of_more_rows_than_are_spelled_at_a_time_is_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_BLOCK", 3)
+    table = pd.DataFrame({"id": pd.Series(list("abcabcab"), dtype="category"), "row": range(8)})
+    write_table(tmp_path / "table.csv", table)
+    assert (tmp_path / "table.csv").read_text() == table.to_csv(index=False, lineterminator="\n")
+    read = read_table(tmp_path / "table.csv", ["id", "row"], {"id": CATEGORY, "row": pa.int64()})
+    pd.testing.assert_frame_equal(read, table, check_categorical=False)
+    write_table(tmp_path / "table.csv", table.astype({"id": str}).replace({"id": {"b": "b,"}}))
+    assert (tmp_path / "table.csv").read_text().count('"b,"') == 3
+
+
+def test_categories_are_united_whatever_their_order():
+    parts = {
+        "one": [pd.Categorical(["b", "a"]), pd.Categorical(["c"])],
+        "other": [pd.Categorical(["a", "c"], ["c", "a"])],
+    }
+    joined = concatenate_categories(parts)
+    assert {key: list(column) for key, column in joined.items()} == {"one": ["b", "a", "c"], "other": ["a", "c"]}
+    assert joined["one"].categories.equals(joined["other"].categories)
+
+
+def test_numbers_are_as_narrow_as_the_largest_allows():
+    assert narrow(np.array([2**31 - 1, -1])).dtype == np.int32
+    assert narrow(np.array([2**31])).tolist() == [2**31]

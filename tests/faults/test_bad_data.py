@@ -19,9 +19,9 @@ from faults.bad_data import (
     write_everything,
     zip_name,
 )
+from support.member_tables import read_member_table
 from support.settings import copy_params
 
-from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.samples import read_index
 from maskdepth.params import update_params
@@ -75,7 +75,7 @@ def arrays(workspace):
 
 @pytest.fixture(scope="module")
 def members(workspace):
-    return read_members(workspace / "arrays").table
+    return read_member_table(workspace / "arrays")
 
 
 def test_every_kind_of_trouble_is_there():
@@ -135,7 +135,7 @@ def test_nothing_else_is_a_sample_and_nothing_is_written_elsewhere(workspace, sa
     written = {path.name for path in workspace.iterdir()}
     assert written == {"raw", "arrays", "journals", "index.csv", "rejected.csv", "registered", "params.yaml"}
     kinds = {path.suffix for path in (workspace / "arrays").rglob("*") if path.is_file()}
-    assert kinds == {".npy", ".csv", ".json"}
+    assert kinds == {".json", ".npy", ".parquet"}
 
 
 def test_every_row_says_where_why_and_what_to_do(rejected):

@@ -43,7 +43,7 @@ def run_all(raw: Path) -> pd.DataFrame:
     index.main(arrays, Path("index.csv"), Path("rejected.csv"), Path("registered"), Path("journals/index.jsonl"))
     shutil.rmtree(arrays)
     run_stage()
-    return read_split(Path("split.csv"))
+    return read_split(Path("split.csv")).set_index("sample_id").astype(str)
 
 
 def write_samples(path: Path, ids: dict[str, int]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.copied import copy_code
+from support.member_tables import read_member_table
 from support.settings import copy_params
 from support.toy import write_toy_archive, write_zip
 
@@ -65,7 +66,7 @@ def test_a_refused_archive_is_named_and_harms_no_other(capsys: pytest.CaptureFix
     output = capsys.readouterr()
     assert output.err.startswith("warning: left out: page.zip: it is a web page (27 bytes), not a zip; log in")
     assert "75 pictures from 1 archives (2 new), 1 rejected" in output.out
-    (row,) = read_members(Path("arrays")).table.query("reason != ''").to_dict("records")
+    (row,) = read_member_table(Path("arrays")).query("reason != ''").to_dict("records")
     assert (row["archive"], row["member"]) == ("page.zip", "")
 
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,28 @@ import pandas as pd
 from PIL import Image
 from support.toy import TOY_SIZE, write_toy_archive
 
-from maskdepth.data.archives.members import Members
+from maskdepth.data.archives.members import Members, members_of
 from maskdepth.data.arrays.arrays import CHANNELS, Arrays, Pixels, ShardedArray
 from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout, read_layouts
+
+
+@dataclass(frozen=True)
+class ToyMembers(Members):
+    """Members, and the table of all their texts that they were made of."""
+
+    table: pd.DataFrame
+
 
 NO_PICTURE = {"width": -1, "height": -1, "global_row": -1}
 
 
-def make_toy_arrays(folder: Path, layout: str = "sudhakarmlal", **ids: object) -> tuple[Members, Arrays]:
+def make_toy_arrays(folder: Path, layout: str = "sudhakarmlal", **ids: object) -> tuple[ToyMembers, Arrays]:
     """Draw a toy data set in `folder` and decode it; `ids` as in `write_toy_archive`."""
     write_toy_archive(folder, layout, **ids)
     return decode_folder(folder, read_layouts()[layout])
 
 
-def decode_folder(folder: Path, layout: Layout) -> tuple[Members, Arrays]:
+def decode_folder(folder: Path, layout: Layout) -> tuple[ToyMembers, Arrays]:
     """Decode the zips and loose pictures of a folder, sizes as they are."""
     pictures: dict[str, list[Pixels]] = {kind: [] for kind in CHANNELS}
     rows, labels = [], []
@@ -44,7 +53,8 @@ def decode_folder(folder: Path, layout: Layout) -> tuple[Members, Arrays]:
         rows.append(row)
     arrays = {kind: ShardedArray([np.stack(drawn)]) for kind, drawn in pictures.items() if drawn}
     lines = pd.DataFrame(labels, columns=list(layout.label_columns), dtype=str)
-    return Members(pd.DataFrame(rows), lines, layout), Arrays(TOY_SIZE, **arrays)
+    table = pd.DataFrame(rows)
+    return ToyMembers(**vars(members_of(table, lines, layout)), table=table), Arrays(TOY_SIZE, **arrays)
 
 
 def _list_members(folder: Path) -> Iterator[tuple[str, str, bytes]]:

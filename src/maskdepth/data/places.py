@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from maskdepth.data.tables import spell_numbers
+from maskdepth.data.tables import rename_categories, spell_numbers
 
 COLUMNS = ("background", "place")
 
@@ -37,7 +37,7 @@ def read_places(path: Path) -> pd.Series:
 
 
 def name_places(index: pd.DataFrame, places: pd.Series) -> pd.Series:
-    """Name the place that each sample shows: as a person says, or by the bytes of its background.
+    """Name the place that each sample shows, as categories: as a person says, or by the bytes of its background.
 
     Args:
         index: The samples: `background` and `background_digest`.
@@ -46,16 +46,17 @@ def name_places(index: pd.DataFrame, places: pd.Series) -> pd.Series:
     Raises:
         ValueError: Two backgrounds are the same picture, but are said to show two places.
     """
-    pictures = index[["background", "background_digest"]].drop_duplicates()
-    said = pictures.assign(place=pictures["background"].astype(str).map(places.to_dict())).dropna()
+    pictures = index[~index.duplicated(["background", "background_digest"])]
+    pictures = pictures[["background", "background_digest"]].astype(str)
+    said = pictures.assign(place=pictures["background"].map(places.to_dict())).dropna()
     named = said.drop_duplicates(["background_digest", "place"]).set_index("background_digest")
     if (doubtful := named[named.index.duplicated(keep=False)]).size:
         told = " and ".join(f"{row.background} as {row.place}" for row in doubtful.loc[doubtful.index[0]].itertuples())
         raise ValueError(f"one picture is called two places: background {told}; call it one")
     known = named["place"].to_dict()
-    return index["background_digest"].map(lambda digest: known.get(digest, digest))
+    return rename_categories(index["background_digest"], lambda digests: digests.map(lambda one: known.get(one, one)))
 
 
 def list_unknown(index: pd.DataFrame, places: pd.Series) -> list[str]:
     """List the backgrounds that have a place and no sample."""
-    return sorted(set(places.index) - set(index["background"].astype(str)))
+    return sorted(set(places.index) - set(index["background"].drop_duplicates().astype(str)))

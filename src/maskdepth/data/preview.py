@@ -14,7 +14,7 @@ import pandas as pd
 
 from maskdepth.data.archives.archive import Archive, find_archives, list_members
 from maskdepth.data.archives.local_headers import Member
-from maskdepth.data.archives.members import Members
+from maskdepth.data.archives.members import members_of
 from maskdepth.data.archives.shards import name_refused, read_labels, read_names
 from maskdepth.data.arrays.arrays import CHANNELS, Arrays, ShardedArray
 from maskdepth.data.index.joining import Index, build_index, judge_rejected
@@ -79,7 +79,7 @@ def explain_archives(
             return Explanation([*lines, *_explain_no_layout(sample, counts, known)], is_usable=False)
     layout = choose_layout(setting, names)
     table, labels = _read_tables(members, refused, layout)
-    index = build_index(Members(table, labels, layout), _blank_arrays(table))
+    index = build_index(members_of(table, labels, layout), _blank_arrays(table))
     lines += _explain_layout(layout, table)
     if setting == "auto":
         lines += _explain_choice(layout, counts, len(sample))

@@ -7,13 +7,16 @@ What is held out, what is called seen, and what is counted are places, never the
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
-from maskdepth.data.tables import numbers_where_whole, read_table, write_table
+from maskdepth.data.keys import find_repeated_texts
+from maskdepth.data.tables import CATEGORY, narrow, numbers_where_whole, read_table, write_table
 
 IDS = ["foreground", "background", "flip", "placement"]
 # Of its pictures in the arrays; -1 for a background without a depth map.
 ROWS = ["background_row", "composite_row", "mask_row", "depth_row", "background_depth_row"]
 INDEX_COLUMNS = ["sample_id", *IDS, "archive", "background_digest", *ROWS]
+_INDEX_TYPES = dict.fromkeys([*IDS, "archive", "background_digest"], CATEGORY) | dict.fromkeys(ROWS, pa.int64())
 
 TRAIN, VAL, TEST = "train", "val", "test"
 # Split by both: one of background and object is held out for the test, the other is trained on.
@@ -32,18 +35,18 @@ def read_samples(index_path: Path, split_path: Path) -> dict[str, pd.DataFrame]:
         ValueError: A file was cut or edited, the two are not of the same samples, or none trains, validates or tests.
     """
     samples, splits = read_index(index_path), read_split(split_path)
-    positions = splits.index.get_indexer(pd.Index(samples["sample_id"]))
-    if len(samples) != len(splits) or (positions < 0).any():
+    if not samples["sample_id"].equals(splits["sample_id"]):
         raise ValueError(
-            f"{split_path} and {index_path} list different samples; run `dvc repro`, which makes both again"
+            f"{split_path} and {index_path} list different samples, or in another order; run `dvc repro`, which makes "
+            "both again"
         )
     if missing := [name for name in (TRAIN, VAL, TEST) if not splits["split"].eq(name).any()]:
         raise ValueError(
             f"{split_path} has no sample of {' and '.join(missing)}, expected some of train, val and test; "
             "run `dvc repro`, which makes it again"
         )
-    samples = samples.assign(**{column: splits[column].to_numpy()[positions] for column in ("split", "place")})
-    return {str(name): rows.reset_index(drop=True) for name, rows in samples.groupby("split")}
+    samples = samples.assign(split=splits["split"], place=splits["place"])
+    return {str(name): rows.reset_index(drop=True) for name, rows in samples.groupby("split", observed=True)}
 
 
 def write_index(path: Path, samples: pd.DataFrame) -> None:
@@ -52,42 +55,42 @@ def write_index(path: Path, samples: pd.DataFrame) -> None:
 
 
 def read_index(path: Path) -> pd.DataFrame:
-    """Read index.csv; rows are int64, ids int64 where all of a column are numbers and text elsewhere.
+    """Read index.csv; rows are integers, as ids are where all of a column are numbers; elsewhere they are categories.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file was cut or edited, or lists a sample twice.
     """
-    samples = read_table(path, INDEX_COLUMNS)
+    samples = read_table(path, INDEX_COLUMNS, _INDEX_TYPES)
     for column in IDS:
         samples[column] = numbers_where_whole(samples[column])
-    try:
-        samples = samples.astype(dict.fromkeys(ROWS, "int64"))  # whether they are there, the arrays know
-    except ValueError as error:
-        raise ValueError(f"{path}: not a row number ({error}); run `dvc repro`, which makes the file again") from error
-    if not samples["sample_id"].is_unique:
-        repeated = samples.loc[samples["sample_id"].duplicated(), "sample_id"].iloc[0]
-        raise ValueError(f"{path}: sample {repeated} is listed twice; run `dvc repro`, which makes the file again")
+    for column in ROWS:  # whether they are there, the arrays know
+        samples[column] = narrow(samples[column].to_numpy())
+    _require_unique(path, samples)
     return samples
 
 
 def write_split(path: Path, splits: pd.DataFrame) -> None:
-    """Write split.csv: the columns `split` and `place` of a table that is labelled by sample_id."""
-    write_table(path, splits.rename_axis("sample_id").reset_index()[list(_SPLIT_COLUMNS)])
+    """Write split.csv, the columns `sample_id`, `split` and `place` of a table."""
+    write_table(path, splits[list(_SPLIT_COLUMNS)])
 
 
 def read_split(path: Path) -> pd.DataFrame:
-    """Read split.csv: the columns `split` and `place`, labelled by sample_id.
+    """Read split.csv: `sample_id`, and the categories `split` and `place`.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file was cut or edited: unknown split names, a sample that is listed twice.
     """
-    table = read_table(path, _SPLIT_COLUMNS)
-    unknown = set(table["split"].unique()) - {TRAIN, VAL, TEST, MIXED, UNUSED}
+    table = read_table(path, _SPLIT_COLUMNS, dict.fromkeys(["split", "place"], CATEGORY))
+    unknown = set(table["split"].cat.categories) - {TRAIN, VAL, TEST, MIXED, UNUSED}
     if unknown:
         raise ValueError(f"{path}: unknown split {sorted(unknown)[0]!r}; expected train, val, test, mixed or unused")
-    if not table["sample_id"].is_unique:
-        repeated = table.loc[table["sample_id"].duplicated(), "sample_id"].iloc[0]
+    _require_unique(path, table)
+    return table
+
+
+def _require_unique(path: Path, table: pd.DataFrame) -> None:
+    if (is_repeated := find_repeated_texts(table["sample_id"])).any():
+        repeated = table.loc[is_repeated, "sample_id"].iloc[0]
         raise ValueError(f"{path}: sample {repeated} is listed twice; run `dvc repro`, which makes the file again")
-    return table.set_index("sample_id")

@@ -9,9 +9,11 @@ import hashlib
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from maskdepth.data.samples import MIXED, TEST, TRAIN, UNUSED, VAL
+from maskdepth.data.tables import make_categories
 from maskdepth.params import SplitParams
 
 _KINDS = {
@@ -20,6 +22,8 @@ _KINDS = {
     "both": ("place", "foreground"),
     "sample": ("sample_id",),
 }
+_SPLITS = (TRAIN, VAL, TEST, MIXED, UNUSED)
+_TRAIN, _VAL, _TEST, _MIXED, _UNUSED = range(len(_SPLITS))
 # The number of groups that an error recommends leaves a split empty in one case out of twenty.
 _ACCEPTED_RISK = 0.05
 _SEEDS_TRIED = 100
@@ -36,7 +40,7 @@ def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
         params: What is held out, and how much.
 
     Returns:
-        Split names, labelled by sample_id, in the order of the index.
+        Split names, categories, labelled by sample_id, in the order of the index.
 
     Raises:
         ValueError: Train, val or test would be empty.
@@ -59,29 +63,28 @@ def count_groups(index: pd.DataFrame, splits: pd.Series, by: str) -> pd.DataFram
     Returns:
         One row per split that occurs; columns `samples` and one for each kind of group, such as `places`.
     """
-    groups = index[list(_KINDS[by])].groupby(splits.to_numpy())
+    groups = index[list(_KINDS[by])].groupby(splits.array, observed=True)
     counts = pd.DataFrame({"samples": groups.size()})
     for kind in _KINDS[by]:
         counts[_many(kind)] = groups[kind].nunique()
-    return counts.loc[[name for name in (TRAIN, VAL, TEST, MIXED, UNUSED) if name in counts.index]]
+    return counts.loc[[name for name in _SPLITS if name in counts.index]]
 
 
 def _draw(groups: pd.DataFrame, params: SplitParams) -> pd.Series:
-    parts = {kind: _draw_groups(names, kind, params) for kind, names in groups.items()}
-    if len(parts) == 1:
-        return next(iter(parts.values()))
-    place, foreground = parts["place"], parts["foreground"]
-    one_in_test = (place.eq(TEST) & foreground.eq(TRAIN)) | (place.eq(TRAIN) & foreground.eq(TEST))
-    return place.where(place == foreground, pd.Series(np.where(one_in_test, MIXED, UNUSED)))
+    first, *others = (_draw_groups(names, kind, params) for kind, names in groups.items())
+    for other in others:
+        one_in_test = (first == _TEST) & (other == _TRAIN) | (first == _TRAIN) & (other == _TEST)
+        first = np.where(first == other, first, np.where(one_in_test, _MIXED, _UNUSED)).astype(np.int8)
+    return pd.Series(make_categories(first, _SPLITS))
 
 
-def _draw_groups(names: pd.Series, kind: object, params: SplitParams) -> pd.Series:
+def _draw_groups(names: pd.Series, kind: object, params: SplitParams) -> npt.NDArray[np.int8]:
     """Place each group by its hash: the lowest draws test, the next validate, so a larger share only adds groups."""
     codes, unique = pd.factorize(names)
     word = str(kind).removesuffix("_id")
     draws = np.array([_uniform(f"{params.seed}:{word}:{name}") for name in unique])
-    places = np.where(draws < params.test, TEST, np.where(draws < params.test + params.val, VAL, TRAIN))
-    return pd.Series(places[codes])
+    places = np.where(draws < params.test, _TEST, np.where(draws < params.test + params.val, _VAL, _TRAIN))
+    return places.astype(np.int8)[codes]
 
 
 def _uniform(text: str) -> float:

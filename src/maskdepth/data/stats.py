@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 from PIL import Image
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
 from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, PICTURE_KINDS
-from maskdepth.data.tables import read_table, write_table
+from maskdepth.data.tables import as_categories, read_table, write_table
 from maskdepth.process.files import replace_text
 
 _GROUP = ["foreground", "background"]
@@ -146,11 +148,7 @@ def read_stats(path: Path) -> pd.DataFrame:
         FileNotFoundError: There is no such file.
         ValueError: The file was cut or edited.
     """
-    table = read_table(path, _COLUMNS)
-    try:
-        return table.astype(dict.fromkeys(["channel", *_SUMS], "int64"))
-    except ValueError as error:
-        raise ValueError(f"{path}: a sum is not a whole number ({error}); run `dvc repro`, which makes it") from error
+    return read_table(path, _COLUMNS, dict.fromkeys(["channel", *_SUMS], pa.int64()))
 
 
 def write_summary(path: Path, summary: Mapping[str, Mapping[str, Any]]) -> None:
@@ -167,25 +165,43 @@ def write_summary(path: Path, summary: Mapping[str, Mapping[str, Any]]) -> None:
 def _subset_table(
     stats: pd.DataFrame, index: pd.DataFrame, chosen: pd.DataFrame, arrays: Arrays, kind: str
 ) -> pd.DataFrame:
-    every, some = _list_pictures(index, kind), _list_pictures(chosen, kind)
-    sizes = every.groupby(_GROUP).size()
-    taken = some.groupby(_GROUP).size()
-    whole = taken.index[taken == sizes.reindex(taken.index)]
+    some = _list_pictures(chosen, kind)
+    taken, codes = _group(some)
+    sizes = _count(*_group(_list_pictures(index, kind)))
+    is_whole = _count(taken, codes).eq(sizes.reindex(pd.MultiIndex.from_frame(taken))).to_numpy()
+    whole = pd.MultiIndex.from_frame(taken[is_whole])
     known = stats[stats["kind"] == kind].set_index(_GROUP)
     if not whole.isin(known.index).all():
         raise ValueError("stats.csv lacks groups that the index has; run `dvc repro`, which makes it again")
-    cut = some[~pd.MultiIndex.from_frame(some[_GROUP]).isin(whole)]
+    cut = some[~is_whole[codes]]
     merged = known[known.index.isin(whole)].reset_index()
     return pd.concat([merged, _measure(cut, _array_of(arrays, kind), kind).table])
 
 
 def _list_pictures(index: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """List the pictures of one kind: the group of each, as text, and its row in the array."""
+    """List the pictures of one kind: the group of each, as categories, and its row in the array."""
     samples = index
     if kind in _OF_BACKGROUNDS:
         samples = index[index[f"{kind}_row"].ge(0)].drop_duplicates("background").assign(foreground="")
-    pictures = samples[_GROUP].astype(str)
-    return pictures.assign(row=samples[f"{kind}_row"].to_numpy())
+    groups = {column: as_categories(samples[column]) for column in _GROUP}
+    return pd.DataFrame(groups | {"row": samples[f"{kind}_row"]})
+
+
+def _group(pictures: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.intp]]:
+    """Give the groups that occur, as text and in order, and the number of each picture's group."""
+    sorted_names = (
+        pictures[column].cat.reorder_categories(sorted(pictures[column].cat.categories)) for column in _GROUP
+    )
+    foreground, background = (column.cat for column in sorted_names)
+    width = max(1, len(background.categories))
+    present, codes = np.unique(foreground.codes.to_numpy(np.int64) * width + background.codes, return_inverse=True)
+    names = foreground.categories[present // width], background.categories[present % width]
+    return pd.DataFrame(dict(zip(_GROUP, names, strict=True))), codes
+
+
+def _count(groups: pd.DataFrame, codes: npt.NDArray[np.intp]) -> pd.Series:
+    """Count the pictures of each group, labelled by it."""
+    return pd.Series(np.bincount(codes, minlength=len(groups)), pd.MultiIndex.from_frame(groups))
 
 
 def _array_of(arrays: Arrays, kind: str) -> ShardedArray:
@@ -194,8 +210,7 @@ def _array_of(arrays: Arrays, kind: str) -> ShardedArray:
 
 
 def _measure(pictures: pd.DataFrame, array: ShardedArray, kind: str) -> Measured:
-    groups = pictures[_GROUP].drop_duplicates().sort_values(_GROUP, ignore_index=True)
-    codes = pd.MultiIndex.from_frame(groups).get_indexer(pd.MultiIndex.from_frame(pictures[_GROUP]))
+    groups, codes = _group(pictures)
     sums, histogram, black = _sum_groups(array, pictures["row"].to_numpy(), codes, len(groups))
     num_channels = sums.shape[1]
     table = groups.loc[groups.index.repeat(num_channels)].reset_index(drop=True)

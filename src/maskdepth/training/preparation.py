@@ -60,7 +60,7 @@ def prepare_network(name: str, inputs: str, pictures: Arrays, rows: Mapping[str,
         ValueError: An unknown network, or an image size that it does not take.
     """
     check_image_size(name, pictures.image_size)
-    samples = pd.concat(rows.values(), ignore_index=True)
+    samples = pd.concat([part.drop(columns="sample_id") for part in rows.values()], ignore_index=True)
     moments = subset_moments(read_stats(stats), samples, pictures, rows[TRAIN])
     return build_normalised(name, inputs, moments, pictures.image_size)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support.member_tables import read_member_table
 from support.plotted import draw_levels, plot_small_page
 from support.settings import SHIPPED_PARAMS
 from support.toy import OBJECT_DEPTH, TOY_SIZE, ToyWorld, draw_background, encode_png, write_toy_archive, write_zip
@@ -59,7 +60,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def assert_holds(arrays_dir: Path, world: ToyWorld) -> None:
     """Every drawn sample is there, pixel by pixel, found by the ids of its composite's name."""
-    arrays, members = read_arrays(arrays_dir), read_members(arrays_dir).table
+    arrays, members = read_arrays(arrays_dir), read_member_table(arrays_dir)
     for sample in world.samples:
         ids = {"foreground": sample.foreground, "background": sample.background}
         ids |= {"flip": sample.flip, "placement": sample.placement}
@@ -78,7 +79,7 @@ def test_what_was_drawn_is_what_the_arrays_hold(tmp_path: Path) -> None:
     arrays = write_all(tmp_path / "raw", tmp_path / "arrays")
     assert len(world.samples) == len(arrays.composite) == 24
     assert_holds(tmp_path / "arrays", world)
-    members = read_members(tmp_path / "arrays").table
+    members = read_member_table(tmp_path / "arrays")
     decoded = members[members["global_row"] >= 0]
     assert (decoded[["width", "height"]] == TOY_SIZE).all(axis=None)
     assert (decoded["reason"] == "").all()
@@ -105,14 +106,14 @@ def test_labels_are_kept_as_they_are(tmp_path: Path) -> None:
     first = members.labels.iloc[0].tolist()
     assert first[:3] == ["Background/bg1.jpg", "Foreground/fg1.png", "data_1/Fg-Bg/fg-bg1.jpg"]
     assert len(arrays.background) == 3
-    assert (members.table["reason"] == "").all()
+    assert members.rejected.empty
 
 
 def test_bad_labels_are_a_rejected_member(tmp_path: Path) -> None:
     write_toy_archive(tmp_path / "raw", "mshilpaa")
     (tmp_path / "raw" / "labels.txt").write_text("a,b\n")
     write_all(tmp_path / "raw", tmp_path / "arrays", read_layouts()["mshilpaa"])
-    (reason,) = read_members(tmp_path / "arrays").table.query("kind == 'labels'")["reason"]
+    (reason,) = read_member_table(tmp_path / "arrays").query("kind == 'labels'")["reason"]
     assert reason.startswith("not the labels of this layout: line 1 has 1 values")
 
 
@@ -122,7 +123,7 @@ def test_a_bad_picture_is_a_rejected_member_and_harms_no_other(tmp_path: Path) -
     members[1] = (members[1][0], good[:-30])
     write_zip(tmp_path / "raw" / "a.zip", [*members, ("bg_jpg/note.txt", b"x"), ("inner.zip", b"x")])
     write_all(tmp_path / "raw", tmp_path / "arrays")
-    table = read_members(tmp_path / "arrays").table.set_index("member")
+    table = read_member_table(tmp_path / "arrays").set_index("member")
     assert table["row"].tolist() == [0, -1, 2, -1, -1]
     assert table["kind"].tolist() == ["background"] * 3 + ["unknown"] * 2
     assert table.loc["bg_jpg/bg_img_2.jpg", "reason"].startswith("it cannot be decoded")
@@ -139,7 +140,7 @@ def test_pages_are_rejected_members_or_cropped_as_params_say(tmp_path: Path) -> 
         params = PARAMS.model_copy(update={"depth_frame": depth_frame})
         (tmp_path / depth_frame).mkdir()
         list(write_shards(tmp_path / depth_frame, plan_all(tmp_path / "raw", params=params), 1))
-        rows += read_members(tmp_path / depth_frame).table.to_dict("records")
+        rows += read_member_table(tmp_path / depth_frame).to_dict("records")
     refused, cropped = rows
     assert (refused["row"], refused["cure"]) == (-1, "set data.depth_frame to crop; or to keep, if it is none")
     assert (cropped["row"], cropped["reason"], cropped["width"], cropped["height"]) == (0, "", 172, 172)
@@ -150,7 +151,7 @@ def test_a_refused_archive_is_a_row_without_a_member(tmp_path: Path) -> None:
     (archive,) = find_archives(tmp_path / "raw")
     plan = plan_refused(archive, RefusedError("the file is empty", "download it again"), SUDHAKARMLAL, PARAMS, "code")
     list(write_shards(tmp_path, [plan], 1))
-    (row,) = read_members(tmp_path).table.to_dict("records")
+    (row,) = read_member_table(tmp_path).to_dict("records")
     assert [row[name] for name in ("kind", "member", "archive")] == ["unknown", "", "batch1_images.zip"]
     assert (row["reason"], row["cure"]) == ("the file is empty", "download it again")
 
@@ -194,7 +195,7 @@ def test_both_stores_hold_the_same_pictures_and_reject_the_same(tmp_path: Path) 
     write_zip(tmp_path / "raw" / "b.zip", zip(names, [good[:-30], good, b"", good], strict=True))
     write_zip(tmp_path / "raw" / "c.zip", [("bg_jpg/bg_img_9.jpg", b"no picture"), ("note.txt", b"x")])
     pixels, encoded = write_both(tmp_path / "raw", tmp_path)
-    table, same = (read_members(tmp_path / store).table for store in ("pixels", "encoded"))
+    table, same = (read_member_table(tmp_path / store) for store in ("pixels", "encoded"))
     pd.testing.assert_frame_equal(table, same)
     assert (table["reason"] != "").sum() == 4
     for kind in KINDS:
@@ -233,7 +234,7 @@ def test_what_is_too_large_is_said_by_the_settings(tmp_path: Path) -> None:
     write_toy_archive(tmp_path / "raw")
     small = PARAMS.model_copy(update={"max_pixels": TOY_SIZE**2 - 1})
     list(write_shards(tmp_path, plan_all(tmp_path / "raw", params=small), 1))
-    reasons = read_members(tmp_path).table.query("kind == 'mask'")["reason"].unique().tolist()
+    reasons = read_member_table(tmp_path).query("kind == 'mask'")["reason"].unique().tolist()
     assert reasons == ["it has 32 x 32 pixels, over 1,023 in all"]
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from maskdepth.data.archives.members import Members
+from maskdepth.data.archives.members import members_of
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
 from maskdepth.data.index.joining import build_index
 from maskdepth.data.layouts.layout import read_layouts
@@ -71,7 +71,7 @@ def table():
 
 
 def index_of(arrays, table):
-    return build_index(Members(table, pd.DataFrame(), LAYOUT), arrays)
+    return build_index(members_of(table, pd.DataFrame(), LAYOUT), arrays)
 
 
 def with_maps(arrays, maps):

@@ -12,12 +12,12 @@ from maskdepth.data.arrays.arrays import ShardedArray
 from maskdepth.data.index.joining import build_index
 from maskdepth.data.index.pairing import (
     background_differences,
-    choose_some,
     find_rows,
     is_fitting,
     pick_free_points,
     pick_points,
 )
+from maskdepth.data.keys import choose_some
 from maskdepth.data.layouts.layout import read_layouts
 
 

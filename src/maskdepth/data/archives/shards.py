@@ -33,7 +33,7 @@ import pandas as pd
 
 from maskdepth.data.archives.archive import Archive, content_digest
 from maskdepth.data.archives.local_headers import Member
-from maskdepth.data.archives.members import LABELS_FILE, MEMBER_COLUMNS, MEMBERS_FILE
+from maskdepth.data.archives.members import LABELS_FILE, MEMBER_COLUMNS, write_members
 from maskdepth.data.arrays.arrays import CARD_FILE, CHANNELS, ENCODED, encoded_file, pixels_file, read_card, spans_file
 from maskdepth.data.arrays.encoded import Spans, lay_out
 from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout
@@ -367,7 +367,7 @@ def _finish_shard(staging: Path, folder: Path, plan: ShardPlan, outcomes: Sequen
     labels = read_labels(plan.archive, plan.members, plan.layout, table)
     if not labels.empty:
         write_table(staging / LABELS_FILE, labels)
-    write_table(staging / MEMBERS_FILE, table)
+    write_members(staging, table)
     _write_card(staging / CARD_FILE, plan, table)
     _publish(staging, folder)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
 from maskdepth.data.batches.order import shuffle
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
+from maskdepth.data.tables import narrow
 
 # Share of the device's free memory that pictures may take; the rest is the network's.
 _RESIDENT_SHARE = 0.5
@@ -106,14 +107,14 @@ class Batches:
     ) -> None:
         if rows.empty:
             raise ValueError("no samples to make batches of; check the split with split.csv")
-        self.sample_ids = rows["sample_id"].to_numpy()
+        self.sample_ids = rows["sample_id"]
         self.batch_size = batch_size
         self.device = device
         pictures = [getattr(arrays, kind) for kind in PICTURE_KINDS]
-        wanted = [rows[f"{kind}_row"].to_numpy(np.int64) for kind in PICTURE_KINDS]
+        wanted = [narrow(rows[f"{kind}_row"].to_numpy()) for kind in PICTURE_KINDS]
         self.knows_depth = False
         if with_background_depth and arrays.background_depth is not None:
-            of_backgrounds = rows["background_depth_row"].to_numpy(np.int64)
+            of_backgrounds = narrow(rows["background_depth_row"].to_numpy())
             is_known = of_backgrounds >= 0
             self.knows_depth = bool(is_known.any())
             known = np.where(is_known, GIVEN_DEPTH, UNKNOWN_DEPTH).astype(np.uint8)
@@ -164,7 +165,7 @@ class Batches:
         """View pictures, the last axis RGB or absent, with their channels first."""
         background, composite, mask, depth, *more = pictures
         views = background.permute(0, 3, 1, 2), composite.permute(0, 3, 1, 2), mask.unsqueeze(1), depth.unsqueeze(1)
-        batch = Batch(*views, self.sample_ids[part].tolist())
+        batch = Batch(*views, self.sample_ids.iloc[part].tolist())
         if not more:
             return batch
         levels, known = more[0].unsqueeze(1), more[1].view(-1, 1, 1, 1)

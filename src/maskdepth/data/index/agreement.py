@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from maskdepth.data.arrays.arrays import Arrays
-from maskdepth.data.index.pairing import BELIEVED_SHARE, choose_some, pick_points, read_reduced
+from maskdepth.data.index.pairing import BELIEVED_SHARE, pick_points, read_reduced
+from maskdepth.data.keys import choose_some
+from maskdepth.data.tables import as_categories
 
 Changes = npt.NDArray[np.float64]
 
@@ -72,10 +74,11 @@ def compare_masks(samples: pd.DataFrame, arrays: Arrays) -> Agreement:
 
 def compare_depths(samples: pd.DataFrame, arrays: Arrays) -> Agreement:
     """Compare with their masks where some depth maps differ from the others of their backgrounds."""
-    order = samples.iloc[choose_some(samples["sample_id"], len(samples))]
-    groups = order.groupby("background_digest")
-    order = order[(groups.cumcount() < _OF_BACKGROUND) & (groups["sample_id"].transform("size") >= _FEWEST)]
-    some = order.sort_values("background_digest", kind="stable").head(_SAMPLES)
+    digest = as_categories(samples["background_digest"])
+    is_frequent = digest.cat.codes.value_counts().ge(_FEWEST)
+    is_first = samples.groupby(digest, observed=True).cumcount() < _OF_BACKGROUND
+    first = samples[is_first & digest.cat.codes.map(is_frequent)].astype({"background_digest": str})
+    some = first.sort_values("background_digest", kind="stable").head(_SAMPLES)
     depths = read_reduced(arrays.depth, some["depth_row"].to_numpy(), pick_points).astype(float)
     masks = read_reduced(arrays.mask, some["mask_row"].to_numpy(), pick_points)
     for positions in some.groupby("background_digest").indices.values():

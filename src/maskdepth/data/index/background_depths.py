@@ -15,7 +15,7 @@ import pandas as pd
 
 from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.index.agreement import Agreement, standardise
-from maskdepth.data.index.pairing import choose_some, pick_free_points, pick_points, read_reduced
+from maskdepth.data.index.pairing import pick_free_points, pick_points, read_reduced
 
 # What is looked at, at most: composites of one background, backgrounds that a map is held against.
 _OF_BACKGROUND = 5
@@ -68,9 +68,8 @@ def judge_background_depths(maps: pd.Series, samples: pd.DataFrame, arrays: Arra
 
 
 def _choose_samples(samples: pd.DataFrame) -> pd.DataFrame:
-    """Choose some composites of each background, the same ones in whatever order they come."""
-    mixed = samples.iloc[choose_some(samples["sample_id"], len(samples))]
-    return mixed[mixed.groupby("background").cumcount() < _OF_BACKGROUND]
+    """Choose the first composites of each background."""
+    return samples[samples.groupby("background", observed=True).cumcount() < _OF_BACKGROUND]
 
 
 def _usual_depths(samples: pd.DataFrame, names: list[str], arrays: Arrays) -> Levels:

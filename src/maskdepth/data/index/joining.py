@@ -1,32 +1,41 @@
 """Samples from members: composites, masks and depths are joined by name, and the names are checked against the pixels.
 
 Nothing is joined by its position in a list, and nothing is left out silently: what does not become part of a sample
-is a row of rejected.csv that says why and what to do.
+is a row of rejected.csv that says why and what to do. What is turned down leaves the tables at once; its texts are
+looked up at the end.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from maskdepth.data.archives.members import Members
 from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.index.agreement import Agreement
 from maskdepth.data.index.background_depths import judge_background_depths
-from maskdepth.data.index.pairing import Pairing, choose_mapping, find_rows, read_reduced
-from maskdepth.data.layouts.layout import Layout
-from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, PICTURE_KINDS, SAME_SHAPE
-from maskdepth.data.samples import IDS, INDEX_COLUMNS, ROWS
-from maskdepth.data.tables import numbers_where_whole, spell_numbers, write_table
+from maskdepth.data.index.pairing import Pairing, choose_mapping, find_rows, read_names, read_reduced
+from maskdepth.data.keys import blocks_of, find_repeated, find_repeated_texts, make_keys
+from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout
+from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, SAME_SHAPE
+from maskdepth.data.samples import IDS, INDEX_COLUMNS
+from maskdepth.data.tables import (
+    as_categories,
+    concatenate_categories,
+    narrow,
+    numbers_where_whole,
+    spell_numbers,
+    write_table,
+)
 
 # All that a name can say: a composite, a mask and a depth of equal name are one sample.
-_NAME = [*IDS, "number"]
+_NAME = list(NAME_COLUMNS)
 _REJECTED = ["archive", "member", "reason", "cure"]
-_USED = ["kind", "archive", "member", *_NAME, "width", "height", "digest", "global_row", "reason", "cure"]
-
-# Of which a data set has one for a background, however many archives hold a copy of it.
-_SHARED_KINDS = ("background", BACKGROUND_DEPTH)
+_TEXTS = ["archive", "reason", "cure"]
+_PICTURE = ["place", "archive", *_NAME, "width", "height", "global_row"]
 
 # Beginnings of reasons that tell nothing bad about the data; they do not count against data.max_rejected.
 _COPY, _WITHOUT_DEPTH = "the same bytes as ", "this layout has no depth "
@@ -61,7 +70,7 @@ class Index:
 
 
 def build_index(members: Members, arrays: Arrays) -> Index:
-    """Join the members into samples.
+    """Join the members into samples, which uses up the pictures of `members`: they fill memory.
 
     Of members with the same name and the same bytes one is used; with other bytes none is, as nothing says which is
     right. Backgrounds with the same bytes share one row, whatever their numbers; their copies, of which some layouts
@@ -71,38 +80,32 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     Raises:
         ValueError: No mapping of the layout gives the composites backgrounds that they look like.
     """
-    # Numbers are spelled alike before anything is compared: bg_001 and bg1 are the same background.
-    table = members.table[_USED].assign(**{column: spell_numbers(members.table[column]) for column in _NAME})
-    # Texts that repeat are categories: copying them from table to table would take most of the time.
-    table = table.astype({"kind": "category", "archive": "category"})
-    pictures = _settle_repeats(table[table["reason"].eq("") & table["kind"].isin([*PICTURE_KINDS, BACKGROUND_DEPTH])])
-    of_kind = {
-        kind: pictures[pictures["reason"].eq("") & pictures["kind"].eq(kind)]
-        for kind in (*PICTURE_KINDS, BACKGROUND_DEPTH)
-    }
-    samples = of_kind["composite"].rename(columns={"global_row": "composite_row"})
-    samples = _mark_without_depth(samples, members.layout)
+    rejections = _Rejections()
+    rejections.add(members.rejected, members.rejected["reason"], members.rejected["cure"])
+    settled = _settle_repeats(members, "background", rejections, with_copies=False)
+    backgrounds = _list_backgrounds(settled, members)
+    samples = _settle_repeats(members, "composite", rejections).rename(columns={"global_row": "composite_row"})
+    samples = _drop_without_depth(samples, members.layout, rejections)
     for kind in ("mask", "depth"):
-        samples = _join_kind(samples, of_kind[kind], kind)
-    samples = samples.astype(dict.fromkeys(_NAME, "str"))  # layouts fill in what names do not say
-    backgrounds = _list_backgrounds(of_kind["background"])
-    pairings = choose_mapping(samples[samples["reason"].eq("")], backgrounds["background_row"], members, arrays)
-    samples = _add_ids(samples, members.layout.resolve(pairings[-1].mapping, samples, members.labels))
-    samples = _join_backgrounds(samples, backgrounds)
-    samples = _mark_repeated(_mark_other_shapes(samples))
-    composites = table[table["kind"].eq("composite")]
-    leftovers = [_find_leftovers(of_kind[kind], composites, kind) for kind in ("mask", "depth")]
-    depths = _mark_unfitting(of_kind[BACKGROUND_DEPTH], backgrounds)
+        samples = _join_kind(samples, members, kind, rejections)
+    pairings = choose_mapping(samples, backgrounds["background_row"], members, arrays)
+    samples = _add_ids(samples, members, pairings[-1].mapping, rejections)
+    samples = _join_backgrounds(samples, backgrounds, rejections)
+    for kind in ("mask", "depth", "background"):
+        samples = _drop_other_shape(samples, kind, rejections)
+    samples = _drop_repeated(samples, rejections)
+    depths = _settle_repeats(members, BACKGROUND_DEPTH, rejections, with_copies=False)
     agreement = None
-    if not depths.empty:
-        depths, agreement = _judge_background_depths(depths, samples, arrays)
+    if len(depths):
+        depths = _drop_unfitting(depths, backgrounds, rejections)
+        depths, agreement = _judge_background_depths(depths, samples, arrays, rejections)
     samples = _join_background_depths(samples, depths)
-    rejected = _collect_rejected([table, pictures, *leftovers, depths, samples])
-    num_members = int(table["member"].ne("").sum())  # a refused archive has one row without
+    rejected = rejections.collect(members)
+    num_members = members.count - int(rejected["member"].eq("").sum())  # a refused archive has one row without
     finished = _finish(samples)
     known = finished["background"][finished["background_depth_row"].ge(0)]
     counts = finished["background"].nunique(), known.nunique()
-    return Index(finished, rejected, num_members, table["archive"].nunique(), pairings, agreement, *counts)
+    return Index(finished, rejected, num_members, members.num_archives, pairings, agreement, *counts)
 
 
 def judge_rejected(index: Index, max_share: float) -> str:
@@ -168,58 +171,111 @@ def write_rejected(path: Path, rejected: pd.DataFrame) -> None:
     write_table(path, rejected[_REJECTED])
 
 
-def _mark(table: pd.DataFrame, where: pd.Series, reason: str | pd.Series, cure: str | pd.Series) -> pd.DataFrame:
-    """Turn down the rows `where`, unless something else is wrong with them already."""
-    fresh = where & table["reason"].eq("")
-    return table.assign(reason=table["reason"].mask(fresh, reason), cure=table["cure"].mask(fresh, cure))
+_Where = pd.Series | npt.NDArray[np.bool_]
 
 
-def _settle_repeats(pictures: pd.DataFrame) -> pd.DataFrame:
-    """Keep one of those with the same name and bytes; turn down its copies, and the same name with other bytes."""
-    name = ["kind", *_NAME]
-    is_repeated = pictures.duplicated(name, keep=False)
+class _Rejections:
+    """Which members are turned down, and why."""
+
+    def __init__(self) -> None:
+        self._found: list[pd.DataFrame] = []
+
+    def add(self, table: pd.DataFrame, reason: str | pd.Series, cure: str | pd.Series) -> None:
+        """Turn down all rows of a table."""
+        if len(table):
+            facts = table[["place", "archive"]].assign(reason=reason, cure=cure)
+            self._found.append(facts.astype(dict.fromkeys(_TEXTS, str)))
+
+    def drop(
+        self, table: pd.DataFrame, where: _Where, reason: str | Callable[[pd.DataFrame], pd.Series], cure: str
+    ) -> pd.DataFrame:
+        """Turn down the rows `where`, and give the others; a reason may depend on the row."""
+        if not where.any():
+            return table
+        bad = table[where]
+        self.add(bad, reason if isinstance(reason, str) else reason(bad), cure)
+        return table[~where].reset_index(drop=True)
+
+    def collect(self, members: Members) -> pd.DataFrame:
+        """Give the columns of rejected.csv, as text and in order."""
+        empty = pd.DataFrame(columns=["place", *_TEXTS], dtype=str).astype({"place": np.int64})
+        rejected = pd.concat([empty, *self._found], ignore_index=True)
+        rejected["member"] = members.look_up(rejected["place"].to_numpy(), "member")
+        return rejected[_REJECTED].astype("str").sort_values(_REJECTED, ignore_index=True)
+
+
+def _pictures(members: Members, kind: str) -> pd.DataFrame:
+    """Give what is known of the pictures of a kind, of which there may be none."""
+    if kind in members.pictures:
+        return members.pictures[kind]
+    return members.rejected.iloc[:0].assign(width=-1, height=-1, global_row=-1)[_PICTURE]
+
+
+def _settle_repeats(members: Members, kind: str, rejections: _Rejections, *, with_copies: bool = True) -> pd.DataFrame:
+    """Keep one of those with the same name and bytes; turn down its copies, and the same name with other bytes.
+
+    Args:
+        members: All of them.
+        kind: Of the pictures.
+        rejections: Where to note it.
+        with_copies: Whether copies are noted: of some kinds a data set has one, however many archives hold a copy.
+    """
+    pictures = _pictures(members, kind)
+    (keys,) = make_keys([pictures], _NAME)
+    is_repeated = find_repeated(keys)
     if not is_repeated.any():
         return pictures
-    every = pictures[is_repeated].sort_values(["archive", "member"])
-    is_copy = every.duplicated([*name, "digest"])
-    used = _places(every).groupby([every[column] for column in (*name, "digest")], observed=True).transform("first")
-    copies = _mark(every, is_copy, _COPY + used + ", which is used", "nothing; or take it away")[is_copy]
-    repeated = every[~is_copy]
-    clashes = repeated[repeated.duplicated(name, keep=False)]
-    places = _places(clashes)
-    by_name = places.groupby([clashes[column] for column in name], observed=True)
+    every = pictures[is_repeated].reset_index(drop=True)
+    digests, paths = (members.look_up(every["place"].to_numpy(), column) for column in ("digest", "member"))
+    every = every.assign(key=keys[is_repeated], digest=digests, path=paths)
+    every = every.astype({"archive": str}).sort_values(["archive", "path"])
+    every["where"] = every["archive"] + ": " + every["path"]
+    is_copy = every.duplicated(["key", "digest"])
+    if with_copies:
+        used = every.groupby(["key", "digest"])["where"].transform("first")[is_copy]
+        rejections.add(every[is_copy], _COPY + used + ", which is used", "nothing; or take it away")
+    every = every[~is_copy]
+    clashes = every[every.duplicated("key", keep=False)]
+    by_name = clashes.groupby("key")["where"]
     first, last = by_name.transform("first"), by_name.transform("last")
-    other = first.where(first.ne(places), last)
-    is_clash = pd.Series(repeated.index.isin(clashes.index), repeated.index)
-    repeated = _mark(repeated, is_clash, "the same name with other content: " + other, "keep the right one of them")
-    return pd.concat([pictures[~is_repeated], repeated, copies[~copies["kind"].isin(_SHARED_KINDS)]])
+    other = first.where(first.ne(clashes["where"]), last)
+    rejections.add(clashes, "the same name with other content: " + other, "keep the right one of them")
+    settled = every[~every.index.isin(clashes.index)]
+    settled = settled.assign(archive=pd.Categorical(settled["archive"], pictures["archive"].cat.categories))
+    return pd.concat([pictures[~is_repeated], settled[_PICTURE]], ignore_index=True)
 
 
-def _mark_without_depth(samples: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def _drop_without_depth(samples: pd.DataFrame, layout: Layout, rejections: _Rejections) -> pd.DataFrame:
     """Turn down the composites for which the layout itself names no depth map."""
     for column, value in layout.without_depth.items():
         reason = f"{_WITHOUT_DEPTH}for composites of {column} {value}"
-        samples = _mark(samples, samples[column].eq(value), reason, "nothing; or describe depth in data.layout")
+        samples = rejections.drop(
+            samples, samples[column].eq(value), reason, "nothing; or describe depth in data.layout"
+        )
     return samples
 
 
-def _places(members: pd.DataFrame) -> pd.Series:
-    """Say where each member is."""
-    return members["archive"].str.cat(members["member"], ": ")
-
-
-def _join_kind(samples: pd.DataFrame, others: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _join_kind(samples: pd.DataFrame, members: Members, kind: str, rejections: _Rejections) -> pd.DataFrame:
     """Add the columns `kind`_row, `kind`_width and `kind`_height of the mask or depth that bears a composite's name."""
-    columns = {"global_row": f"{kind}_row", "width": f"{kind}_width", "height": f"{kind}_height"}
+    others = _settle_repeats(members, kind, rejections)
     name = _name_of(others)
-    joined = others[[*name, *columns]].rename(columns=columns)
-    samples = samples.merge(joined, on=name, how="left", validate="many_to_one")
-    row = samples[f"{kind}_row"].fillna(-1).astype("int64")
-    samples = samples.assign(**{f"{kind}_row": row})
-    samples = _mark(samples, row.lt(0), f"no {kind} bears its name", f"add the {kind}; if it is listed here, mend it")
-    is_good = samples["reason"].eq("")
-    shared = is_good & row.where(is_good).duplicated(keep=False)
-    return _mark(samples, shared, f"its {kind} bears the name of other composites too", f"give each its own {kind}")
+    keys, names = make_keys([samples, others], name)
+    position = pd.Index(names).get_indexer(pd.Index(keys))
+    used = np.bincount(position[position >= 0], minlength=len(others))
+    _reject_leftovers(others[used == 0], name, members, kind, rejections)
+    members.pictures.pop(kind, None)
+    known = {
+        f"{kind}_{column.removeprefix('global_')}": others[column].to_numpy()[position] if len(others) else -1
+        for column in ("global_row", "width", "height")
+    }
+    is_missing = position < 0
+    samples = samples.assign(**known)
+    samples = rejections.drop(
+        samples, is_missing, f"no {kind} bears its name", f"add the {kind}; if it is listed here, mend it"
+    )
+    is_shared = used[position[~is_missing]] > 1
+    reason = f"its {kind} bears the name of other composites too"
+    return rejections.drop(samples, is_shared, reason, f"give each its own {kind}")
 
 
 def _name_of(others: pd.DataFrame) -> list[str]:
@@ -227,104 +283,132 @@ def _name_of(others: pd.DataFrame) -> list[str]:
     return [column for column in _NAME if others[column].ne("").any()] or _NAME
 
 
-def _find_leftovers(others: pd.DataFrame, composites: pd.DataFrame, kind: str) -> pd.DataFrame:
-    name = _name_of(others)
-    known = others[name].merge(composites[name].drop_duplicates(), on=name, how="left", indicator=True)
-    lonely = known["_merge"].eq("left_only").set_axis(others.index)
-    return _mark(others, lonely, "no composite bears its name", f"add the composite, or take the {kind} away")
+def _reject_leftovers(
+    others: pd.DataFrame, name: list[str], members: Members, kind: str, rejections: _Rejections
+) -> None:
+    """Turn down what bears the name of no composite, not even of one that was turned down."""
+    if others.empty:
+        return
+    rejected = members.rejected[members.rejected["kind"].eq("composite")]
+    mine, *theirs = make_keys([others, _pictures(members, "composite"), rejected], name)
+    is_known = np.zeros(len(others), bool)
+    for keys in theirs:
+        is_known |= np.isin(mine, keys[np.isin(keys, mine)])
+    rejections.add(others[~is_known], "no composite bears its name", f"add the composite, or take the {kind} away")
 
 
-def _list_backgrounds(pictures: pd.DataFrame) -> pd.DataFrame:
+def _list_backgrounds(pictures: pd.DataFrame, members: Members) -> pd.DataFrame:
     """Give the backgrounds their columns of a sample, labelled by id; equal bytes get one row, the first."""
-    backgrounds = pictures.set_index("background")
+    digests = members.look_up(pictures["place"].to_numpy(), "digest")
     return pd.DataFrame(
         {
-            "background_digest": backgrounds["digest"],
-            "background_row": backgrounds.groupby("digest")["global_row"].transform("min"),
-            "background_width": backgrounds["width"],
-            "background_height": backgrounds["height"],
-        }
+            "background_digest": digests.to_numpy(),
+            "background_row": pictures.groupby(digests)["global_row"].transform("min").to_numpy(),
+            "background_width": pictures["width"].to_numpy(),
+            "background_height": pictures["height"].to_numpy(),
+        },
+        index=pd.Index(pictures["background"].astype(str)),
     )
 
 
-def _add_ids(samples: pd.DataFrame, ids: pd.DataFrame) -> pd.DataFrame:
-    samples = samples.assign(**{column: spell_numbers(ids[column]).astype(str) for column in IDS})
-    return _mark(samples, ids["reason"].ne(""), ids["reason"], "check data.layout, or take the picture away")
+def _add_ids(samples: pd.DataFrame, members: Members, mapping: str, rejections: _Rejections) -> pd.DataFrame:
+    """Find the ids of all composites: some at a time, as texts take most room, but all where labels are looked up."""
+    blocks = [slice(None)] if members.layout.label_columns else blocks_of(len(samples))
+    found: dict[str, list[pd.Categorical]] = {column: [pd.Categorical([], [""])] for column in (*IDS, "reason")}
+    for block in blocks:
+        ids = members.layout.resolve(mapping, read_names(samples.iloc[block], members), members.labels)
+        for column, parts in found.items():
+            parts.append(as_categories(ids[column]).array)
+    joined = {column: pd.Series(concatenate_categories({column: parts})[column]) for column, parts in found.items()}
+    samples = samples.assign(**{column: spell_numbers(joined[column]) for column in IDS}, reason=joined["reason"])
+    is_bad = samples["reason"].ne("")
+    cure = "check data.layout, or take the picture away"
+    return rejections.drop(samples, is_bad, lambda bad: bad["reason"], cure).drop(columns="reason")
 
 
-def _join_backgrounds(samples: pd.DataFrame, backgrounds: pd.DataFrame) -> pd.DataFrame:
-    row = find_rows(samples["background"], backgrounds["background_row"])
+def _join_backgrounds(samples: pd.DataFrame, backgrounds: pd.DataFrame, rejections: _Rejections) -> pd.DataFrame:
+    samples = samples.assign(background_row=find_rows(samples["background"], backgrounds["background_row"]))
+    samples = rejections.drop(
+        samples,
+        samples["background_row"].isna(),
+        lambda bad: "there is no background " + bad["background"].astype(str),
+        "add the background; if it is listed here, mend it",
+    )
+    rows = narrow(samples["background_row"].to_numpy(np.int64))
     facts = backgrounds.drop_duplicates("background_row").set_index("background_row")
-    samples = samples.assign(
-        background_row=row,
-        background_digest=row.map(facts["background_digest"]),
-        background_width=row.map(facts["background_width"]),
-        background_height=row.map(facts["background_height"]),
+    position = facts.index.get_indexer(pd.Index(rows))
+    return samples.assign(
+        background_row=rows,
+        background_digest=as_categories(facts["background_digest"]).array[position],
+        background_width=facts["background_width"].to_numpy()[position],
+        background_height=facts["background_height"].to_numpy()[position],
     )
-    reason = "there is no background " + samples["background"]
-    return _mark(samples, row.isna(), reason, "add the background; if it is listed here, mend it")
 
 
-def _mark_other_shapes(samples: pd.DataFrame) -> pd.DataFrame:
-    for kind in ("mask", "depth", "background"):
-        samples = _mark_other_shape(samples, kind)
-    return samples
-
-
-def _mark_other_shape(pictures: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _drop_other_shape(pictures: pd.DataFrame, kind: str, rejections: _Rejections) -> pd.DataFrame:
     """Turn down what has another ratio of width to height than its `kind`, of which it has the size in columns."""
+
+    def tell(bad: pd.DataFrame) -> pd.Series:
+        sizes = bad[["width", "height", f"{kind}_width", f"{kind}_height"]].astype("int64").astype(str)
+        own = sizes["width"] + "x" + sizes["height"]
+        return own + f" px, but its {kind} " + sizes[f"{kind}_width"] + "x" + sizes[f"{kind}_height"] + " px"
+
     width, height = pictures[f"{kind}_width"].astype(float), pictures[f"{kind}_height"].astype(float)
     ratio = pictures["width"].astype(float) * height / (pictures["height"].astype(float) * width)
     differs = ratio.gt(1 + SAME_SHAPE) | ratio.lt(1 / (1 + SAME_SHAPE))
-    sizes = pictures.loc[differs, ["width", "height", f"{kind}_width", f"{kind}_height"]].astype("int64").astype(str)
-    reason = sizes["width"] + "x" + sizes["height"] + f" px, but its {kind} "
-    reason += sizes[f"{kind}_width"] + "x" + sizes[f"{kind}_height"] + " px"
-    return _mark(pictures, differs, reason, "give both the same shape")
+    fitting = rejections.drop(pictures, differs, tell, "give both the same shape")
+    return fitting.drop(columns=[f"{kind}_width", f"{kind}_height"])
 
 
-def _mark_unfitting(depths: pd.DataFrame, backgrounds: pd.DataFrame) -> pd.DataFrame:
+def _drop_unfitting(depths: pd.DataFrame, backgrounds: pd.DataFrame, rejections: _Rejections) -> pd.DataFrame:
     """Turn down the depth maps of which there is no background, or one of another shape."""
     name = depths["background"].astype(str)
     sizes = {column: name.map(backgrounds[column].to_dict()) for column in ("background_width", "background_height")}
     depths = depths.assign(background=name, **sizes)
-    is_lonely = depths["background_width"].isna()
-    depths = _mark(depths, is_lonely, "there is no background " + name, "add it, or take its depth away")
-    return _mark_other_shape(depths, "background")
+    depths = rejections.drop(
+        depths,
+        depths["background_width"].isna(),
+        lambda bad: "there is no background " + bad["background"],
+        "add it, or take its depth away",
+    )
+    return _drop_other_shape(depths, "background", rejections)
 
 
 def _judge_background_depths(
-    depths: pd.DataFrame, samples: pd.DataFrame, arrays: Arrays
+    depths: pd.DataFrame, samples: pd.DataFrame, arrays: Arrays, rejections: _Rejections
 ) -> tuple[pd.DataFrame, Agreement]:
     """Turn down the depth maps that do not go with the depth of their composites."""
-    good = depths[depths["reason"].eq("")].set_index("background")["global_row"]
-    judged = judge_background_depths(good, samples[samples["reason"].eq("")], arrays)
+    judged = judge_background_depths(depths.set_index("background")["global_row"], samples, arrays)
     reason, cure = (depths["background"].map(judged.faults[column]).fillna("") for column in ("reason", "cure"))
-    return _mark(depths, reason.ne(""), reason, cure), judged.agreement
+    is_bad = reason.ne("")
+    rejections.add(depths[is_bad], reason[is_bad], cure[is_bad])
+    return depths[~is_bad], judged.agreement
 
 
 def _join_background_depths(samples: pd.DataFrame, depths: pd.DataFrame) -> pd.DataFrame:
     """Add the column `background_depth_row`, -1 where the background has no depth map."""
-    rows = depths[depths["reason"].eq("")].set_index("background")["global_row"]
-    return samples.assign(background_depth_row=samples["background"].map(rows).fillna(-1).astype("int64"))
+    rows = depths.set_index("background")["global_row"]
+    of_categories = rows.reindex(samples["background"].cat.categories).fillna(-1).to_numpy(np.int64)
+    return samples.assign(background_depth_row=narrow(of_categories)[samples["background"].cat.codes])
 
 
-def _mark_repeated(samples: pd.DataFrame) -> pd.DataFrame:
+def _drop_repeated(samples: pd.DataFrame, rejections: _Rejections) -> pd.DataFrame:
     """Name the samples and turn down those whose name is not their own, among them those whose ids run together."""
-    name = samples["foreground"] + "_" + samples["background"] + "_" + samples["flip"] + "_" + samples["placement"]
-    samples = samples.assign(sample_id=name)
-    is_good = samples["reason"].eq("")
-    repeated = name.where(is_good).duplicated(keep=False) & is_good
-    return _mark(samples, repeated, "sample " + name + " a second time", "take one of the two away")
-
-
-def _collect_rejected(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    rejected = pd.concat([table.loc[table["reason"].ne(""), _REJECTED] for table in tables]).astype("str")
-    return rejected.sort_values(_REJECTED, ignore_index=True)
+    texts = (samples[IDS].iloc[block].astype(str) for block in blocks_of(len(samples)))
+    names = [ids[IDS[0]].str.cat(ids[IDS[1:]], "_") for ids in texts]
+    samples = samples.assign(sample_id=pd.concat([pd.Series(dtype=str), *names]))
+    return rejections.drop(
+        samples,
+        find_repeated_texts(samples["sample_id"]),
+        lambda bad: "sample " + bad["sample_id"] + " a second time",
+        "take one of the two away",
+    )
 
 
 def _finish(samples: pd.DataFrame) -> pd.DataFrame:
-    """Keep the good samples, in the order of the composites' pictures, and give the columns their types."""
-    samples = samples.loc[samples["reason"].eq(""), INDEX_COLUMNS].sort_values("composite_row", ignore_index=True)
-    return samples.astype(dict.fromkeys(["archive", "background_digest"], "str") | dict.fromkeys(ROWS, "int64")).assign(
-        **{column: numbers_where_whole(samples[column]) for column in IDS}
-    )
+    """Keep the columns of the index, in the order of the composites' pictures, and give them their types."""
+    texts = {name: samples[name].cat.remove_unused_categories() for name in ("archive", "background_digest")}
+    samples = samples[INDEX_COLUMNS].assign(**texts)
+    if not samples["composite_row"].is_monotonic_increasing:
+        samples = samples.sort_values("composite_row", ignore_index=True)
+    return samples.assign(**{column: numbers_where_whole(samples[column]) for column in IDS})

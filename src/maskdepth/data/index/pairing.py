@@ -13,6 +13,8 @@ from scipy.ndimage import maximum_filter
 
 from maskdepth.data.archives.members import Members
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
+from maskdepth.data.keys import blocks_of, choose_by_hash, choose_some, hash_texts
+from maskdepth.data.layouts.layout import NAME_COLUMNS
 from maskdepth.data.tables import spell_numbers
 
 # A composite fits its background when the difference is at most this many times the one to the nearest background,
@@ -50,13 +52,13 @@ class Probes:
     """Some composites, thinned to the grid, and how far each is from the background that is nearest to it.
 
     Attributes:
-        members: One row per composite.
+        names: Of the composites, as `read_names` gives them.
         composites: (B, h, w, 3) uint8.
         free: (B, h, w) bool, the points that belong neither to the object nor to its border.
         nearest: (B,) as `background_differences` gives.
     """
 
-    members: pd.DataFrame
+    names: pd.DataFrame
     composites: np.ndarray
     free: np.ndarray
     nearest: np.ndarray
@@ -83,10 +85,10 @@ def choose_mapping(samples: pd.DataFrame, backgrounds: pd.Series, members: Membe
     layout, rows = members.layout, backgrounds.drop_duplicates()
     if len(rows) < 2 or samples.empty:
         return [Pairing(layout.mappings[0], 0, 0)]
-    probes = _read_probes(samples, rows, arrays)
+    probes = _read_probes(samples, rows, members, arrays)
     pairings: list[Pairing] = []
     for mapping in layout.mappings:
-        ids = layout.resolve(mapping, probes.members, members.labels)
+        ids = layout.resolve(mapping, probes.names, members.labels)
         pairings.append(_compare(probes, find_rows(ids["background"], backgrounds), arrays.background, mapping))
         if pairings[0].share >= BELIEVED_SHARE:
             return pairings
@@ -119,10 +121,10 @@ def find_rows(ids: pd.Series, backgrounds: pd.Series) -> pd.Series:
     return spell_numbers(ids).map(known).astype(float)
 
 
-def choose_some(names: pd.Series, number: int) -> np.ndarray:
-    """Choose `number` positions, always the same for the same names whatever their order."""
-    hashes = pd.util.hash_pandas_object(names, index=False).to_numpy()
-    return np.sort(np.argsort(hashes, kind="stable")[:number])
+def read_names(pictures: pd.DataFrame, members: Members) -> pd.DataFrame:
+    """Give the names of pictures as `Layout.resolve` takes them: texts, and the path `member` if it has labels."""
+    names = pictures[list(NAME_COLUMNS)].astype(str)
+    return names.assign(member=_paths_of(pictures, members).array) if members.layout.label_columns else names
 
 
 def read_reduced(array: ShardedArray, rows: np.ndarray, reduce: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -173,15 +175,20 @@ def pick_free_points(masks: np.ndarray) -> np.ndarray:
     return is_free
 
 
-def _read_probes(samples: pd.DataFrame, rows: pd.Series, arrays: Arrays) -> Probes:
-    members = samples.iloc[choose_some(samples["member"], _COMPOSITES)]
-    composites = read_reduced(arrays.composite, members["composite_row"].to_numpy(), pick_points)
-    free = read_reduced(arrays.mask, members["mask_row"].to_numpy(), pick_free_points)
+def _paths_of(pictures: pd.DataFrame, members: Members) -> pd.Series:
+    return members.look_up(pictures["place"].to_numpy(), "member")
+
+
+def _read_probes(samples: pd.DataFrame, rows: pd.Series, members: Members, arrays: Arrays) -> Probes:
+    hashes = [hash_texts(_paths_of(samples.iloc[block], members)) for block in blocks_of(len(samples))]
+    chosen = samples.iloc[choose_by_hash(np.concatenate(hashes), _COMPOSITES)]
+    composites = read_reduced(arrays.composite, chosen["composite_row"].to_numpy(), pick_points)
+    free = read_reduced(arrays.mask, chosen["mask_row"].to_numpy(), pick_free_points)
     some = rows.iloc[choose_some(rows.index.to_series().astype(str), _BACKGROUNDS)]
-    nearest = np.full(len(members), np.inf)
+    nearest = np.full(len(chosen), np.inf)
     for background in read_reduced(arrays.background, some.to_numpy(), pick_points):
         nearest = np.minimum(nearest, background_differences(composites, free, background[None]))
-    return Probes(members, composites, free, nearest)
+    return Probes(read_names(chosen, members), composites, free, nearest)
 
 
 def _compare(probes: Probes, rows: pd.Series, array: ShardedArray, mapping: str) -> Pairing:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from maskdepth.data.arrays.arrays import CHANNELS, REGISTERED_KINDS, Arrays, Pixels, pixels_file
-from maskdepth.data.index.pairing import choose_some
+from maskdepth.data.keys import choose_some
 from maskdepth.data.registration import Verdict, register
 from maskdepth.process.console import progress
 from maskdepth.process.files import replacing
