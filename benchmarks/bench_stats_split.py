@@ -27,7 +27,7 @@ from maskdepth.params import SplitParams
 _SAMPLES, _QUICK_SAMPLES = 6000, 100
 _READ_FROM_FILES = 1500
 _WHOLE, _QUICK_WHOLE = 400_000, 4000
-_SPLIT = SplitParams(by="background", val=0.15, test=0.15, seed=0)
+_SPLIT = SplitParams(by="background", val=0.15, test=0.15, seed=0, train_only=[])
 
 _FILES, _FLOATS = "float sums over files", "NumPy float mean and std of the arrays"
 _COMPOSITES, _ALL, _DECODING = "stats of composites", "stats of all kinds", "unzip of all kinds, 1 core"

@@ -69,11 +69,14 @@ def sample(
     composites: Annotated[int, typer.Option(min=1, help="Objects standing in scenes.")] = 2400,
     size: Annotated[int, typer.Option(min=32, help=r"Height and width of the pictures \[px].")] = 160,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same bytes.")] = 0,
+    first: Annotated[
+        int, typer.Option(min=1, help="Number of the first scene and object; beside other data, above all of theirs.")
+    ] = 1,
 ) -> None:
     """Draw the sample data set: scenes with exactly known mask and depth, as zip archives."""
     from maskdepth.making.drawing.sample import write_sample
 
-    write_sample(folder, layout, seed, backgrounds, foregrounds, composites, size)
+    write_sample(folder, layout, seed, backgrounds, foregrounds, composites, size, first)
 
 
 @app.command(epilog="Example: [bold]maskdepth compose --foregrounds cutouts --backgrounds rooms --out data/raw[/bold]")

@@ -56,6 +56,7 @@ class SplitParams(_Section):
     val: Share
     test: Share
     seed: Seed
+    train_only: list[str]
 
 
 # What a network sees: the pictures that are stacked for it.

@@ -21,11 +21,11 @@ def make_index(backgrounds, foregrounds, placements=(1, 2)):
         for background in backgrounds
         for placement in placements
     ]
-    return pd.DataFrame(rows, columns=["sample_id", "foreground", "background", "place"])
+    return pd.DataFrame(rows, columns=["sample_id", "foreground", "background", "place"]).assign(archive="one.zip")
 
 
-def make_params(by="background", val=0.2, test=0.2, seed=0):
-    return SplitParams(by=by, val=val, test=test, seed=seed)
+def make_params(by="background", val=0.2, test=0.2, seed=0, train_only=()):
+    return SplitParams(by=by, val=val, test=test, seed=seed, train_only=list(train_only))
 
 
 # So many that no seed below leaves a split empty: 0.8 to the power of 60 is a millionth.
@@ -169,3 +169,37 @@ def test_counts_say_what_each_split_holds():
     index = make_index([1, 3, 5], [1, 2])
     counts = count_groups(index, assign_splits(index, make_params(val=0.3, test=0.2)), "background")
     assert counts.to_dict("index") == {name: {"samples": 4, "places": 1} for name in ("train", "val", "test")}
+
+
+# Photographs, and drawn scenes of which some show the places and objects of photographs.
+PHOTOGRAPHS = make_index(range(1, 41), range(1, 41), placements=(1,))
+DRAWN = make_index(range(31, 71), range(31, 71), placements=(2,)).assign(archive="drawn-1.zip")
+BESIDE = pd.concat([PHOTOGRAPHS, DRAWN], ignore_index=True)
+
+
+@pytest.mark.parametrize("by", BY)
+def test_what_trains_only_is_tested_on_nowhere_and_shows_nothing_that_is_held_out(by):
+    alone = assign_splits(PHOTOGRAPHS, make_params(by))
+    splits = assign_splits(BESIDE, make_params(by, train_only=["drawn*"]))
+    assert splits[: len(PHOTOGRAPHS)].astype(str).tolist() == alone.astype(str).tolist()
+    drawn = splits[len(PHOTOGRAPHS) :]
+    assert set(drawn) == ({"train"} if by == "sample" else {"train", "unused"})
+    table = BESIDE.assign(split=splits.astype(str).to_numpy())
+    for column in {"background": ["place"], "foreground": ["foreground"], "both": ["place", "foreground"]}.get(by, []):
+        held_out = table.loc[table["split"].isin(["val", "test"]), column]
+        assert not set(held_out) & set(table.loc[table["split"] == "train", column])
+        new = table[(table["archive"] == "drawn-1.zip") & (table[column] > 40)]
+        assert by == "both" or set(new["split"]) == {"train"}
+
+
+def test_an_archive_that_is_not_there_cannot_train_only():
+    with pytest.raises(
+        ValueError, match=r"split\.train_only: no archive is called drwan\*, only drawn-1\.zip, one\.zip"
+    ):
+        assign_splits(BESIDE, make_params(train_only=["drwan*"]))
+
+
+def test_where_nothing_is_left_to_test_on_the_archives_that_train_only_are_not_counted():
+    few = pd.concat([make_index([1], [1]), DRAWN], ignore_index=True)
+    with pytest.raises(ValueError, match=r"nothing falls into .* of 1 places"):
+        assign_splits(few, make_params(train_only=["drawn-1.zip"]))

@@ -5,8 +5,11 @@ new archives never move an old sample, and all samples of one place (or object) 
 shares of the groups: few groups stray from them.
 """
 
+import fnmatch
 import hashlib
 import math
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +30,7 @@ _TRAIN, _VAL, _TEST, _MIXED, _UNUSED = range(len(_SPLITS))
 # The number of groups that an error recommends leaves a split empty in one case out of twenty.
 _ACCEPTED_RISK = 0.05
 _SEEDS_TRIED = 100
+_ARCHIVES_SHOWN = 5
 
 
 def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
@@ -35,20 +39,24 @@ def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
     By background, foreground or sample: train, val, test. By both: a sample whose place and object are both in train
     (val, test) is in train (val, test); `mixed` has one of them in test and the other in train; the rest is `unused`.
 
+    What comes from an archive of `train_only` is in train, but for a group that is held out of the other archives: that
+    is `unused`.
+
     Args:
-        index: The samples: `sample_id`, `foreground` and `place`, as `name_places` gives it.
+        index: The samples: `sample_id`, `foreground`, `archive`, and `place`, as `name_places` gives it.
         params: What is held out, and how much.
 
     Returns:
         Split names, categories, labelled by sample_id, in the order of the index.
 
     Raises:
-        ValueError: Train, val or test would be empty.
+        ValueError: Train, val or test would be empty, or `train_only` names no archive that is there.
     """
-    splits = _draw(index[list(_KINDS[params.by])], params)
+    is_extra = _match_archives(index["archive"], params.train_only)
+    splits = _draw(index[list(_KINDS[params.by])], is_extra, params)
     empty = [name for name in (TRAIN, VAL, TEST) if not splits.eq(name).any()]
     if empty:
-        raise ValueError(_explain_empty(index, params, empty))
+        raise ValueError(_explain_empty(index[~is_extra], params, empty))
     return splits.set_axis(pd.Index(index["sample_id"]))
 
 
@@ -70,20 +78,37 @@ def count_groups(index: pd.DataFrame, splits: pd.Series, by: str) -> pd.DataFram
     return counts.loc[[name for name in _SPLITS if name in counts.index]]
 
 
-def _draw(groups: pd.DataFrame, params: SplitParams) -> pd.Series:
-    first, *others = (_draw_groups(names, kind, params) for kind, names in groups.items())
+def _match_archives(archives: pd.Series, patterns: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Tell of each sample whether its archive is one of those that train only."""
+    names = archives.astype("category").cat
+    matches = {pattern: fnmatch.filter(names.categories, pattern) for pattern in patterns}
+    if missing := [pattern for pattern, found in matches.items() if not found]:
+        raise ValueError(
+            f"split.train_only: no archive is called {missing[0]}, only {', '.join(names.categories[:_ARCHIVES_SHOWN])}"
+            + (", ..." if len(names.categories) > _ARCHIVES_SHOWN else "")
+        )
+    is_extra: npt.NDArray[np.bool_] = names.categories.isin(list(chain(*matches.values())))[names.codes]
+    return is_extra
+
+
+def _draw(groups: pd.DataFrame, is_extra: npt.NDArray[np.bool_], params: SplitParams) -> pd.Series:
+    first, *others = (_draw_groups(names, kind, is_extra, params) for kind, names in groups.items())
     for other in others:
         one_in_test = (first == _TEST) & (other == _TRAIN) | (first == _TRAIN) & (other == _TEST)
         first = np.where(first == other, first, np.where(one_in_test, _MIXED, _UNUSED)).astype(np.int8)
+    first[is_extra & (first != _TRAIN)] = _UNUSED
     return pd.Series(make_categories(first, _SPLITS))
 
 
-def _draw_groups(names: pd.Series, kind: object, params: SplitParams) -> npt.NDArray[np.int8]:
+def _draw_groups(
+    names: pd.Series, kind: object, is_extra: npt.NDArray[np.bool_], params: SplitParams
+) -> npt.NDArray[np.int8]:
     """Place each group by its hash: the lowest draws test, the next validate, so a larger share only adds groups."""
     codes, unique = pd.factorize(names)
     word = str(kind).removesuffix("_id")
     draws = np.array([_uniform(f"{params.seed}:{word}:{name}") for name in unique])
     places = np.where(draws < params.test, _TEST, np.where(draws < params.test + params.val, _VAL, _TRAIN))
+    places[~np.isin(np.arange(len(unique)), codes[~is_extra])] = _TRAIN  # nothing of it can be held out
     return places.astype(np.int8)[codes]
 
 
@@ -114,7 +139,7 @@ def _explain_empty(index: pd.DataFrame, params: SplitParams, empty: list[str]) -
 def _first_filling_seed(groups: pd.DataFrame, params: SplitParams) -> int | None:
     distinct = groups.drop_duplicates()
     for seed in range(_SEEDS_TRIED):
-        splits = _draw(distinct, params.model_copy(update={"seed": seed}))
+        splits = _draw(distinct, np.zeros(len(distinct), bool), params.model_copy(update={"seed": seed}))
         if {TRAIN, VAL, TEST} <= set(splits):
             return seed
     return None

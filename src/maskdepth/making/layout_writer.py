@@ -60,6 +60,7 @@ class WrittenLayout:
         mirrors: Whether every other composite shows its object mirrored.
         labels: Columns, each a kind, of a table `labels.txt` of paths.
         largest: Composites in an archive, at most, as far as its ids can be parted; about as many as its makers had.
+        first: What the first background, object and running number are called; others count on from there.
     """
 
     paths: dict[str, str]
@@ -69,6 +70,7 @@ class WrittenLayout:
     batch_by: Literal["foreground", "background", "number"] = "number"
     mirrors: bool = True
     labels: tuple[str, ...] = ()
+    first: int = 1
 
 
 @cache
@@ -106,9 +108,10 @@ def _written_layout(table: dict[str, Any], composed: bool) -> WrittenLayout:
 
 def path_of(layout: WrittenLayout, totals: Totals, kind: str, sample: Sample) -> str:
     """Path of a picture of one sample below the data set."""
-    batch = batch_of(layout, totals, sample)
-    number = number_of(layout, sample)
-    return layout.paths[kind].format(**sample._replace(number=number)._asdict(), batch=batch)
+    batch, shift = batch_of(layout, totals, sample), layout.first - 1
+    foreground, background = sample.foreground + shift, sample.background + shift
+    named = sample._replace(number=number_of(layout, sample) + shift, foreground=foreground, background=background)
+    return layout.paths[kind].format(**named._asdict(), batch=batch)
 
 
 def batch_of(layout: WrittenLayout, totals: Totals, sample: Sample) -> int:

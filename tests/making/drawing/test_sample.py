@@ -21,16 +21,16 @@ from maskdepth.data.index.joining import build_index
 from maskdepth.data.layouts.layout import IDS, NAME_COLUMNS, choose_layout, read_layouts
 from maskdepth.making.drawing import sample
 from maskdepth.making.drawing.sample import plan_samples, write_sample
-from maskdepth.making.layout_writer import Totals, encode_picture, written_layouts
+from maskdepth.making.layout_writer import Totals, encode_picture, find_written, written_layouts
 from maskdepth.params import load_params
 
 COUNTS = Totals(background=4, foreground=5, number=12)
 SIZE = 32
 
 
-def write(out_dir: Path, layout: str, seed: int = 0, size: int = SIZE) -> dict[str, bytes]:
+def write(out_dir: Path, layout: str, seed: int = 0, size: int = SIZE, first: int = 1) -> dict[str, bytes]:
     """Write a small data set and read it back: path, archives being folders, to content."""
-    write_sample(out_dir, layout, seed, COUNTS.background, COUNTS.foreground, COUNTS.number, size)
+    write_sample(out_dir, layout, seed, COUNTS.background, COUNTS.foreground, COUNTS.number, size, first)
     contents = {}
     for path in sorted(out_dir.rglob("*")):
         name = path.relative_to(out_dir).as_posix()
@@ -246,3 +246,23 @@ def test_wrong_numbers_are_named_before_any_work(
     with pytest.raises(ValueError, match=message):
         write_sample(tmp_path / "raw", layout, 0, *counts, size)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layout", written_layouts())
+def test_what_is_drawn_beside_other_data_has_numbers_above_theirs(tmp_path, layout):
+    if find_written(layout).order:
+        with pytest.raises(ValueError, match="cannot begin with 1001: ask for another layout"):
+            write(tmp_path / "above", layout, first=1001)
+        return
+    alone, above = (write(tmp_path / str(first), layout, first=first) for first in (1, 1001))
+    assert sorted(alone.values()) == sorted(above.values()) or "labels.txt" in alone
+    ids = [recognised(layout, {name: b"" for name in some if name != "labels.txt"}) for some in (alone, above)]
+    for column in ("foreground", "background", "number"):
+        if column in NAME_COLUMNS:
+            numbers = [pd.to_numeric(table[column][table[column] != ""]) for table in ids]
+            assert sorted(numbers[0] + 1000) == sorted(numbers[1])
+    (tmp_path / "both").mkdir()
+    for first in ("1", "1001"):
+        (tmp_path / first).rename(tmp_path / "both" / first)
+    members, arrays = unzip(tmp_path / "both", tmp_path / "arrays")
+    assert len(build_index(members, arrays).samples) == 2 * COUNTS.number

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -53,6 +54,7 @@ def write_sample(
     num_foregrounds: int,
     num_composites: int,
     size: int,
+    first: int = 1,
 ) -> None:
     """Draw a data set and write it as a folder of archives; nothing is left behind if it is interrupted.
 
@@ -64,13 +66,14 @@ def write_sample(
         num_foregrounds: How many objects, at most 100.
         num_composites: How many objects on scenes; every background gets its even share.
         size: Height and width of backgrounds and composites [px]; foregrounds are half as large.
+        first: Number of the first background and object in the names; what is drawn does not depend on it.
 
     Raises:
         ValueError: The layout is not known, a number is out of range, or the folder has something in it or cannot be
             written to.
     """
     totals = Totals(num_backgrounds, num_foregrounds, num_composites)
-    written = find_written(layout)
+    written = replace(find_written(layout), first=first)
     _check_totals(totals, written, size)
     out_dir = out_dir.resolve()
     require_writable([out_dir if out_dir.exists() else out_dir.parent])
@@ -112,6 +115,11 @@ def _check_totals(totals: Totals, layout: WrittenLayout, size: int) -> None:
         raise ValueError(
             f"number of backgrounds is {totals.background}; the running numbers of this layout tell "
             f"{DIGITS['background']} apart: ask for fewer, or for another layout"
+        )
+    if layout.order and layout.first != 1:
+        raise ValueError(
+            f"the names of this layout are one number, made of all ids, and cannot begin with {layout.first}: ask for "
+            "another layout"
         )
     if totals.foreground > _MOST_FOREGROUNDS:
         raise ValueError(f"number of foregrounds is {totals.foreground}; the layouts have at most {_MOST_FOREGROUNDS}")
@@ -183,7 +191,8 @@ def _encode_background(layout: WrittenLayout, rng: np.random.Generator, number: 
         if template is None:
             continue
         content = _encode(picture, Path(template).suffix, rng)
-        paths = {template.format(background=number, batch=batch + 1) for batch in range(layout.batches)}
+        name = number + layout.first - 1
+        paths = {template.format(background=name, batch=batch + 1) for batch in range(layout.batches)}
         files += [(path, content) for path in sorted(paths)]
     return files
 
