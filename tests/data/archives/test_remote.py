@@ -104,9 +104,10 @@ def test_nothing_but_directories_is_read_to_list_and_members_that_lie_together_a
     members = first.members()
     assert len(requests("GET")) <= 3
     before = len(requests("GET"))
+    heads = len(requests("HEAD"))
     with first.opened(members) as read:
         assert sum(len(read(member)) for member in members) == sum(member.size for member in members)
-    assert len(requests("GET")) == before + 1
+    assert (len(requests("GET")), len(requests("HEAD"))) == (before + 1, heads + 1)  # whether it is still the same
 
 
 def test_a_member_is_read_without_its_neighbours(linked):
@@ -140,6 +141,15 @@ def test_an_object_that_is_replaced_between_listing_and_reading_gives_no_other_b
         store.put_object(Bucket="pictures", Key=f"raw/{NAMES[0]}", Body=b"x" * 100_000)
         with pytest.raises(RefusedError, match=r"replaced while it was read|another size|CRC|the store answers"):
             read(members[0])
+
+
+def test_an_object_that_was_replaced_before_its_members_are_read_is_refused(linked, store):
+    first, _ = find_archives(linked)
+    members = first.members()
+    body = store.get_object(Bucket="pictures", Key=f"raw/{NAMES[0]}")["Body"].read()
+    store.put_object(Bucket="pictures", Key=f"raw/{NAMES[0]}", Body=body + b"x")  # the members are where they were
+    with pytest.raises(RefusedError, match="another object than the list names"), first.opened(members):
+        pass
 
 
 def test_an_object_or_a_bucket_that_is_not_there_is_named(linked, store):
