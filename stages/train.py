@@ -13,7 +13,7 @@ import typer
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TRAIN, VAL, read_samples
-from maskdepth.device import choose_device, keep_freed_memory, seed_everything, set_deterministic, set_threads
+from maskdepth.device import Load, choose_device, keep_freed_memory, seed_everything, set_deterministic, set_threads
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import TrainParams, load_params
@@ -200,6 +200,7 @@ def follow(
     """Watch a training to its end or a stop signal: log and show each epoch, save the state now and then."""
     saved = time.monotonic()
     micro_batch, device = state.micro_batch, next(state.network.parameters()).device
+    load = Load(device)
     why_eager = "" if device.type == "cuda" else "not a CUDA device"
     for event in events:
         if state.micro_batch < micro_batch:
@@ -212,7 +213,7 @@ def follow(
             why_eager = state.why_eager
             warn(f"no step of this training could be recorded ({why_eager}); going on one by one, which takes longer")
         if isinstance(event, Epoch):
-            log.metrics(flatten_epoch(event, "/"), step=event.index + 1)
+            log.metrics(flatten_epoch(event, "/") | load.measure(), step=event.index + 1)
             say(
                 f"epoch {event.index + 1}/{settings.epochs}: loss {event.train['loss']:.4f}, "
                 f"validation loss {event.val['loss']:.4f}, mask IoU {event.val['mask_iou']:.3f}, "
