@@ -39,10 +39,10 @@ from maskdepth.training.states import (
     load_state,
     lock_folder,
     not_a_state,
-    save_state,
     training_key,
     write_dependencies,
 )
+from maskdepth.training.writer import writing_states
 from stages import ROOT
 
 # How long the end of a training may wait for the tracking store, as a share of the training.
@@ -201,28 +201,30 @@ def follow(
     saved = time.monotonic()
     micro_batch, device = state.micro_batch, next(state.network.parameters()).device
     why_eager = "" if device.type == "cuda" else "not a CUDA device"
-    for event in events:
-        if state.micro_batch < micro_batch:
-            micro_batch = state.micro_batch
-            warn(
-                f"out of memory at epoch {state.epoch + 1} step {state.step}; going on with {micro_batch} samples at a "
-                "time, gradients summed up to the same batches; only batch normalisation sees smaller ones"
-            )
-        if state.why_eager not in ("", why_eager):
-            why_eager = state.why_eager
-            warn(f"no step of this training could be recorded ({why_eager}); going on one by one, which takes longer")
-        if isinstance(event, Epoch):
-            log.metrics(flatten_epoch(event, "/"), step=event.index + 1)
-            say(
-                f"epoch {event.index + 1}/{settings.epochs}: loss {event.train['loss']:.4f}, "
-                f"validation loss {event.val['loss']:.4f}, mask IoU {event.val['mask_iou']:.3f}, "
-                f"depth SSIM {event.val['depth_ssim']:.3f}, {sum(event.seconds.values()):.1f} s"
-            )
-        if isinstance(event, Epoch) or state.ranks.stop or time.monotonic() - saved > settings.checkpoint_seconds:
-            save_state(folder, state.state_dict(), state.progress)
-            saved = time.monotonic()
-        if state.ranks.stop:
-            return
+    with writing_states(folder) as write:
+        for event in events:
+            if state.micro_batch < micro_batch:
+                micro_batch = state.micro_batch
+                warn(
+                    f"out of memory at epoch {state.epoch + 1} step {state.step}; going on with {micro_batch} samples "
+                    "at a time, gradients summed up to the same batches; only batch normalisation sees smaller ones"
+                )
+            if state.why_eager not in ("", why_eager):
+                why_eager = state.why_eager
+                warn(f"no step of this training could be recorded ({why_eager}); going on one by one, which is slower")
+            if isinstance(event, Epoch):
+                log.metrics(flatten_epoch(event, "/"), step=event.index + 1)
+                say(
+                    f"epoch {event.index + 1}/{settings.epochs}: loss {event.train['loss']:.4f}, "
+                    f"validation loss {event.val['loss']:.4f}, mask IoU {event.val['mask_iou']:.3f}, "
+                    f"depth SSIM {event.val['depth_ssim']:.3f}, {sum(event.seconds.values()):.1f} s"
+                )
+            is_due = time.monotonic() - saved > settings.checkpoint_seconds
+            if isinstance(event, Epoch) or state.ranks.stop or is_due:
+                write(state.state_dict(), state.progress)
+                saved = time.monotonic()
+            if state.ranks.stop:
+                return
 
 
 if __name__ == "__main__":
