@@ -28,7 +28,7 @@ from maskdepth.tracking.journal import FAILED, FINISHED, KILLED, Journal
 from maskdepth.tracking.live import start_mirror
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
 from maskdepth.training.outputs import flatten_epoch, write_outputs
-from maskdepth.training.preparation import fit_precision, prepare_network, wants_background_depth
+from maskdepth.training.preparation import choose_val_batch, fit_precision, prepare_network, wants_background_depth
 from maskdepth.training.ranks import Ranks, check_shares, join_ranks
 from maskdepth.training.states import (
     Dependencies,
@@ -73,8 +73,11 @@ def main(
     rows = read_samples(index, split)
     with_depth = wants_background_depth(inputs, rows[TRAIN])
     train, val = (
-        Batches(pictures, rows[name], settings.batch_size, device, with_background_depth=with_depth)
-        for name in (TRAIN, VAL)
+        Batches(pictures, rows[name], size, device, with_background_depth=with_depth)
+        for name, size in (
+            (TRAIN, settings.batch_size),
+            (VAL, choose_val_batch(settings, pictures.image_size, device)),
+        )
     )
     network = prepare_network(params.model.name, inputs, pictures, rows, stats)
     state = TrainState(network.to(device), settings, len(train))

@@ -1,5 +1,7 @@
 """Proves that a training which runs out of memory goes on in smaller parts with the same batches, and remembers it."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,12 +54,17 @@ class Greedy(Cramped):
 
 
 @pytest.fixture(scope="module")
-def batches(tmp_path_factory):
+def batches_of(tmp_path_factory):
     _, arrays = make_toy_arrays(tmp_path_factory.mktemp("toy"))
     numbers = np.arange(24)
     rows = {f"{kind}_row": numbers for kind in ("composite", "mask", "depth")}
     table = pd.DataFrame({"sample_id": numbers.astype(str), "background_row": numbers % 3, **rows})
-    return Batches(arrays, table, SETTINGS.batch_size, torch.device("cpu"))
+    return partial(Batches, arrays, table, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def batches(batches_of):
+    return batches_of(SETTINGS.batch_size)
 
 
 def start(model, batches):
@@ -107,6 +114,17 @@ def test_what_was_learned_about_memory_is_in_the_state(batches):
     for _ in fit(resumed, batches, batches, CRITERION, SETTINGS):
         pass
     assert resumed.network.model.failures == 0
+
+
+def test_validation_batches_that_are_too_large_are_cut_and_those_of_the_training_are_not(batches_of, batches):
+    whole, state = train(Cramped(room=99), batches), start(Cramped(room=9), batches)
+    large = batches_of(24)
+    for _ in fit(state, batches, large, CRITERION, SETTINGS):
+        pass
+    assert state.network.model.failures == 2  # with 24 and 12, and never again
+    assert state.micro_batch > SETTINGS.batch_size
+    assert largest_difference(whole, state) == 0
+    assert state.epochs[-1].val == pytest.approx(whole.epochs[-1].val, rel=1e-6)
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory(batches):

@@ -2,8 +2,10 @@
 
 import pandas as pd
 import pytest
+import torch
+from support.tiny import CPU, change
 
-from maskdepth.training.preparation import wants_background_depth
+from maskdepth.training.preparation import choose_val_batch, wants_background_depth
 
 WITHOUT, WITH = "background+composite", "background+composite+background_depth"
 
@@ -19,3 +21,10 @@ def test_a_network_that_would_see_nothing_of_it_is_refused_with_the_cure():
     samples = pd.DataFrame({"background_depth_row": [-1, -1]})
     with pytest.raises(ValueError, match=r"model\.inputs: .*_depth needs .* no training sample has it; add it"):
         wants_background_depth(WITH, samples)
+
+
+@pytest.mark.parametrize(("image_size", "expected"), [(64, 512), (128, 128), (1024, 16)])
+def test_a_cuda_device_validates_as_many_samples_at_a_time_as_keep_it_busy(image_size, expected):
+    settings = change(batch_size=16)
+    assert choose_val_batch(settings, image_size, torch.device("cuda", 1)) == expected
+    assert choose_val_batch(settings, image_size, CPU) == 16
