@@ -13,7 +13,14 @@ import typer
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TRAIN, VAL, read_samples
-from maskdepth.device import choose_device, keep_freed_memory, seed_everything, set_deterministic, set_threads
+from maskdepth.device import (
+    choose_device,
+    keep_freed_memory,
+    seed_everything,
+    set_deterministic,
+    set_threads,
+    why_no_cuda,
+)
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import TrainParams, load_params
@@ -139,6 +146,8 @@ def start_ranks(settings: TrainParams) -> bool:
 def set_up(seed: int) -> torch.device:
     """Prepare this process for a training that can be repeated; return where to compute."""
     device = choose_device()
+    if reason := why_no_cuda():
+        warn(f"training on the CPU, as torch cannot use the CUDA device here: {reason}")
     set_threads()
     keep_freed_memory()
     set_deterministic(device)

@@ -17,6 +17,7 @@ from maskdepth.params import LossParams, load_params
 from maskdepth.process.command import NO_RESOURCE, guard
 from maskdepth.tracking.journal import Journal
 from maskdepth.training.fit import TrainState, fit
+from maskdepth.training.states import load_state
 from stages.train import follow
 
 HALF = (0.5, 0.5, 0.5)
@@ -147,3 +148,25 @@ def test_the_stage_says_once_that_it_goes_on_in_parts(batches, tmp_path, capsys)
     follow(events, state, SETTINGS, tmp_path, Journal(tmp_path / "train.jsonl"))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: out of memory at epoch 1 step 1; going on with 4 samples at a time")
+
+
+def test_a_kernel_that_fails_ends_in_one_line_and_leaves_the_state_before_it(batches, tmp_path, capsys):
+    class Failing(Cramped):
+        def forward(self, pictures):
+            self.failures += 1
+            if self.failures == 3:
+                raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nAdvice.")
+            return super().forward(pictures)
+
+    state = start(Failing(room=99), batches)
+    settings = SETTINGS.model_copy(update={"checkpoint_seconds": 1e-9})
+    events = fit(state, batches, batches, CRITERION, settings)
+    with pytest.raises(SystemExit) as stopped:
+        guard(lambda: follow(events, state, settings, tmp_path, Journal(tmp_path / "train.jsonl")))
+    assert stopped.value.code == NO_RESOURCE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "error: the CUDA device failed (an illegal memory access was encountered); run again, or on the CPU: "
+        "MASKDEPTH_DEVICE=cpu"
+    )
+    assert load_state(tmp_path).state["step"] == 2

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
-
-# Share of the device's free memory that pictures may take; the rest is the network's.
-_RESIDENT_SHARE = 0.5
+from maskdepth.device import RESIDENT_VARIABLE, is_out_of_memory, share_for_pictures
+from maskdepth.process.console import readable_size, warn
 
 # What is moved to a device in one piece [bytes], so that no second copy of all pictures is held on the way.
 _CHUNK_BYTES = 2**28
@@ -119,14 +118,7 @@ class Batches:
             pictures += [arrays.background_depth, ShardedArray([known])]
             # Where there is none, any other is read, and not shown.
             wanted += [of_backgrounds.clip(0), np.arange(len(rows))]
-        self._pictures: Pictures
-        if (
-            device.type == "cuda"
-            and _count_bytes(pictures, wanted) < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-        ):
-            self._pictures = ResidentPictures(pictures, wanted, device)
-        else:
-            self._pictures = StreamedPictures(pictures, wanted, device)
+        self._pictures = _place(pictures, wanted, device)
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -228,6 +220,25 @@ class ResidentPictures:
         order = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *parts])).to(self._device)
         for chosen in torch.split(order, sizes):
             yield [kind.index_select(0, position.index_select(0, chosen)) for kind, position in self._held]
+
+
+def _place(pictures: list[ShardedArray], wanted: list[np.ndarray], device: torch.device) -> Pictures:
+    """Hold pictures on a CUDA device if they fit there; say so where they do not."""
+    share = share_for_pictures() if device.type == "cuda" else 0.0
+    if not share:
+        return StreamedPictures(pictures, wanted, device)
+    size, room = _count_bytes(pictures, wanted), share * torch.cuda.mem_get_info(device)[0]
+    if size <= room:
+        try:
+            return ResidentPictures(pictures, wanted, device)
+        except RuntimeError as error:  # another process was faster
+            if not is_out_of_memory(error):
+                raise
+    warn(
+        f"{readable_size(size)} of pictures do not fit into the {readable_size(int(room))} that they may take of the "
+        f"device's free memory ({RESIDENT_VARIABLE}={share:g}); they are read from the disk for each batch"
+    )
+    return StreamedPictures(pictures, wanted, device)
 
 
 def _move(pictures: ShardedArray, rows: np.ndarray, device: torch.device) -> Tensor:
