@@ -167,7 +167,9 @@ def test_pictures_that_find_no_room_on_the_device_are_read_for_each_batch(
 
 
 @pytest.mark.gpu
-def test_batches_on_a_gpu_equal_those_on_the_cpu(arrays, rows):
+@pytest.mark.parametrize("share", ["", "0"])
+def test_batches_on_a_gpu_equal_those_on_the_cpu(arrays, rows, monkeypatch, share):
+    monkeypatch.setenv("MASKDEPTH_RESIDENT", share)
     for here, there in zip(
         Batches(arrays, rows, 3, CPU).epoch(0, 0),
         Batches(arrays, rows, 3, torch.device("cuda")).epoch(0, 0),

@@ -9,7 +9,7 @@ a batch has is told to a CUDA device once an epoch: a copy from the host in each
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import zip_longest
+from itertools import cycle, zip_longest
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,9 +18,13 @@ import torch
 from torch import Tensor
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
+from maskdepth.data.batches.places import HostPlace, PinnedPlace, Place
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.device import RESIDENT_VARIABLE, is_out_of_memory, share_for_pictures
 from maskdepth.process.console import readable_size, warn
+
+# One batch is read, one fetched, one computed.
+_PLACES = 3
 
 # What is moved to a device in one piece [bytes], so that no second copy of all pictures is held on the way.
 _CHUNK_BYTES = 2**28
@@ -182,20 +186,26 @@ class StreamedPictures:
 
     def read(self, parts: list[np.ndarray]) -> Iterator[list[Tensor]]:
         """Give the pictures of each part, sample numbers."""
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = [reader.submit(self._gather, part) for part in parts[:1]]
-            for _, following in zip_longest(parts, parts[1:]):
-                pictures = ahead.pop().result()
-                if following is not None:
-                    ahead.append(reader.submit(self._gather, following))
-                yield [picture.to(self._device, non_blocking=True) for picture in pictures]
+        places = cycle(self._open_places())
 
-    def _gather(self, part: np.ndarray) -> list[Tensor]:
-        read = [
-            torch.from_numpy(kind.take(rows[part])) for kind, rows in zip(self._pictures, self._wanted, strict=True)
-        ]
-        # From pinned memory a CUDA device fetches a batch while it computes the one before.
-        return [kind.pin_memory() for kind in read] if self._device.type == "cuda" else read
+        def send(part: np.ndarray) -> tuple[Place, list[Tensor]]:
+            place = next(places)
+            return place, place.send(self._pictures, [rows[part] for rows in self._wanted])
+
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = [reader.submit(send, part) for part in parts[:1]]
+            for _, following in zip_longest(parts, parts[1:]):
+                place, sent = ahead.pop().result()
+                if following is not None:
+                    ahead.append(reader.submit(send, following))
+                yield place.receive(sent)
+                place.leave()
+
+    def _open_places(self) -> list[Place]:
+        if self._device.type != "cuda":
+            return [HostPlace()]
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        return [PinnedPlace(self._device, stream) for _ in range(_PLACES)]
 
 
 class ResidentPictures:
