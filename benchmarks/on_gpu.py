@@ -103,7 +103,7 @@ def main() -> None:
     arrays = make_arrays(sizes.samples, min(sizes.samples, _PICTURES), ARRAY_SIZE)
     bench = Bench(device, sizes, load_params(SHIPPED_PARAMS), arrays, folder)
     began = time.monotonic()
-    for section in (machine, equality, throughput, epoch, busy, streaming, gpu_tests):
+    for section in (machine, equality, throughput, epoch, busy, together, streaming, gpu_tests):
         if time.monotonic() - began > _LAST_START:
             write(bench, section.__name__, 0.0, {"not measured": "the time was up"})
             continue
@@ -239,6 +239,33 @@ def describe_work(profiler: torch.profiler.profile) -> dict[str, Any]:
     return {"busy": worked / (ended - began), "kernels": len(events), "shares": top}
 
 
+def together(bench: Bench) -> dict[str, Any]:
+    """Train several networks in one process in turns, each on a stream of its own, as those of a sweep might."""
+    batches = bench.batches(16 if bench.sizes is _FULL else 2, min(bench.sizes.samples, 6400))
+    seconds: dict[int, float] = {}
+    for count in (1, 4, 8) if bench.sizes is _FULL else (1, 2):
+        trainings = [
+            (
+                bench.begin("dsunet", batches, batches, seed=seed)[1],
+                torch.cuda.Stream(bench.device) if bench.device.type == "cuda" else None,
+            )
+            for seed in range(count)
+        ]
+        turns = take_turns(trainings)
+        time_steps(bench, turns, min(5, bench.sizes.steps))
+        seconds[count] = time_steps(bench, turns, bench.sizes.steps) / (bench.sizes.steps * count)
+    return {"seconds of a step": seconds, "throughput": {count: seconds[1] / each for count, each in seconds.items()}}
+
+
+def take_turns(trainings: list[tuple[Iterator[object], torch.cuda.Stream | None]]) -> Iterator[None]:
+    """Let each training do a step; None is the stream that there is."""
+    while True:
+        for events, stream in trainings:
+            with torch.cuda.stream(stream):
+                next(events)
+        yield
+
+
 def streaming(bench: Bench) -> dict[str, Any]:
     """Compare pictures that are read for each batch with those held on the device."""
     batch_size = 512 if bench.sizes is _FULL else 2
@@ -269,7 +296,7 @@ def gpu_tests(bench: Bench) -> dict[str, Any]:
     return {"exit code": done.returncode, "tail": done.stdout.splitlines()[-15:]}
 
 
-def time_steps(bench: Bench, updates: Iterator[Step], steps: int) -> float:
+def time_steps(bench: Bench, updates: Iterator[Step | None], steps: int) -> float:
     """Do so many steps, to the end of the device's work; give the seconds."""
     synchronise(bench)
     began = time.perf_counter()
