@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -244,20 +244,16 @@ def together(bench: Bench) -> dict[str, Any]:
     batches = bench.batches(16 if bench.sizes is _FULL else 2, min(bench.sizes.samples, 6400))
     seconds: dict[int, float] = {}
     for count in (1, 4, 8) if bench.sizes is _FULL else (1, 2):
-        trainings = [
-            (
-                bench.begin("dsunet", batches, batches, seed=seed)[1],
-                torch.cuda.Stream(bench.device) if bench.device.type == "cuda" else None,
-            )
-            for seed in range(count)
-        ]
-        turns = take_turns(trainings)
+        events = [bench.begin("dsunet", batches, batches, seed=seed)[1] for seed in range(count)]
+        on_cuda = bench.device.type == "cuda"
+        streams = [torch.cuda.Stream(bench.device) if on_cuda else None for _ in events]  # type: ignore[no-untyped-call]
+        turns = take_turns(list(zip(events, streams, strict=True)))
         time_steps(bench, turns, min(5, bench.sizes.steps))
         seconds[count] = time_steps(bench, turns, bench.sizes.steps) / (bench.sizes.steps * count)
     return {"seconds of a step": seconds, "throughput": {count: seconds[1] / each for count, each in seconds.items()}}
 
 
-def take_turns(trainings: list[tuple[Iterator[object], torch.cuda.Stream | None]]) -> Iterator[None]:
+def take_turns(trainings: Sequence[tuple[Iterator[object], torch.cuda.Stream | None]]) -> Iterator[None]:
     """Let each training do a step; None is the stream that there is."""
     while True:
         for events, stream in trainings:

@@ -98,6 +98,7 @@ class TrainParams(_Section):
     gamma: Annotated[float, Field(gt=0, lt=1)]
     clip_norm: Weight
     precision: Literal["fp32", "bf16"]
+    compile: Literal["auto", "off"]
     augment: list[Literal["flip", "cutout", "camera_jitter"]]
     keep: Literal["best", "last"]
     checkpoint_seconds: Positive

@@ -28,6 +28,7 @@ SETTINGS = TrainParams(
     gamma=0.5,
     clip_norm=1.0,
     precision="fp32",
+    compile="auto",
     augment=["flip", "cutout", "camera_jitter"],
     keep="best",
     checkpoint_seconds=1.0,

@@ -106,7 +106,7 @@ class TrainState:
         self.epochs: list[Epoch] = []
         self.best_weights: dict[str, Tensor] = {}
         self.ranks = Ranks()
-        self.why_eager = ""
+        self.why_eager = "train.compile is off" if params.compile == "off" else ""
         self.micro_batch = params.batch_size // params.parts
         if params.parts == 1:
             self.micro_batch += 1  # a last batch of one sample is joined to the one before
