@@ -103,7 +103,7 @@ def main() -> None:
     arrays = make_arrays(sizes.samples, min(sizes.samples, _PICTURES), ARRAY_SIZE)
     bench = Bench(device, sizes, load_params(SHIPPED_PARAMS), arrays, folder)
     began = time.monotonic()
-    for section in (machine, equality, throughput, epoch, busy, together, streaming, gpu_tests):
+    for section in (machine, equality, throughput, epoch, busy, together, streaming, gpu_tests, compiled):
         if time.monotonic() - began > _LAST_START:
             write(bench, section.__name__, 0.0, {"not measured": "the time was up"})
             continue
@@ -290,6 +290,29 @@ def gpu_tests(bench: Bench) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"not measured": f"not done after {_TEST_SECONDS} s"}
     return {"exit code": done.returncode, "tail": done.stdout.splitlines()[-15:]}
+
+
+def compiled(bench: Bench) -> dict[str, Any]:
+    """Compare our network as it is with what the compiler makes of it; last, as compiling may take a minute."""
+    if bench.device.type != "cuda":
+        return {"not measured": "no CUDA device"}
+    return compare_compiled(bench, 512, "inductor")
+
+
+def compare_compiled(bench: Bench, batch_size: int, backend: str) -> dict[str, Any]:
+    batches = bench.batches(batch_size, min(bench.sizes.samples, 100 * batch_size))
+    seconds: dict[str, float] = {}
+    losses = []
+    for way in ("as it is", backend):
+        state, events = bench.begin("dsunet", batches, batches)
+        if way == backend:
+            state.network.compile(fullgraph=True, backend=backend)
+        updates = (event for event in events if isinstance(event, Step))
+        warm_up = time_steps(bench, updates, min(5, bench.sizes.steps))
+        each = time_steps(bench, updates, bench.sizes.steps) / (bench.sizes.steps * batch_size)
+        seconds |= {way: _EPOCH * each, f"{way}, first steps": warm_up}
+        losses.append(state.sums["loss"].item())
+    return {"seconds of an epoch": seconds, "sums of losses, compiled / as it is - 1": losses[1] / losses[0] - 1}
 
 
 def time_steps(bench: Bench, updates: Iterator[Step | None], steps: int) -> float:
