@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -35,7 +35,7 @@ from maskdepth.device import choose_device, set_deterministic
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.params import Params, load_params
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
-from maskdepth.training.states import save_state
+from maskdepth.training.writer import writing_states
 
 _EPOCH = 400_000
 _PICTURES = 4000  # that differ
@@ -103,7 +103,7 @@ def main() -> None:
     arrays = make_arrays(sizes.samples, min(sizes.samples, _PICTURES), ARRAY_SIZE)
     bench = Bench(device, sizes, load_params(SHIPPED_PARAMS), arrays, folder)
     began = time.monotonic()
-    for section in (machine, equality, throughput, epoch, busy, streaming, gpu_tests):
+    for section in (machine, equality, throughput, epoch, busy, together, streaming, gpu_tests, compiled):
         if time.monotonic() - began > _LAST_START:
             write(bench, section.__name__, 0.0, {"not measured": "the time was up"})
             continue
@@ -190,7 +190,9 @@ def epoch(bench: Bench) -> dict[str, Any]:
     began = time.perf_counter()
     told = next(event for event in events if isinstance(event, Epoch))
     trained = time.perf_counter()
-    save_state(bench.folder, state.state_dict(), state.progress)
+    with writing_states(bench.folder) as write:
+        write(state.state_dict(), state.progress)
+        handed = time.perf_counter()
     saved = time.perf_counter()
     for path in bench.folder.glob("state-*.pt"):
         path.unlink()
@@ -199,7 +201,8 @@ def epoch(bench: Bench) -> dict[str, Any]:
         "validated": len(val.sample_ids),
         "wall": trained - began,
         "parts": told.seconds,
-        "checkpoint": saved - trained,
+        "checkpoint, the training waits": handed - trained,
+        "checkpoint, on the disk": saved - trained,
         "why not replayed": state.why_eager,
     }
 
@@ -236,6 +239,29 @@ def describe_work(profiler: torch.profiler.profile) -> dict[str, Any]:
     return {"busy": worked / (ended - began), "kernels": len(events), "shares": top}
 
 
+def together(bench: Bench) -> dict[str, Any]:
+    """Train several networks in one process in turns, each on a stream of its own, as those of a sweep might."""
+    batches = bench.batches(16 if bench.sizes is _FULL else 2, min(bench.sizes.samples, 6400))
+    seconds: dict[int, float] = {}
+    for count in (1, 4, 8) if bench.sizes is _FULL else (1, 2):
+        events = [bench.begin("dsunet", batches, batches, seed=seed)[1] for seed in range(count)]
+        on_cuda = bench.device.type == "cuda"
+        streams = [torch.cuda.Stream(bench.device) if on_cuda else None for _ in events]  # type: ignore[no-untyped-call]
+        turns = take_turns(list(zip(events, streams, strict=True)))
+        time_steps(bench, turns, min(5, bench.sizes.steps))
+        seconds[count] = time_steps(bench, turns, bench.sizes.steps) / (bench.sizes.steps * count)
+    return {"seconds of a step": seconds, "throughput": {count: seconds[1] / each for count, each in seconds.items()}}
+
+
+def take_turns(trainings: Sequence[tuple[Iterator[object], torch.cuda.Stream | None]]) -> Iterator[None]:
+    """Let each training do a step; None is the stream that there is."""
+    while True:
+        for events, stream in trainings:
+            with torch.cuda.stream(stream):
+                next(events)
+        yield
+
+
 def streaming(bench: Bench) -> dict[str, Any]:
     """Compare pictures that are read for each batch with those held on the device."""
     batch_size = 512 if bench.sizes is _FULL else 2
@@ -266,7 +292,30 @@ def gpu_tests(bench: Bench) -> dict[str, Any]:
     return {"exit code": done.returncode, "tail": done.stdout.splitlines()[-15:]}
 
 
-def time_steps(bench: Bench, updates: Iterator[Step], steps: int) -> float:
+def compiled(bench: Bench) -> dict[str, Any]:
+    """Compare our network as it is with what the compiler makes of it; last, as compiling may take a minute."""
+    if bench.device.type != "cuda":
+        return {"not measured": "no CUDA device"}
+    return compare_compiled(bench, 512, "inductor")
+
+
+def compare_compiled(bench: Bench, batch_size: int, backend: str) -> dict[str, Any]:
+    batches = bench.batches(batch_size, min(bench.sizes.samples, 100 * batch_size))
+    seconds: dict[str, float] = {}
+    losses = []
+    for way in ("as it is", backend):
+        state, events = bench.begin("dsunet", batches, batches)
+        if way == backend:
+            state.network.compile(fullgraph=True, backend=backend)
+        updates = (event for event in events if isinstance(event, Step))
+        warm_up = time_steps(bench, updates, min(5, bench.sizes.steps))
+        each = time_steps(bench, updates, bench.sizes.steps) / (bench.sizes.steps * batch_size)
+        seconds |= {way: _EPOCH * each, f"{way}, first steps": warm_up}
+        losses.append(state.sums["loss"].item())
+    return {"seconds of an epoch": seconds, "sums of losses, compiled / as it is - 1": losses[1] / losses[0] - 1}
+
+
+def time_steps(bench: Bench, updates: Iterator[Step | None], steps: int) -> float:
     """Do so many steps, to the end of the device's work; give the seconds."""
     synchronise(bench)
     began = time.perf_counter()

@@ -13,7 +13,15 @@ import typer
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TRAIN, VAL, read_samples
-from maskdepth.device import Load, choose_device, keep_freed_memory, seed_everything, set_deterministic, set_threads
+from maskdepth.device import (
+    Load,
+    choose_device,
+    keep_freed_memory,
+    seed_everything,
+    set_deterministic,
+    set_threads,
+    why_no_cuda,
+)
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import TrainParams, load_params
@@ -28,7 +36,7 @@ from maskdepth.tracking.journal import FAILED, FINISHED, KILLED, Journal
 from maskdepth.tracking.live import start_mirror
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
 from maskdepth.training.outputs import flatten_epoch, write_outputs
-from maskdepth.training.preparation import fit_precision, prepare_network, wants_background_depth
+from maskdepth.training.preparation import choose_val_batch, fit_precision, prepare_network, wants_background_depth
 from maskdepth.training.ranks import Ranks, check_shares, join_ranks
 from maskdepth.training.states import (
     Dependencies,
@@ -39,10 +47,10 @@ from maskdepth.training.states import (
     load_state,
     lock_folder,
     not_a_state,
-    save_state,
     training_key,
     write_dependencies,
 )
+from maskdepth.training.writer import writing_states
 from stages import ROOT
 
 # How long the end of a training may wait for the tracking store, as a share of the training.
@@ -73,8 +81,11 @@ def main(
     rows = read_samples(index, split)
     with_depth = wants_background_depth(inputs, rows[TRAIN])
     train, val = (
-        Batches(pictures, rows[name], settings.batch_size, device, with_background_depth=with_depth)
-        for name in (TRAIN, VAL)
+        Batches(pictures, rows[name], size, device, with_background_depth=with_depth)
+        for name, size in (
+            (TRAIN, settings.batch_size),
+            (VAL, choose_val_batch(settings, pictures.image_size, device)),
+        )
     )
     network = prepare_network(params.model.name, inputs, pictures, rows, stats)
     state = TrainState(network.to(device), settings, len(train))
@@ -136,6 +147,8 @@ def start_ranks(settings: TrainParams) -> bool:
 def set_up(seed: int) -> torch.device:
     """Prepare this process for a training that can be repeated; return where to compute."""
     device = choose_device()
+    if reason := why_no_cuda():
+        warn(f"training on the CPU, as torch cannot use the CUDA device here: {reason}")
     set_threads()
     keep_freed_memory()
     set_deterministic(device)
@@ -201,29 +214,31 @@ def follow(
     saved = time.monotonic()
     micro_batch, device = state.micro_batch, next(state.network.parameters()).device
     load = Load(device)
-    why_eager = "" if device.type == "cuda" else "not a CUDA device"
-    for event in events:
-        if state.micro_batch < micro_batch:
-            micro_batch = state.micro_batch
-            warn(
-                f"out of memory at epoch {state.epoch + 1} step {state.step}; going on with {micro_batch} samples at a "
-                "time, gradients summed up to the same batches; only batch normalisation sees smaller ones"
-            )
-        if state.why_eager not in ("", why_eager):
-            why_eager = state.why_eager
-            warn(f"no step of this training could be recorded ({why_eager}); going on one by one, which takes longer")
-        if isinstance(event, Epoch):
-            log.metrics(flatten_epoch(event, "/") | load.measure(), step=event.index + 1)
-            say(
-                f"epoch {event.index + 1}/{settings.epochs}: loss {event.train['loss']:.4f}, "
-                f"validation loss {event.val['loss']:.4f}, mask IoU {event.val['mask_iou']:.3f}, "
-                f"depth SSIM {event.val['depth_ssim']:.3f}, {sum(event.seconds.values()):.1f} s"
-            )
-        if isinstance(event, Epoch) or state.ranks.stop or time.monotonic() - saved > settings.checkpoint_seconds:
-            save_state(folder, state.state_dict(), state.progress)
-            saved = time.monotonic()
-        if state.ranks.stop:
-            return
+    why_eager = state.why_eager if device.type == "cuda" else "not a CUDA device"
+    with writing_states(folder) as write:
+        for event in events:
+            if state.micro_batch < micro_batch:
+                micro_batch = state.micro_batch
+                warn(
+                    f"out of memory at epoch {state.epoch + 1} step {state.step}; going on with {micro_batch} samples "
+                    "at a time, gradients summed up to the same batches; only batch normalisation sees smaller ones"
+                )
+            if state.why_eager not in ("", why_eager):
+                why_eager = state.why_eager
+                warn(f"no step of this training could be recorded ({why_eager}); going on one by one, which is slower")
+            if isinstance(event, Epoch):
+                log.metrics(flatten_epoch(event, "/") | load.measure(), step=event.index + 1)
+                say(
+                    f"epoch {event.index + 1}/{settings.epochs}: loss {event.train['loss']:.4f}, "
+                    f"validation loss {event.val['loss']:.4f}, mask IoU {event.val['mask_iou']:.3f}, "
+                    f"depth SSIM {event.val['depth_ssim']:.3f}, {sum(event.seconds.values()):.1f} s"
+                )
+            is_due = time.monotonic() - saved > settings.checkpoint_seconds
+            if isinstance(event, Epoch) or state.ranks.stop or is_due:
+                write(state.state_dict(), state.progress)
+                saved = time.monotonic()
+            if state.ranks.stop:
+                return
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_a_smoke_run_for_the_gpu_writes_every_section_without_git_and_packages_t
     done = subprocess.run(command, cwd=ROOT, env=hidden, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "on_gpu.jsonl").read_text().splitlines()]
-    sections = ["machine", "equality", "throughput", "epoch", "busy", "streaming", "gpu_tests"]
+    sections = ["machine", "equality", "throughput", "epoch", "busy", "together", "streaming", "gpu_tests", "compiled"]
     assert [line["section"] for line in lines] == sections
     assert not any("failed" in line for line in lines), lines
 

@@ -5,13 +5,24 @@ import platform
 import resource
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from maskdepth.device import Load, choose_device, has_bf16, seed_everything, set_deterministic, set_threads
+from maskdepth.device import (
+    Load,
+    choose_device,
+    has_bf16,
+    name_device_failure,
+    seed_everything,
+    set_deterministic,
+    set_threads,
+    share_for_pictures,
+    why_no_cuda,
+)
 
 SOURCE = Path(__file__).parent.parent / "src"
 
@@ -37,6 +48,53 @@ def test_a_cuda_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setenv("MASKDEPTH_DEVICE", "cuda:99")
     with pytest.raises(ValueError, match=r"MASKDEPTH_DEVICE=cuda:99: this machine has \d+ CUDA devices; use cpu"):
         choose_device()
+
+
+def old_driver():
+    text = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update it."
+    warnings.warn(text, stacklevel=1)
+    return False
+
+
+def test_a_driver_that_is_too_old_is_told_and_the_cpu_taken(monkeypatch, recwarn):
+    monkeypatch.setattr(torch.cuda, "is_available", old_driver)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # of the driver, which need not be of use
+    monkeypatch.setenv("MASKDEPTH_DEVICE", "")
+    assert choose_device() == torch.device("cpu")
+    assert why_no_cuda() == "The NVIDIA driver on your system is too old (found version 11040)"
+    monkeypatch.setenv("MASKDEPTH_DEVICE", "cuda")
+    with pytest.raises(ValueError, match=r"this machine has 0 CUDA devices \(The NVIDIA driver .* too old .*; use cpu"):
+        choose_device()
+    monkeypatch.setenv("MASKDEPTH_DEVICE", "cpu")
+    assert why_no_cuda() == ""
+    assert not recwarn
+
+
+@pytest.mark.parametrize(("text", "share"), [("", 0.5), ("0", 0.0), ("0.8", 0.8), ("1", 1.0)])
+def test_the_room_for_pictures_is_what_the_environment_says(monkeypatch, text, share):
+    monkeypatch.setenv("MASKDEPTH_RESIDENT", text)
+    assert share_for_pictures() == share
+
+
+@pytest.mark.parametrize("text", ["-0.1", "1.1", "half", "nan"])
+def test_a_wrong_share_for_pictures_is_refused(monkeypatch, text):
+    monkeypatch.setenv("MASKDEPTH_RESIDENT", text)
+    with pytest.raises(ValueError, match=f"MASKDEPTH_RESIDENT={text}: expected the share"):
+        share_for_pictures()
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (torch.AcceleratorError("CUDA error: device-side assert triggered\nAdvice"), "device-side assert triggered"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "CUDNN_STATUS_EXECUTION_FAILED"),
+        (RuntimeError("CUDA error: out of memory"), ""),
+        (RuntimeError("index out of bounds"), ""),
+        (ValueError("CUDA error: none"), ""),
+    ],
+)
+def test_a_device_that_fails_is_told_from_other_errors(error, failure):
+    assert name_device_failure(error) == failure
 
 
 def test_threads_are_what_the_environment_says(monkeypatch):

@@ -6,6 +6,8 @@ Facts of the machine come from the environment and not from params.yaml: a new m
 import ctypes
 import os
 import random
+import re
+import warnings
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 # How the libraries put it; on a CPU torch raises a plain RuntimeError, and cuDNN and cuBLAS have words of their own.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
 
+# And what a kernel, or the device itself, ends with.
+_DEVICE_FAILED = re.compile(r"(?:CUDA|CUDA driver|cuDNN) error: (.+)")
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory ran out, whatever its class.
@@ -27,8 +32,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
+def name_device_failure(error: BaseException) -> str:
+    """Say what a CUDA device failed with, "" for any other error; this process cannot use the device any more.
+
+    >>> name_device_failure(RuntimeError("CUDA error: an illegal memory access was encountered\\nAdvice."))
+    'an illegal memory access was encountered'
+    """
+    found = _DEVICE_FAILED.match(str(error))
+    return found[1] if found and isinstance(error, RuntimeError) and not is_out_of_memory(error) else ""
+
+
 DEVICE_VARIABLE = "MASKDEPTH_DEVICE"
 THREADS_VARIABLE = "MASKDEPTH_THREADS"
+RESIDENT_VARIABLE = "MASKDEPTH_RESIDENT"
 
 _MEGABYTE = 1e6
 
@@ -46,20 +62,56 @@ def choose_device() -> "torch.device":
     """
     import torch
 
-    name = os.environ.get(DEVICE_VARIABLE, "") or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = os.environ.get(DEVICE_VARIABLE, "") or ("cuda" if _find_cuda()[0] else "cpu")
     if name == "cuda" and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"{DEVICE_VARIABLE}={name}: expected cpu, cuda or cuda:<number>") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"{DEVICE_VARIABLE}={name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu"
-        )
+    count, reason = _find_cuda() if device.type == "cuda" else (0, "")
+    if device.type == "cuda" and (device.index or 0) >= count:
+        because = f" ({reason})" if reason else ""
+        raise ValueError(f"{DEVICE_VARIABLE}={name}: this machine has {count} CUDA devices{because}; use cpu")
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"{DEVICE_VARIABLE}={name}: expected cpu, cuda or cuda:<number>")
     return device
+
+
+def why_no_cuda() -> str:
+    """Say why torch cannot use a CUDA device that is here, as with an old driver; "" where nobody would miss it."""
+    return "" if os.environ.get(DEVICE_VARIABLE) else _find_cuda()[1]
+
+
+def _find_cuda() -> tuple[int, str]:
+    """Count the CUDA devices that can be used; where there is none, say what torch says about it, if anything."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    # What follows the first sentence is advice and places in torch's source.
+    reasons = [str(each.message).removeprefix("CUDA initialization: ").partition(". ")[0] for each in told]
+    return count, "" if count else " ".join(reasons)
+
+
+def share_for_pictures() -> float:
+    """Give the share of a CUDA device's free memory that pictures may take, [0, 1]: the network needs the rest.
+
+    Raises:
+        ValueError: MASKDEPTH_RESIDENT is no such number.
+    """
+    text = os.environ.get(RESIDENT_VARIABLE, "") or "0.5"
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(
+            f"{RESIDENT_VARIABLE}={text}: expected the share of a CUDA device's free memory that pictures may take, "
+            "from 0 to 1"
+        )
+    return share
 
 
 def set_threads() -> int:

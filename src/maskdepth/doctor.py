@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from maskdepth.data.arrays.arrays import CARD_FILE, UNREAD_ADVICE, read_card
-from maskdepth.device import choose_device, set_threads
+from maskdepth.device import choose_device, set_threads, why_no_cuda
 from maskdepth.params import load_params
 from maskdepth.process.console import progress
 from maskdepth.process.files import digest_file, parse_json
@@ -29,10 +29,11 @@ _LIBRARIES = ("dvc", "mlflow", "torch", "torchvision", "kornia", "pandas")
 def describe_machine() -> list[str]:
     """Say what computes here, and with which versions."""
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    reason = why_no_cuda()
     return [
         f"Python {platform.python_version()} on {platform.platform()}",
         libraries,
-        f"device {choose_device()}, {set_threads()} threads",
+        f"device {choose_device()}, {set_threads()} threads" + (f"; no CUDA: {reason}" if reason else ""),
         f"for two trainings at a time, as of dvc queue start -j 2: MASKDEPTH_THREADS={max(1, usable_cores() // 2)}",
     ]
 

@@ -99,6 +99,7 @@ class TrainParams(_Section):
     gamma: Annotated[float, Field(gt=0, lt=1)]
     clip_norm: Weight
     precision: Literal["fp32", "bf16"]
+    compile: Literal["auto", "off"]
     augment: list[Literal["flip", "cutout", "camera_jitter"]]
     shuffle_window: Annotated[float, Field(gt=0, le=1)]
     keep: Literal["best", "last"]

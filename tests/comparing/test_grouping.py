@@ -58,7 +58,10 @@ def test_two_spellings_of_one_loss_are_one_combination():
 
 
 def test_settings_that_change_no_result_set_no_combination_apart():
-    runs = [run(seed=0), run(seed=1, evaluate__pictures=2, data__max_rejected=0.5, train__checkpoint_seconds=1)]
+    runs = [
+        run(seed=0),
+        run(seed=1, evaluate__pictures=2, data__max_rejected=0.5, train__checkpoint_seconds=1, train__compile="off"),
+    ]
     assert list(choose_family(runs, None).combinations) == ["bce|ssim"]
 
 

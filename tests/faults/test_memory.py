@@ -1,5 +1,7 @@
 """Proves that a training which runs out of memory goes on in smaller parts with the same batches, and remembers it."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from maskdepth.params import LossParams, load_params
 from maskdepth.process.command import NO_RESOURCE, guard
 from maskdepth.tracking.journal import Journal
 from maskdepth.training.fit import TrainState, fit
+from maskdepth.training.states import load_state
 from stages.train import follow
 
 HALF = (0.5, 0.5, 0.5)
@@ -52,12 +55,17 @@ class Greedy(Cramped):
 
 
 @pytest.fixture(scope="module")
-def batches(tmp_path_factory):
+def batches_of(tmp_path_factory):
     _, arrays = make_toy_arrays(tmp_path_factory.mktemp("toy"))
     numbers = np.arange(24)
     rows = {f"{kind}_row": numbers for kind in ("composite", "mask", "depth")}
     table = pd.DataFrame({"sample_id": numbers.astype(str), "background_row": numbers % 3, **rows})
-    return Batches(arrays, table, SETTINGS.batch_size, torch.device("cpu"))
+    return partial(Batches, arrays, table, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def batches(batches_of):
+    return batches_of(SETTINGS.batch_size)
 
 
 def start(model, batches):
@@ -109,6 +117,17 @@ def test_what_was_learned_about_memory_is_in_the_state(batches):
     assert resumed.network.model.failures == 0
 
 
+def test_validation_batches_that_are_too_large_are_cut_and_those_of_the_training_are_not(batches_of, batches):
+    whole, state = train(Cramped(room=99), batches), start(Cramped(room=9), batches)
+    large = batches_of(24)
+    for _ in fit(state, batches, large, CRITERION, SETTINGS):
+        pass
+    assert state.network.model.failures == 2  # with 24 and 12, and never again
+    assert state.micro_batch > SETTINGS.batch_size
+    assert largest_difference(whole, state) == 0
+    assert state.epochs[-1].val == pytest.approx(whole.epochs[-1].val, rel=1e-6)
+
+
 def test_another_error_is_not_taken_for_a_lack_of_memory(batches):
     with pytest.raises(RuntimeError, match="CUDA error: an illegal memory access"):
         train(Cramped(room=4, fail=lambda _: RuntimeError("CUDA error: an illegal memory access")), batches)
@@ -129,3 +148,25 @@ def test_the_stage_says_once_that_it_goes_on_in_parts(batches, tmp_path, capsys)
     follow(events, state, SETTINGS, tmp_path, Journal(tmp_path / "train.jsonl"))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: out of memory at epoch 1 step 1; going on with 4 samples at a time")
+
+
+def test_a_kernel_that_fails_ends_in_one_line_and_leaves_the_state_before_it(batches, tmp_path, capsys):
+    class Failing(Cramped):
+        def forward(self, pictures):
+            self.failures += 1
+            if self.failures == 3:
+                raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nAdvice.")
+            return super().forward(pictures)
+
+    state = start(Failing(room=99), batches)
+    settings = SETTINGS.model_copy(update={"checkpoint_seconds": 1e-9})
+    events = fit(state, batches, batches, CRITERION, settings)
+    with pytest.raises(SystemExit) as stopped:
+        guard(lambda: follow(events, state, settings, tmp_path, Journal(tmp_path / "train.jsonl")))
+    assert stopped.value.code == NO_RESOURCE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "error: the CUDA device failed (an illegal memory access was encountered); run again, or on the CPU: "
+        "MASKDEPTH_DEVICE=cpu"
+    )
+    assert load_state(tmp_path).state["step"] == 2

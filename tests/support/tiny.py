@@ -28,6 +28,7 @@ SETTINGS = TrainParams(
     gamma=0.5,
     clip_norm=1.0,
     precision="fp32",
+    compile="auto",
     augment=["flip", "cutout", "camera_jitter"],
     shuffle_window=1,
     keep="best",

@@ -50,7 +50,7 @@ def train_to_end(settings, train, val, seed=0):
 
 def validated(state, batches, loss=LOSS):
     """Validate without a break; give the means."""
-    validation = validate(state, batches, build_criterion(loss))
+    validation = validate(state, batches, build_criterion(loss), state)
     while True:
         try:
             next(validation)

@@ -75,6 +75,8 @@ def watch_step(batch, settings=SETTINGS, loss=LOSS, network=None):
 
     def step():
         take_step(state, criterion, settings, lambda part: None, batch, generator)
+        if settings.schedule != "plateau":  # which moves once an epoch
+            state.scheduler.step()
 
     step()
     with Watch() as watch:
@@ -94,6 +96,11 @@ def test_no_optimiser_clipping_or_precision_waits(batch, optimizer, clip_norm, p
     watch = watch_step(batch, change(optimizer=optimizer, clip_norm=clip_norm, precision=precision))
     assert +watch.waits == Counter()
     assert +watch.doubles == Counter()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "plateau"])
+def test_no_schedule_waits(batch, schedule):
+    assert +watch_step(batch, change(schedule=schedule)).waits == Counter()
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

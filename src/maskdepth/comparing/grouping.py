@@ -24,7 +24,7 @@ _CONDITIONS = {
 _HASHES = ("data", "split")
 # What a combination does not consist of: the signature has the losses in normal form, the hashes have data and split,
 # and the last two sections change what is drawn and how soon, but no result.
-_NOT_OF_A_COMBINATION = (SEED, "train.checkpoint_seconds", "loss.", "data.", "split.", "evaluate.")
+_NOT_OF_A_COMBINATION = (SEED, "train.checkpoint_seconds", "train.compile", "loss.", "data.", "split.", "evaluate.")
 
 
 @dataclass(frozen=True)

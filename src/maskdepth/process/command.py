@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from maskdepth.device import is_out_of_memory
+from maskdepth.device import is_out_of_memory, name_device_failure
 from maskdepth.process.alone import ConflictError, name_holder, only_one
 from maskdepth.process.launch import find_rank, is_started_by_us
 from maskdepth.process.secrets import hiding_secrets
@@ -36,8 +36,8 @@ _BAD_PATH = (errno.ENAMETOOLONG, errno.EISDIR, errno.ELOOP, errno.EEXIST)
 def run(main: Callable[..., Any]) -> None:
     """Run the Typer command function of a stage as the whole program, unless it runs in this workspace already.
 
-    What a user can get wrong ends in one line and an exit code: 2 bad input, 3 no room (disk, memory), 4 a conflict
-    with another process. MASKDEPTH_DEBUG=1 shows the traceback instead.
+    What a user can get wrong ends in one line and an exit code: 2 bad input, 3 no room (disk, memory) or a device that
+    fails, 4 a conflict with another process. MASKDEPTH_DEBUG=1 shows the traceback instead.
     """
     import typer
 
@@ -77,6 +77,8 @@ def _guard(program: Callable[[], Any]) -> None:
     except (FileNotFoundError, ValueError, FloatingPointError, NotADirectoryError, PermissionError) as error:
         _fail(str(error), BAD_INPUT)
     except (MemoryError, RuntimeError) as error:
+        if failure := name_device_failure(error):
+            _fail(f"the CUDA device failed ({failure}); run again, or on the CPU: MASKDEPTH_DEVICE=cpu", NO_RESOURCE)
         if not is_out_of_memory(error):
             raise
         _fail(f"out of memory: {str(error).partition(chr(10))[0]}", NO_RESOURCE)

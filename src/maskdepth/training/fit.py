@@ -25,7 +25,7 @@ from maskdepth.metrics.names import QUICK_METRICS, score
 from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import TrainParams
-from maskdepth.training.memory import cut_batch, within_memory
+from maskdepth.training.memory import Cut, Limit, cut_batch, within_memory
 from maskdepth.training.optimisation import build_optimizer, build_scheduler
 from maskdepth.training.parts import add_up_parts
 from maskdepth.training.ranks import Ranks
@@ -106,7 +106,7 @@ class TrainState:
         self.epochs: list[Epoch] = []
         self.best_weights: dict[str, Tensor] = {}
         self.ranks = Ranks()
-        self.why_eager = ""
+        self.why_eager = "train.compile is off" if params.compile == "off" else ""
         self.micro_batch = params.batch_size // params.parts
         if params.parts == 1:
             self.micro_batch += 1  # a last batch of one sample is joined to the one before
@@ -194,11 +194,13 @@ def fit(
     work = partial(take_step, state, criterion, params, lap)
     if state.ranks.size > 1:
         state.why_eager = "several processes share it"
+    # What batches that are larger than those of the training need is no reason to cut those.
+    cut: Cut = state if val.batch_size <= params.batch_size else Limit(val.batch_size)
     update = Replay(work, state.optimizer, train.device, state.why_eager)
     while state.epoch < params.epochs:
         seconds = yield from _train_epoch(state, train, update, params, lap)
         began = time.perf_counter()
-        val_means = yield from validate(state, val, criterion)
+        val_means = yield from validate(state, val, criterion, cut)
         seconds["validation"] = time.perf_counter() - began
         yield _end_epoch(state, val_means, seconds)
 
@@ -279,10 +281,18 @@ def _accumulate(
     return add_up_parts(state.network, state.ranks, list(cut_batch(batch, state.micro_batch)), work)
 
 
-def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Generator[Pause, None, dict[str, float]]:
+def validate(
+    state: TrainState, batches: Batches, criterion: Criterion, cut: Cut
+) -> Generator[Pause, None, dict[str, float]]:
     """Average `loss`, the loss terms and the quick metrics over samples, in full precision, changing no weight.
 
     A loss that is not a mean over samples depends a little on the batch size; the metrics do not.
+
+    Args:
+        state: Whose network is judged.
+        batches: The samples.
+        criterion: As of `fit`.
+        cut: How many samples the network sees at a time.
 
     Yields:
         A Pause between two batches.
@@ -294,7 +304,7 @@ def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Gener
     kinds: dict[str, torch.dtype] = {}
 
     def measure(batch: Batch) -> Tensor:
-        values = within_memory(state, partial(_measure, state, batch, criterion))
+        values = within_memory(cut, partial(_measure, state.network, batch, criterion, cut))
         kinds.update({name: value.dtype for name, value in values.items()})
         return torch.stack([value.double() for value in values.values()])
 
@@ -310,9 +320,9 @@ def validate(state: TrainState, batches: Batches, criterion: Criterion) -> Gener
 
 
 @torch.inference_mode()
-def _measure(state: TrainState, batch: Batch, criterion: Criterion) -> dict[str, Tensor]:
+def _measure(network: Network, batch: Batch, criterion: Criterion, cut: Cut) -> dict[str, Tensor]:
     """Sum what `validate` averages over the samples of a batch; only the network sees them part by part."""
-    predictions = [state.network(*part.inputs()) for part in cut_batch(batch, state.micro_batch)]
+    predictions = [network(*part.inputs()) for part in cut_batch(batch, cut.micro_batch)]
     prediction = Prediction(*(torch.cat(maps) for maps in zip(*predictions, strict=True)))
     targets = batch.targets()
     terms = criterion(prediction, *targets)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol, TypeVar
 
@@ -22,6 +23,14 @@ class Cut(Protocol):
 
     micro_batch: int
     ranks: Ranks
+
+
+@dataclass
+class Limit:
+    """How many samples are seen at a time where nothing depends on it, which each process finds for itself."""
+
+    micro_batch: int
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 def cut_batch(batch: Batch, most: int) -> Iterator[Batch]:

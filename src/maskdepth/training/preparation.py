@@ -15,6 +15,9 @@ from maskdepth.models.network import Network, NetworkSpec, Normalisation, sees_b
 from maskdepth.params import TrainParams
 from maskdepth.process.console import warn
 
+# Pixels of a batch that keep a CUDA device busy; half a gigabyte while their metrics are taken.
+_VAL_PIXELS = 2**21
+
 
 def fit_precision(settings: TrainParams, device: torch.device) -> TrainParams:
     """Fall back to float32, with a warning, where bfloat16 is only imitated: exacter and faster."""
@@ -22,6 +25,19 @@ def fit_precision(settings: TrainParams, device: torch.device) -> TrainParams:
         warn(f"train.precision: this {device.type} has no bfloat16 of its own; training in fp32")
         return settings.model_copy(update={"precision": "fp32"})
     return settings
+
+
+def choose_val_batch(settings: TrainParams, image_size: int, device: torch.device) -> int:
+    """Choose how many samples are validated at a time: those of a training batch, on a CUDA device as many as pay.
+
+    Metrics do not depend on it, but on the CPU the last bits of the mean loss would.
+
+    Args:
+        settings: Section train of params.yaml.
+        image_size: Side of the pictures [px].
+        device: Where they are.
+    """
+    return max(settings.batch_size, _VAL_PIXELS // image_size**2 if device.type == "cuda" else 0)
 
 
 def wants_background_depth(inputs: str, train: pd.DataFrame) -> bool:

@@ -60,7 +60,7 @@ def save_state(folder: Path, state: dict[str, Any], progress: int) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state | {"environment": describe_environment()}, buffer)
-    content = buffer.getvalue()
+    content = buffer.getbuffer()
     path = folder / f"state-{progress:08d}-{hashlib.sha256(content).hexdigest()}.pt"
     with replacing(path, durable=True) as partial:
         partial.write_bytes(content)

@@ -144,8 +144,34 @@ def test_pictures_that_go_over_in_pieces_are_whole(arrays, monkeypatch):
     np.testing.assert_array_equal(held[0].numpy(), arrays.composite.take(rows))
 
 
+class Full:
+    """Stands for pictures on a device that another process has filled meanwhile."""
+
+    def __init__(self, *wanted):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize(
+    ("free", "share", "said"),
+    [(100, "", "pictures do not fit into the 50 bytes"), (2**30, "", "MASKDEPTH_RESIDENT=0.5"), (2**30, "0", "")],
+)
+def test_pictures_that_find_no_room_on_the_device_are_read_for_each_batch(
+    arrays, rows, monkeypatch, capsys, free, share, said
+):
+    monkeypatch.setenv("MASKDEPTH_RESIDENT", share)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    monkeypatch.setattr(batches_module, "ResidentPictures", Full)
+    placed = Batches(arrays, rows, 3, torch.device("cuda"))
+    assert isinstance(placed._pictures, StreamedPictures)
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == bool(said)
+
+
 @pytest.mark.gpu
-def test_batches_on_a_gpu_equal_those_on_the_cpu(arrays, rows):
+@pytest.mark.parametrize("share", ["", "0"])
+def test_batches_on_a_gpu_equal_those_on_the_cpu(arrays, rows, monkeypatch, share):
+    monkeypatch.setenv("MASKDEPTH_RESIDENT", share)
     for here, there in zip(
         Batches(arrays, rows, 3, CPU).epoch(0, 0),
         Batches(arrays, rows, 3, torch.device("cuda")).epoch(0, 0),

@@ -9,7 +9,7 @@ a batch has is told to a CUDA device once an epoch: a copy from the host in each
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import zip_longest
+from itertools import cycle, zip_longest
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,11 +19,14 @@ from torch import Tensor
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
 from maskdepth.data.batches.order import shuffle
+from maskdepth.data.batches.places import HostPlace, PinnedPlace, Place
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.data.tables import narrow
+from maskdepth.device import RESIDENT_VARIABLE, is_out_of_memory, share_for_pictures
+from maskdepth.process.console import readable_size, warn
 
-# Share of the device's free memory that pictures may take; the rest is the network's.
-_RESIDENT_SHARE = 0.5
+# One batch is read, one fetched, one computed.
+_PLACES = 3
 
 # What is moved to a device in one piece [bytes], so that no second copy of all pictures is held on the way.
 _CHUNK_BYTES = 2**28
@@ -121,14 +124,7 @@ class Batches:
             pictures += [arrays.background_depth, ShardedArray([known])]
             # Where there is none, any other is read, and not shown.
             wanted += [of_backgrounds.clip(0), np.arange(len(rows))]
-        self._pictures: Pictures
-        if (
-            device.type == "cuda"
-            and _count_bytes(pictures, wanted) < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-        ):
-            self._pictures = ResidentPictures(pictures, wanted, device)
-        else:
-            self._pictures = StreamedPictures(pictures, wanted, device)
+        self._pictures = _place(pictures, wanted, device)
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -192,20 +188,26 @@ class StreamedPictures:
 
     def read(self, parts: list[np.ndarray]) -> Iterator[list[Tensor]]:
         """Give the pictures of each part, sample numbers."""
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = [reader.submit(self._gather, part) for part in parts[:1]]
-            for _, following in zip_longest(parts, parts[1:]):
-                pictures = ahead.pop().result()
-                if following is not None:
-                    ahead.append(reader.submit(self._gather, following))
-                yield [picture.to(self._device, non_blocking=True) for picture in pictures]
+        places = cycle(self._open_places())
 
-    def _gather(self, part: np.ndarray) -> list[Tensor]:
-        read = [
-            torch.from_numpy(kind.take(rows[part])) for kind, rows in zip(self._pictures, self._wanted, strict=True)
-        ]
-        # From pinned memory a CUDA device fetches a batch while it computes the one before.
-        return [kind.pin_memory() for kind in read] if self._device.type == "cuda" else read
+        def send(part: np.ndarray) -> tuple[Place, list[Tensor]]:
+            place = next(places)
+            return place, place.send(self._pictures, [rows[part] for rows in self._wanted])
+
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = [reader.submit(send, part) for part in parts[:1]]
+            for _, following in zip_longest(parts, parts[1:]):
+                place, sent = ahead.pop().result()
+                if following is not None:
+                    ahead.append(reader.submit(send, following))
+                yield place.receive(sent)
+                place.leave()
+
+    def _open_places(self) -> list[Place]:
+        if self._device.type != "cuda":
+            return [HostPlace()]
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        return [PinnedPlace(self._device, stream) for _ in range(_PLACES)]
 
 
 class ResidentPictures:
@@ -230,6 +232,25 @@ class ResidentPictures:
         order = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *parts])).to(self._device)
         for chosen in torch.split(order, sizes):
             yield [kind.index_select(0, position.index_select(0, chosen)) for kind, position in self._held]
+
+
+def _place(pictures: list[ShardedArray], wanted: list[np.ndarray], device: torch.device) -> Pictures:
+    """Hold pictures on a CUDA device if they fit there; say so where they do not."""
+    share = share_for_pictures() if device.type == "cuda" else 0.0
+    if not share:
+        return StreamedPictures(pictures, wanted, device)
+    size, room = _count_bytes(pictures, wanted), share * torch.cuda.mem_get_info(device)[0]
+    if size <= room:
+        try:
+            return ResidentPictures(pictures, wanted, device)
+        except RuntimeError as error:  # another process was faster
+            if not is_out_of_memory(error):
+                raise
+    warn(
+        f"{readable_size(size)} of pictures do not fit into the {readable_size(int(room))} that they may take of the "
+        f"device's free memory ({RESIDENT_VARIABLE}={share:g}); they are read from the disk for each batch"
+    )
+    return StreamedPictures(pictures, wanted, device)
 
 
 def _move(pictures: ShardedArray, rows: np.ndarray, device: torch.device) -> Tensor:
