@@ -67,10 +67,11 @@ bench: setup  ## every benchmark but those at scale: a table, then one JSON line
 	@for script in $(filter-out $(AT_SCALE),$(wildcard benchmarks/bench_*.py)); do \
 		echo "== $$script"; python $$script || exit 1; done
 
-bench-scale: setup  ## 400,000 samples: the index, every stage (time, memory, growth), and how soon experiments start
+bench-scale: setup  ## 400,000 samples (tables: 4 million): the index, every stage (time, memory, growth), and how soon experiments start
 	@python benchmarks/bench_index.py --scale
 	@python benchmarks/bench_experiments.py --scale
 	@python benchmarks/bench_queue.py
+	@python benchmarks/bench_tables.py --scale
 	@python benchmarks/bench_scale.py --scale --picture docs/growth.png
 
 bench-students: setup  ## the students' recipes and ours on the same photographs: over an hour on one core

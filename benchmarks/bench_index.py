@@ -8,6 +8,7 @@ the pairs and multiplied, which is exact, as every pair searches all names once.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -105,7 +106,7 @@ def some(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def index(members: Members, arrays: Arrays, folder: Path) -> None:
     """Do what the stage of that name does with the members' table."""
-    found = build_index(members, arrays)
+    found = build_index(replace(members, pictures=dict(members.pictures)), arrays)  # which uses them up
     assert len(found.samples) == len(arrays.composite), found.rejected.head()
     write_index(folder / "index.csv", found.samples)
     write_rejected(folder / "rejected.csv", found.rejected)

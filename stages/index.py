@@ -18,6 +18,7 @@ from maskdepth.data.samples import write_index
 from maskdepth.params import load_params
 from maskdepth.process.command import run
 from maskdepth.process.console import say, warn
+from maskdepth.process.memory import give_back_freed_memory
 from maskdepth.tracking.journal import open_journal
 
 # A tag holds a few thousand characters.
@@ -33,6 +34,7 @@ def main(
 ) -> None:
     """Make one row per sample; everything that is left over becomes a row that says why."""
     params = load_params()
+    give_back_freed_memory()
     with open_journal(journal, stage="index") as log:
         log.params({"data": params.data.model_dump()})
         pictures = read_arrays(arrays)
@@ -46,7 +48,8 @@ def main(
             agreements[BACKGROUND_DEPTH] = found.depth_agreement
         write_index(index, samples)
         pairing = found.pairings[-1]
-        archives = samples["archive"].astype(str).value_counts()
+        archives = samples.groupby("archive", observed=True, sort=False).size()
+        archives = archives.sort_values(ascending=False, kind="stable")
         log.metrics({"samples": len(samples), "archives": len(archives), "rejected": len(found.rejected)})
         facts = describe_samples(samples, pictures)
         log.metrics(facts)

@@ -13,6 +13,7 @@ from maskdepth.data.split import assign_splits, count_groups
 from maskdepth.params import load_params
 from maskdepth.process.command import run
 from maskdepth.process.console import say, warn
+from maskdepth.process.memory import give_back_freed_memory
 from maskdepth.tracking.journal import open_journal
 
 # Unknown backgrounds that a warning names.
@@ -28,6 +29,7 @@ def main(
 ) -> None:
     """Hold out backgrounds, objects or both, the same ones whatever data is added later."""
     params = load_params()
+    give_back_freed_memory()
     with open_journal(journal, stage="split") as log:
         log.params({"split": params.split.model_dump()})
         samples, known = read_index(index), read_places(places)

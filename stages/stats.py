@@ -14,6 +14,7 @@ from maskdepth.data.samples import read_index
 from maskdepth.data.stats import list_kinds, measure_kind, summarise, write_stats, write_summary
 from maskdepth.process.command import run
 from maskdepth.process.console import progress, say, warn
+from maskdepth.process.memory import give_back_freed_memory
 from maskdepth.tracking.journal import open_journal
 
 # Samples in the gallery.
@@ -31,6 +32,7 @@ def main(
     journal: Annotated[Path, typer.Option(help="Where to write the stage's journal.")],
 ) -> None:
     """Read every picture of the index once."""
+    give_back_freed_memory()
     with open_journal(journal, stage="stats") as log:
         samples, pictures = read_index(index), read_arrays(arrays, registered)
         measured = {kind: measure_kind(samples, pictures, kind) for kind in progress(list_kinds(samples), "stats")}

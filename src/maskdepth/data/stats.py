@@ -194,7 +194,7 @@ def _group(pictures: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.intp]]:
     )
     foreground, background = (column.cat for column in sorted_names)
     width = max(1, len(background.categories))
-    present, codes = np.unique(foreground.codes.to_numpy(np.int64) * width + background.codes, return_inverse=True)
+    codes, present = pd.factorize(foreground.codes.to_numpy(np.int64) * width + background.codes.to_numpy(), sort=True)
     names = foreground.categories[present // width], background.categories[present % width]
     return pd.DataFrame(dict(zip(_GROUP, names, strict=True))), codes
 

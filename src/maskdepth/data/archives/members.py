@@ -119,9 +119,9 @@ def _read_shards(cards: Mapping[Path, dict[str, Any]], starts: Places) -> Iterat
         row = table["row"].to_numpy()
         shift = np.array([before[kind] for kind in table["kind"].cat.categories])[table["kind"].cat.codes]
         yield table.assign(
-            place=start + np.arange(len(table)),
+            place=narrow(start + np.arange(len(table))),
             archive=make_categories(np.zeros(len(table), np.int8), [card["archive"]]),
-            global_row=np.where(row >= 0, row + shift, -1),
+            global_row=narrow(np.where(row >= 0, row + shift, -1)),
         )
         before.update(card["counts"])
 

@@ -8,6 +8,7 @@ looked up at the end.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -259,9 +260,8 @@ def _join_kind(samples: pd.DataFrame, members: Members, kind: str, rejections: _
     """Add the columns `kind`_row, `kind`_width and `kind`_height of the mask or depth that bears a composite's name."""
     others = _settle_repeats(members, kind, rejections)
     name = _name_of(others)
-    keys, names = make_keys([samples, others], name)
-    position = pd.Index(names).get_indexer(pd.Index(keys))
-    used = np.bincount(position[position >= 0], minlength=len(others))
+    position = _match(samples, others, name)
+    used = np.bincount(position[position >= 0], minlength=len(others)).clip(max=2).astype(np.int8)
     _reject_leftovers(others[used == 0], name, members, kind, rejections)
     members.pictures.pop(kind, None)
     known = {
@@ -276,6 +276,12 @@ def _join_kind(samples: pd.DataFrame, members: Members, kind: str, rejections: _
     is_shared = used[position[~is_missing]] > 1
     reason = f"its {kind} bears the name of other composites too"
     return rejections.drop(samples, is_shared, reason, f"give each its own {kind}")
+
+
+def _match(samples: pd.DataFrame, others: pd.DataFrame, name: list[str]) -> npt.NDArray[np.integer[Any]]:
+    """Find the one of the others, by its position, that has the name of each sample; -1 where none has it."""
+    keys, names = make_keys([samples, others], name)
+    return narrow(pd.Index(names).get_indexer(pd.Index(keys)))
 
 
 def _name_of(others: pd.DataFrame) -> list[str]:
