@@ -134,7 +134,7 @@ HARD = {
 def read_pairs(per_background: int) -> list[Pair]:
     """Read some pairs of every background: photographs if there are any, else drawings."""
     folder = os.environ.get("MASKDEPTH_REAL_DATA")
-    return list(_read_photographs(Path(folder), per_background) if folder else _draw(per_background))
+    return list(_read_photographs(Path(folder), per_background) if folder else draw_pairs(per_background))
 
 
 def disturb(pair: Pair, how: Disturbance, rng: np.random.Generator) -> Disturbed:
@@ -242,9 +242,10 @@ def _read_photographs(folder: Path, per_background: int) -> Iterator[Pair]:
             yield _decode(places[number], *map(archive.read, (*pictures, *maps)))
 
 
-def _draw(per_background: int) -> Iterator[Pair]:
+def draw_pairs(per_background: int, seed: int = 0, foregrounds: int = 2) -> Iterator[Pair]:
+    """Draw some pairs on each of ten backgrounds; another seed draws other scenes and objects."""
     with scratch() as folder:
-        for number, (background, samples) in enumerate(draw_scenes(folder, SIZE)):
+        for number, (background, samples) in enumerate(draw_scenes(folder, SIZE, seed, foregrounds)):
             for files in samples[:per_background]:
                 yield _decode(str(number), background, *files)
 

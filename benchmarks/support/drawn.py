@@ -50,10 +50,12 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def draw_scenes(folder: Path, size: int) -> list[tuple[bytes, list[Files]]]:
+def draw_scenes(
+    folder: Path, size: int, seed: int = _SEED, foregrounds: int = _DRAWN_FOREGROUNDS
+) -> list[tuple[bytes, list[Files]]]:
     """Draw the small sample; give the JPEG files of each background, and of the samples on it."""
     raw = folder / "drawn"
-    write_sample(raw, _LAYOUT, _SEED, _DRAWN_BACKGROUNDS, _DRAWN_FOREGROUNDS, _DRAWN_COMPOSITES, size)
+    write_sample(raw, _LAYOUT, seed, _DRAWN_BACKGROUNDS, foregrounds, _DRAWN_COMPOSITES, size)
     files: dict[str, bytes] = {}
     for path in sorted(raw.glob("*.zip")):
         with zipfile.ZipFile(path) as archive:
