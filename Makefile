@@ -60,8 +60,8 @@ format: setup  ## format, and mend what is safe to mend
 
 check: lint test  ## lint + test
 
-# Those that need a data set of some size, and belong to bench-scale.
-AT_SCALE := benchmarks/bench_experiments.py benchmarks/bench_scale.py
+# Those that need a data set of some size or many runs, and belong to bench-scale.
+AT_SCALE := benchmarks/bench_experiments.py benchmarks/bench_queue.py benchmarks/bench_scale.py
 
 bench: setup  ## every benchmark but those at scale: a table, then one JSON line
 	@for script in $(filter-out $(AT_SCALE),$(wildcard benchmarks/bench_*.py)); do \
@@ -70,6 +70,7 @@ bench: setup  ## every benchmark but those at scale: a table, then one JSON line
 bench-scale: setup  ## 400,000 samples: the index, every stage (time, memory, growth), and how soon experiments start
 	@python benchmarks/bench_index.py --scale
 	@python benchmarks/bench_experiments.py --scale
+	@python benchmarks/bench_queue.py
 	@python benchmarks/bench_scale.py --scale --picture docs/growth.png
 
 bench-students: setup  ## the students' recipes and ours on the same photographs: over an hour on one core

@@ -14,6 +14,7 @@ from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TRAIN, VAL, read_samples
 from maskdepth.device import (
+    Load,
     choose_device,
     keep_freed_memory,
     seed_everything,
@@ -213,6 +214,7 @@ def follow(
     saved = time.monotonic()
     micro_batch, device = state.micro_batch, next(state.network.parameters()).device
     why_eager = state.why_eager if device.type == "cuda" else "not a CUDA device"
+    load = Load(device)
     with writing_states(folder) as write:
         for event in events:
             if state.micro_batch < micro_batch:
@@ -225,7 +227,7 @@ def follow(
                 why_eager = state.why_eager
                 warn(f"no step of this training could be recorded ({why_eager}); going on one by one, which is slower")
             if isinstance(event, Epoch):
-                log.metrics(flatten_epoch(event, "/"), step=event.index + 1)
+                log.metrics(flatten_epoch(event, "/") | load.measure(), step=event.index + 1)
                 say(
                     f"epoch {event.index + 1}/{settings.epochs}: loss {event.train['loss']:.4f}, "
                     f"validation loss {event.val['loss']:.4f}, mask IoU {event.val['mask_iou']:.3f}, "

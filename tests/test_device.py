@@ -8,10 +8,12 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from maskdepth.device import (
+    Load,
     choose_device,
     has_bf16,
     name_device_failure,
@@ -183,3 +185,14 @@ def test_each_of_several_processes_asks_for_a_device_of_its_own(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", str(torch.cuda.device_count()))
     with pytest.raises(ValueError, match=rf"this machine has {torch.cuda.device_count()} CUDA devices"):
         choose_device()
+
+
+def test_what_a_machine_and_a_process_use_is_measured_under_the_names_of_mlflow():
+    load = Load(torch.device("cpu"))
+    before = load.measure()
+    held = np.ones(50_000_000)
+    after = load.measure()
+    grown = after["system/process_memory_usage_megabytes"] - before["system/process_memory_usage_megabytes"]
+    assert held.nbytes / 1e6 - 10 < grown < held.nbytes / 1e6 + 100
+    assert 0 < after["system/system_memory_usage_megabytes"] < 1e8
+    assert all(0 <= look["system/cpu_utilization_percentage"] <= 100 for look in (before, after))

@@ -10,6 +10,8 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
+import psutil
+
 if TYPE_CHECKING:
     import torch
 
@@ -43,6 +45,8 @@ def name_device_failure(error: BaseException) -> str:
 DEVICE_VARIABLE = "MASKDEPTH_DEVICE"
 THREADS_VARIABLE = "MASKDEPTH_THREADS"
 RESIDENT_VARIABLE = "MASKDEPTH_RESIDENT"
+
+_MEGABYTE = 1e6
 
 # What is asked of glibc's `mallopt`, by its numbers (malloc.h), and the most bytes that it takes.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MOST_BYTES = -1, -3, 2**31 - 1
@@ -179,3 +183,26 @@ def has_bf16(device: "torch.device") -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+class Load:
+    """How busy the machine is between two looks, under the names by which MLflow shows it beside a run's curves."""
+
+    def __init__(self, device: "torch.device") -> None:
+        self.device = device
+        psutil.cpu_percent()  # the first look has nothing to compare with
+
+    def measure(self) -> dict[str, float]:
+        """Give the share of all cores that was in use since the last look [%], and memory in use now [MB]."""
+        import torch
+
+        memory = psutil.virtual_memory()
+        found = {
+            "system/cpu_utilization_percentage": psutil.cpu_percent(),
+            "system/system_memory_usage_megabytes": memory.used / _MEGABYTE,
+            "system/process_memory_usage_megabytes": psutil.Process().memory_info().rss / _MEGABYTE,
+        }
+        if self.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(self.device)
+            found["system/gpu_0_memory_usage_megabytes"] = (total - free) / _MEGABYTE
+        return found

@@ -215,7 +215,7 @@ def run_command(repository, name, **environment):
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_password_is_in_no_output_and_no_file_whether_the_server_is_there_or_not(repository, tmp_path):
     write_small_params(repository, epochs=1)
     served = tmp_path / "served"

@@ -94,7 +94,9 @@ def test_no_state_of_other_code_is_gone_on_from(repository, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.nightly)]
+)
 def test_a_signal_stops_with_a_saved_state_and_the_next_call_goes_on(repository, uninterrupted, number, code):
     process = start_stage(repository, "train")
     wait_for_state(repository, process, 5)

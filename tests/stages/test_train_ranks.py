@@ -87,6 +87,7 @@ def test_a_killed_rank_is_started_again_and_one_process_ends_what_two_began(repo
     assert (journal.id, journal.status) == (started, FINISHED)
 
 
+@pytest.mark.nightly
 def test_a_signal_to_all_stops_two_processes_that_go_on_from_the_state_of_one(repository, uninterrupted):
     process = start_stage(repository, "train")
     wait_for_state(repository, process, 3)

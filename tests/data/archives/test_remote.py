@@ -1,8 +1,10 @@
 """Proves that zips in an object store give what they give in a folder, with few requests, and fail in one sentence."""
 
+import json
 import logging
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from maskdepth.params import load_params
 boto3 = pytest.importorskip("boto3")
 pytest.importorskip("s3fs")
 server = pytest.importorskip("moto.server")
+settings = pytest.importorskip("moto.settings")
 
 NAMES = ("batch1_images.zip", "batch2_images.zip")
 
@@ -104,9 +107,10 @@ def test_nothing_but_directories_is_read_to_list_and_members_that_lie_together_a
     members = first.members()
     assert len(requests("GET")) <= 3
     before = len(requests("GET"))
+    heads = len(requests("HEAD"))
     with first.opened(members) as read:
         assert sum(len(read(member)) for member in members) == sum(member.size for member in members)
-    assert len(requests("GET")) == before + 1
+    assert (len(requests("GET")), len(requests("HEAD"))) == (before + 1, heads + 1)  # whether it is still the same
 
 
 def test_a_member_is_read_without_its_neighbours(linked):
@@ -142,6 +146,15 @@ def test_an_object_that_is_replaced_between_listing_and_reading_gives_no_other_b
             read(members[0])
 
 
+def test_an_object_that_was_replaced_before_its_members_are_read_is_refused(linked, store):
+    first, _ = find_archives(linked)
+    members = first.members()
+    body = store.get_object(Bucket="pictures", Key=f"raw/{NAMES[0]}")["Body"].read()
+    store.put_object(Bucket="pictures", Key=f"raw/{NAMES[0]}", Body=body + b"x")  # the members are where they were
+    with pytest.raises(RefusedError, match="another object than the list names"), first.opened(members):
+        pass
+
+
 def test_an_object_or_a_bucket_that_is_not_there_is_named(linked, store):
     store.delete_object(Bucket="pictures", Key=f"raw/{NAMES[0]}")
     assert refusal_of(linked) == f"{NAMES[0]}: there is no such object; check the address, or take it out of the list"
@@ -170,6 +183,46 @@ def test_without_a_key_one_is_asked_for(linked, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     assert re.search("the store (wants a|refuses the) key; .*AWS_PROFILE", refusal_of(linked))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "a-secret-of-another")],
+)
+def test_a_wrong_key_and_a_wrong_secret_are_told_without_showing_them(linked, monkeypatch, variable, value):
+    import s3fs
+
+    identity = boto3.client("iam")
+    identity.create_user(UserName=variable)
+    policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}
+    identity.put_user_policy(UserName=variable, PolicyName="reads", PolicyDocument=json.dumps(policy))
+    key = identity.create_access_key(UserName=variable)["AccessKey"]
+    with requiring_keys():
+        try:
+            s3fs.S3FileSystem.clear_instance_cache()
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+            assert find_archives(linked)[0].members()
+            s3fs.S3FileSystem.clear_instance_cache()
+            monkeypatch.setenv(variable, value)
+            told = refusal_of(linked)
+        finally:
+            s3fs.S3FileSystem.clear_instance_cache()
+    assert told == (f"{NAMES[0]}: the store refuses the key; check AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret")
+    assert value not in told
+
+
+@contextmanager
+def requiring_keys():
+    """Let the server look at keys and signatures, which it else does not."""
+    from moto.core.responses import ActionAuthenticatorMixin
+
+    before = ActionAuthenticatorMixin.request_count, settings.INITIAL_NO_AUTH_ACTION_COUNT
+    ActionAuthenticatorMixin.request_count, settings.INITIAL_NO_AUTH_ACTION_COUNT = 0, 0
+    try:
+        yield
+    finally:
+        ActionAuthenticatorMixin.request_count, settings.INITIAL_NO_AUTH_ACTION_COUNT = before
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,8 @@ class Remote:
         """
         with _explaining():
             files, path = _open_store(self.url)
-            if self.etag and self.etag != _etag_of(files.info(path)):
-                raise RefusedError("it is another object than the list names", "list it again with `maskdepth link`")
             with files.open(path, cache_type="readahead", block_size=_LISTED_BYTES) as file:
+                self._require_meant(file)
                 return list_open_zip(cast("BinaryIO", file), max_member_bytes)
 
     @contextmanager
@@ -80,12 +79,13 @@ class Remote:
         """Give the function that reads one of these members; those that lie together are fetched together.
 
         Raises:
-            RefusedError: The object cannot be opened any more.
+            RefusedError: The object cannot be opened any more, or is another one than was meant.
         """
         blocks = {member.offset: block for block, some in _cut_blocks(members) for member in some}
         with _explaining():
             files, path = _open_store(self.url)
             file = files.open(path, cache_type="none")
+            self._require_meant(file)
 
         @lru_cache(maxsize=1)
         def fetch(start: int, end: int) -> bytes:
@@ -100,6 +100,11 @@ class Remote:
 
         with file:
             yield read
+
+    def _require_meant(self, file: Any) -> None:
+        """Refuse an opened object that is another one than was meant, by what opening it has asked for."""
+        if self.etag and self.etag != _etag_of(file.details):
+            raise RefusedError("it is another object than the list names", "list it again with `maskdepth link`")
 
 
 def read_list(path: Path) -> dict[str, Remote]:
