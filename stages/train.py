@@ -213,8 +213,8 @@ def follow(
     """Watch a training to its end or a stop signal: log and show each epoch, save the state now and then."""
     saved = time.monotonic()
     micro_batch, device = state.micro_batch, next(state.network.parameters()).device
-    load = Load(device)
     why_eager = state.why_eager if device.type == "cuda" else "not a CUDA device"
+    load = Load(device)
     with writing_states(folder) as write:
         for event in events:
             if state.micro_batch < micro_batch:
