@@ -28,7 +28,8 @@ from support.timing import ROUNDS, Case, Ratio, Times, cost, measure, parse_opti
 
 from maskdepth.data.archives.members import Members
 from maskdepth.data.arrays.arrays import Arrays
-from maskdepth.data.index.joining import build_index, write_rejected
+from maskdepth.data.index.joining import build_index
+from maskdepth.data.index.rejections import write_rejected
 from maskdepth.data.samples import write_index
 
 _ROWS, _QUICK_ROWS = 4000, 400

@@ -10,9 +10,10 @@ import typer
 from maskdepth.data.archives.members import read_members
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.index.agreement import Agreement, check_targets
-from maskdepth.data.index.joining import Index, build_index, check_rejected, describe_samples, write_rejected
+from maskdepth.data.index.joining import Index, build_index, describe_samples
 from maskdepth.data.index.pairing import BELIEVED_SHARE, describe_pairings
 from maskdepth.data.index.registered import Registered, register_where_needed
+from maskdepth.data.index.rejections import check_rejected, write_rejected
 from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH
 from maskdepth.data.samples import write_index
 from maskdepth.params import load_params

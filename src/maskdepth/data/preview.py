@@ -17,7 +17,8 @@ from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.members import members_of
 from maskdepth.data.archives.shards import name_refused, read_labels, read_names
 from maskdepth.data.arrays.arrays import CHANNELS, Arrays, ShardedArray
-from maskdepth.data.index.joining import Index, build_index, judge_rejected
+from maskdepth.data.index.joining import Index, build_index
+from maskdepth.data.index.rejections import judge_rejected
 from maskdepth.data.layouts.layout import (
     BLOCK,
     IDS,

@@ -12,7 +12,8 @@ from support.toy_arrays import make_toy_arrays
 
 from maskdepth.data.archives.members import members_of
 from maskdepth.data.arrays.arrays import ShardedArray
-from maskdepth.data.index.joining import build_index, check_rejected, describe_samples, write_rejected
+from maskdepth.data.index.joining import build_index, describe_samples
+from maskdepth.data.index.rejections import check_rejected, write_rejected
 from maskdepth.data.layouts.layout import read_layouts
 
 COLUMNS = (
