@@ -314,12 +314,12 @@ def written_files(workspace: Path, stage: str) -> Iterator[Path]:
 
 
 def read_comparable(path: Path) -> Any:
-    from maskdepth.tracking.journal import read_journal
+    from support.trained import read_points
 
     if path.suffix == ".jsonl" and path.stem != "train":
         return "a journal of what this very run did"
     if path.suffix == ".jsonl":
-        return sorted((p.name, p.step, p.value) for p in read_journal(path).points if "seconds" not in p.name)
+        return sorted(read_points(path))
     if path.name in ("train.json", "model.json"):
         return without_seconds(json.loads(path.read_text()))
     if path.name == "epochs.csv":
