@@ -5,7 +5,6 @@ is a row of rejected.csv that says why and what to do. What is turned down leave
 looked up at the end.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.index.agreement import Agreement
 from maskdepth.data.index.background_depths import judge_background_depths
 from maskdepth.data.index.pairing import Pairing, choose_mapping, find_rows, read_names, read_reduced
+from maskdepth.data.index.rejections import COLUMNS, Rejections
 from maskdepth.data.keys import blocks_of, find_repeated, find_repeated_texts, make_keys
 from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout
 from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, SAME_SHAPE
@@ -34,8 +34,6 @@ from maskdepth.data.tables import (
 
 # All that a name can say: a composite, a mask and a depth of equal name are one sample.
 _NAME = list(NAME_COLUMNS)
-_REJECTED = ["archive", "member", "reason", "cure"]
-_TEXTS = ["archive", "reason", "cure"]
 _PICTURE = ["place", "archive", *_NAME, "width", "height", "global_row"]
 
 # Beginnings of reasons that tell nothing bad about the data; they do not count against data.max_rejected.
@@ -81,7 +79,7 @@ def build_index(members: Members, arrays: Arrays) -> Index:
     Raises:
         ValueError: No mapping of the layout gives the composites backgrounds that they look like.
     """
-    rejections = _Rejections()
+    rejections = Rejections()
     rejections.add(members.rejected, members.rejected["reason"], members.rejected["cure"])
     settled = _settle_repeats(members, "background", rejections, with_copies=False)
     backgrounds = _list_backgrounds(settled, members)
@@ -169,40 +167,7 @@ def describe_samples(samples: pd.DataFrame, arrays: Arrays) -> dict[str, float]:
 
 def write_rejected(path: Path, rejected: pd.DataFrame) -> None:
     """Write rejected.csv."""
-    write_table(path, rejected[_REJECTED])
-
-
-_Where = pd.Series | npt.NDArray[np.bool_]
-
-
-class _Rejections:
-    """Which members are turned down, and why."""
-
-    def __init__(self) -> None:
-        self._found: list[pd.DataFrame] = []
-
-    def add(self, table: pd.DataFrame, reason: str | pd.Series, cure: str | pd.Series) -> None:
-        """Turn down all rows of a table."""
-        if len(table):
-            facts = table[["place", "archive"]].assign(reason=reason, cure=cure)
-            self._found.append(facts.astype(dict.fromkeys(_TEXTS, str)))
-
-    def drop(
-        self, table: pd.DataFrame, where: _Where, reason: str | Callable[[pd.DataFrame], pd.Series], cure: str
-    ) -> pd.DataFrame:
-        """Turn down the rows `where`, and give the others; a reason may depend on the row."""
-        if not where.any():
-            return table
-        bad = table[where]
-        self.add(bad, reason if isinstance(reason, str) else reason(bad), cure)
-        return table[~where].reset_index(drop=True)
-
-    def collect(self, members: Members) -> pd.DataFrame:
-        """Give the columns of rejected.csv, as text and in order."""
-        empty = pd.DataFrame(columns=["place", *_TEXTS], dtype=str).astype({"place": np.int64})
-        rejected = pd.concat([empty, *self._found], ignore_index=True)
-        rejected["member"] = members.look_up(rejected["place"].to_numpy(), "member")
-        return rejected[_REJECTED].astype("str").sort_values(_REJECTED, ignore_index=True)
+    write_table(path, rejected[COLUMNS])
 
 
 def _pictures(members: Members, kind: str) -> pd.DataFrame:
@@ -212,7 +177,7 @@ def _pictures(members: Members, kind: str) -> pd.DataFrame:
     return members.rejected.iloc[:0].assign(width=-1, height=-1, global_row=-1)[_PICTURE]
 
 
-def _settle_repeats(members: Members, kind: str, rejections: _Rejections, *, with_copies: bool = True) -> pd.DataFrame:
+def _settle_repeats(members: Members, kind: str, rejections: Rejections, *, with_copies: bool = True) -> pd.DataFrame:
     """Keep one of those with the same name and bytes; turn down its copies, and the same name with other bytes.
 
     Args:
@@ -246,7 +211,7 @@ def _settle_repeats(members: Members, kind: str, rejections: _Rejections, *, wit
     return pd.concat([pictures[~is_repeated], settled[_PICTURE]], ignore_index=True)
 
 
-def _drop_without_depth(samples: pd.DataFrame, layout: Layout, rejections: _Rejections) -> pd.DataFrame:
+def _drop_without_depth(samples: pd.DataFrame, layout: Layout, rejections: Rejections) -> pd.DataFrame:
     """Turn down the composites for which the layout itself names no depth map."""
     for column, value in layout.without_depth.items():
         reason = f"{_WITHOUT_DEPTH}for composites of {column} {value}"
@@ -256,7 +221,7 @@ def _drop_without_depth(samples: pd.DataFrame, layout: Layout, rejections: _Reje
     return samples
 
 
-def _join_kind(samples: pd.DataFrame, members: Members, kind: str, rejections: _Rejections) -> pd.DataFrame:
+def _join_kind(samples: pd.DataFrame, members: Members, kind: str, rejections: Rejections) -> pd.DataFrame:
     """Add the columns `kind`_row, `kind`_width and `kind`_height of the mask or depth that bears a composite's name."""
     others = _settle_repeats(members, kind, rejections)
     name = _name_of(others)
@@ -290,7 +255,7 @@ def _name_of(others: pd.DataFrame) -> list[str]:
 
 
 def _reject_leftovers(
-    others: pd.DataFrame, name: list[str], members: Members, kind: str, rejections: _Rejections
+    others: pd.DataFrame, name: list[str], members: Members, kind: str, rejections: Rejections
 ) -> None:
     """Turn down what bears the name of no composite, not even of one that was turned down."""
     if others.empty:
@@ -317,7 +282,7 @@ def _list_backgrounds(pictures: pd.DataFrame, members: Members) -> pd.DataFrame:
     )
 
 
-def _add_ids(samples: pd.DataFrame, members: Members, mapping: str, rejections: _Rejections) -> pd.DataFrame:
+def _add_ids(samples: pd.DataFrame, members: Members, mapping: str, rejections: Rejections) -> pd.DataFrame:
     """Find the ids of all composites: some at a time, as texts take most room, but all where labels are looked up."""
     blocks = [slice(None)] if members.layout.label_columns else blocks_of(len(samples))
     found: dict[str, list[pd.Categorical]] = {column: [pd.Categorical([], [""])] for column in (*IDS, "reason")}
@@ -332,7 +297,7 @@ def _add_ids(samples: pd.DataFrame, members: Members, mapping: str, rejections: 
     return rejections.drop(samples, is_bad, lambda bad: bad["reason"], cure).drop(columns="reason")
 
 
-def _join_backgrounds(samples: pd.DataFrame, backgrounds: pd.DataFrame, rejections: _Rejections) -> pd.DataFrame:
+def _join_backgrounds(samples: pd.DataFrame, backgrounds: pd.DataFrame, rejections: Rejections) -> pd.DataFrame:
     samples = samples.assign(background_row=find_rows(samples["background"], backgrounds["background_row"]))
     samples = rejections.drop(
         samples,
@@ -351,7 +316,7 @@ def _join_backgrounds(samples: pd.DataFrame, backgrounds: pd.DataFrame, rejectio
     )
 
 
-def _drop_other_shape(pictures: pd.DataFrame, kind: str, rejections: _Rejections) -> pd.DataFrame:
+def _drop_other_shape(pictures: pd.DataFrame, kind: str, rejections: Rejections) -> pd.DataFrame:
     """Turn down what has another ratio of width to height than its `kind`, of which it has the size in columns."""
 
     def tell(bad: pd.DataFrame) -> pd.Series:
@@ -366,7 +331,7 @@ def _drop_other_shape(pictures: pd.DataFrame, kind: str, rejections: _Rejections
     return fitting.drop(columns=[f"{kind}_width", f"{kind}_height"])
 
 
-def _drop_unfitting(depths: pd.DataFrame, backgrounds: pd.DataFrame, rejections: _Rejections) -> pd.DataFrame:
+def _drop_unfitting(depths: pd.DataFrame, backgrounds: pd.DataFrame, rejections: Rejections) -> pd.DataFrame:
     """Turn down the depth maps of which there is no background, or one of another shape."""
     name = depths["background"].astype(str)
     sizes = {column: name.map(backgrounds[column].to_dict()) for column in ("background_width", "background_height")}
@@ -381,7 +346,7 @@ def _drop_unfitting(depths: pd.DataFrame, backgrounds: pd.DataFrame, rejections:
 
 
 def _judge_background_depths(
-    depths: pd.DataFrame, samples: pd.DataFrame, arrays: Arrays, rejections: _Rejections
+    depths: pd.DataFrame, samples: pd.DataFrame, arrays: Arrays, rejections: Rejections
 ) -> tuple[pd.DataFrame, Agreement]:
     """Turn down the depth maps that do not go with the depth of their composites."""
     judged = judge_background_depths(depths.set_index("background")["global_row"], samples, arrays)
@@ -398,7 +363,7 @@ def _join_background_depths(samples: pd.DataFrame, depths: pd.DataFrame) -> pd.D
     return samples.assign(background_depth_row=narrow(of_categories)[samples["background"].cat.codes])
 
 
-def _drop_repeated(samples: pd.DataFrame, rejections: _Rejections) -> pd.DataFrame:
+def _drop_repeated(samples: pd.DataFrame, rejections: Rejections) -> pd.DataFrame:
     """Name the samples and turn down those whose name is not their own, among them those whose ids run together."""
     texts = (samples[IDS].iloc[block].astype(str) for block in blocks_of(len(samples)))
     names = [ids[IDS[0]].str.cat(ids[IDS[1:]], "_") for ids in texts]
