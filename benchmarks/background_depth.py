@@ -20,10 +20,11 @@ from torch.nn import functional
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import ESTIMATED_DEPTH, Batch, Batches, mix_seed
 from maskdepth.data.samples import TEST, TRAIN, read_samples
-from maskdepth.device import keep_freed_memory, set_deterministic, set_threads
+from maskdepth.device import set_deterministic, set_threads
 from maskdepth.evaluation.baseline import copy_backgrounds
 from maskdepth.evaluation.samples import evaluate_samples, predictions, without_background_depth
 from maskdepth.params import load_params
+from maskdepth.process.memory import keep_freed_memory
 
 _CPU = torch.device("cpu")
 _WITHOUT = "background+composite+difference"

@@ -24,8 +24,8 @@ from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.batches.batches import Batch, Batches
 from maskdepth.data.index.joining import build_index
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
-from maskdepth.device import keep_freed_memory
 from maskdepth.models.network import Network
+from maskdepth.process.memory import keep_freed_memory
 from maskdepth.process.workers import usable_cores
 
 _SAMPLES, _QUICK_SAMPLES = 2000, 150

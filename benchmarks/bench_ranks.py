@@ -20,9 +20,9 @@ from support.timing import Case, Ratio, Times, measure, parse_options, report, s
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from maskdepth.data.batches.batches import Batches
-from maskdepth.device import keep_freed_memory
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.params import load_params
+from maskdepth.process.memory import keep_freed_memory
 from maskdepth.training.fit import Step, TrainState, fit
 from maskdepth.training.preparation import fit_precision
 from maskdepth.training.ranks import join_ranks

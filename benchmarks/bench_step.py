@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskdepth.data.batches.batches import Batches
-from maskdepth.device import has_bf16, keep_freed_memory
+from maskdepth.device import has_bf16
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import build_model, count_multiply_adds, resolve_inputs
 from maskdepth.models.network import INPUT_CHANNELS
 from maskdepth.params import ModelParams, Params, load_params
+from maskdepth.process.memory import keep_freed_memory
 from maskdepth.training.fit import Epoch, Step, TrainState, fit
 
 _CPU = torch.device("cpu")

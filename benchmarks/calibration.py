@@ -23,11 +23,12 @@ from maskdepth.comparing.statistics import compare
 from maskdepth.data.arrays.arrays import Arrays, read_arrays
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TEST, VAL, read_samples
-from maskdepth.device import keep_freed_memory, set_deterministic, set_threads
+from maskdepth.device import set_deterministic, set_threads
 from maskdepth.evaluation.samples import choose_threshold, evaluate_samples, predictions
 from maskdepth.losses.names import normal_form
 from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import Params, load_params, override
+from maskdepth.process.memory import keep_freed_memory
 
 _CPU = torch.device("cpu")
 _METRICS = ("mask_iou", "mask_boundary_iou", "depth_ssim", "depth_ssi_mae")

@@ -14,7 +14,7 @@ from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import Batch, Batches
 from maskdepth.data.samples import MIXED, ROWS, TEST, TRAIN, VAL, read_samples
 from maskdepth.data.tables import write_table
-from maskdepth.device import choose_device, keep_freed_memory, set_threads
+from maskdepth.device import choose_device, set_threads
 from maskdepth.evaluation.baseline import measure_baselines
 from maskdepth.evaluation.disturbances import DISTURBANCES, DISTURBED, REGISTERED
 from maskdepth.evaluation.robustness import NUM_SAMPLES, measure_robustness
@@ -51,6 +51,7 @@ from maskdepth.params import load_params
 from maskdepth.process.command import run
 from maskdepth.process.console import progress, say, warn
 from maskdepth.process.files import replace_text, replacing
+from maskdepth.process.memory import keep_freed_memory
 from maskdepth.process.workspace import require_writable
 from maskdepth.tracking.journal import Journal, open_journal
 

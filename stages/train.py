@@ -16,7 +16,6 @@ from maskdepth.data.samples import TRAIN, VAL, read_samples
 from maskdepth.device import (
     Load,
     choose_device,
-    keep_freed_memory,
     seed_everything,
     set_deterministic,
     set_threads,
@@ -30,6 +29,7 @@ from maskdepth.process.command import run
 from maskdepth.process.console import progress, say, warn
 from maskdepth.process.files import replace_text
 from maskdepth.process.launch import end_with_starter, find_attempt, find_rank, launch, patience, wanted_ranks
+from maskdepth.process.memory import keep_freed_memory
 from maskdepth.process.signals import StopSignals
 from maskdepth.process.workspace import require_writable, state_dir
 from maskdepth.tracking.journal import FAILED, FINISHED, KILLED, Journal

@@ -1,8 +1,6 @@
 """Proves that the process-wide switches obey the environment."""
 
 import os
-import platform
-import resource
 import subprocess
 import sys
 import warnings
@@ -111,30 +109,6 @@ def test_a_wrong_number_of_threads_is_refused(monkeypatch, text):
     monkeypatch.setenv("MASKDEPTH_THREADS", text)
     with pytest.raises(ValueError, match=f"MASKDEPTH_THREADS={text}: expected a whole number of threads"):
         set_threads()
-
-
-FAULTS = """
-import resource, sys
-from maskdepth.device import keep_freed_memory
-
-if sys.argv[1] == "keep":
-    keep_freed_memory()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    b"1" * 40_000_000
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_freed_memory_serves_what_comes_next():
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    bare["PYTHONPATH"] = str(SOURCE)
-    freed, kept = (
-        int(subprocess.run([sys.executable, "-c", FAULTS, word], env=bare, stdout=-1, check=True).stdout)
-        for word in ("", "keep")
-    )
-    assert kept < 2 * 40_000_000 / resource.getpagesize() < freed / 2
 
 
 def test_seed_decides_every_global_generator():

@@ -1,9 +1,8 @@
-"""Where and how to compute, decided once by a stage: device, threads, seed, determinism, memory.
+"""Where and how to compute, decided once by a stage: device, threads, seed, determinism, load.
 
 Facts of the machine come from the environment and not from params.yaml: a new machine must not re-run the pipeline.
 """
 
-import ctypes
 import os
 import random
 import re
@@ -47,9 +46,6 @@ THREADS_VARIABLE = "MASKDEPTH_THREADS"
 RESIDENT_VARIABLE = "MASKDEPTH_RESIDENT"
 
 _MEGABYTE = 1e6
-
-# What is asked of glibc's `mallopt`, by its numbers (malloc.h), and the most bytes that it takes.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MOST_BYTES = -1, -3, 2**31 - 1
 
 
 def choose_device() -> "torch.device":
@@ -130,18 +126,6 @@ def set_threads() -> int:
             raise ValueError(f"{THREADS_VARIABLE}={text}: expected a whole number of threads, 1 or more")
         torch.set_num_threads(int(text))
     return torch.get_num_threads()
-
-
-def keep_freed_memory() -> None:
-    """Let the memory of tensors that are gone serve the next ones; results do not depend on it.
-
-    glibc gives large pieces back to the system and has every new page of the next batch zeroed again: with batches of
-    a few MB this decides, from process to process, whether normalising them takes four times as long.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt:  # other C libraries have none
-        mallopt(_MMAP_THRESHOLD, _MOST_BYTES)
-        mallopt(_TRIM_THRESHOLD, _MOST_BYTES)
 
 
 def seed_everything(seed: int) -> None:

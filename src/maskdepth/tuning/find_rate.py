@@ -9,13 +9,14 @@ from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TRAIN, read_samples
 from maskdepth.data.tables import write_table
-from maskdepth.device import choose_device, keep_freed_memory, seed_everything, set_threads
+from maskdepth.device import choose_device, seed_everything, set_threads
 from maskdepth.figures import draw_learning_rates
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.models.network import Network
 from maskdepth.params import Params
 from maskdepth.process.console import progress
+from maskdepth.process.memory import keep_freed_memory
 from maskdepth.process.workspace import require_writable
 from maskdepth.training.preparation import fit_precision, prepare_network, wants_background_depth
 from maskdepth.tuning.rate_test import Suggestion, suggest_learning_rate, sweep_learning_rates, tabulate_trials
