@@ -52,7 +52,7 @@ def assign_splits(index: pd.DataFrame, params: SplitParams) -> pd.Series:
     Raises:
         ValueError: Train, val or test would be empty, or `train_only` names no archive that is there.
     """
-    is_extra = _match_archives(index["archive"], params.train_only)
+    is_extra = _match_archives(index, params.train_only)
     splits = _draw(index[list(_KINDS[params.by])], is_extra, params)
     empty = [name for name in (TRAIN, VAL, TEST) if not splits.eq(name).any()]
     if empty:
@@ -78,9 +78,11 @@ def count_groups(index: pd.DataFrame, splits: pd.Series, by: str) -> pd.DataFram
     return counts.loc[[name for name in _SPLITS if name in counts.index]]
 
 
-def _match_archives(archives: pd.Series, patterns: Sequence[str]) -> npt.NDArray[np.bool_]:
+def _match_archives(index: pd.DataFrame, patterns: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Tell of each sample whether its archive is one of those that train only."""
-    names = archives.astype("category").cat
+    if not patterns:
+        return np.zeros(len(index), bool)
+    names = index["archive"].astype("category").cat
     matches = {pattern: fnmatch.filter(names.categories, pattern) for pattern in patterns}
     if missing := [pattern for pattern, found in matches.items() if not found]:
         raise ValueError(
