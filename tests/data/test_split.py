@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from itertools import cycle
 
 import pandas as pd
 import pytest
@@ -192,11 +193,14 @@ def test_what_trains_only_is_tested_on_nowhere_and_shows_nothing_that_is_held_ou
         assert by == "both" or set(new["split"]) == {"train"}
 
 
-def test_an_archive_that_is_not_there_cannot_train_only():
-    with pytest.raises(
-        ValueError, match=r"split\.train_only: no archive is called drwan\*, only drawn-1\.zip, one\.zip"
-    ):
-        assign_splits(BESIDE, make_params(train_only=["drwan*"]))
+@pytest.mark.parametrize(
+    ("number", "told"), [(2, "a, b"), (5, "a, b, c, d, e"), (6, "a, b, c, d, e, ..."), (7, "a, b, c, d, e, ...")]
+)
+def test_an_archive_that_is_not_there_cannot_train_only(number, told):
+    index = BESIDE.assign(archive=[name for name, _ in zip(cycle("abcdefg"[:number]), BESIDE.index, strict=False)])
+    with pytest.raises(ValueError) as caught:
+        assign_splits(index, make_params(train_only=["a", "drwan*"]))
+    assert str(caught.value) == f"split.train_only: no archive is called drwan*, only {told}"
 
 
 def test_where_nothing_is_left_to_test_on_the_archives_that_train_only_are_not_counted():
