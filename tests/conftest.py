@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -55,3 +56,13 @@ def toy(tmp_path_factory):
 @pytest.fixture(scope="module")
 def arrays(toy):
     return toy[1]
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real photographs; a test that wants them is skipped without."""
+    folder = os.environ.get("MASKDEPTH_REAL_DATA", "")
+    if not folder:
+        pytest.skip("MASKDEPTH_REAL_DATA is not set: it names the folder with the real photographs")
+    assert Path(folder).is_dir(), f"MASKDEPTH_REAL_DATA={folder} is no folder"
+    return Path(folder)

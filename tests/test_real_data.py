@@ -23,15 +23,6 @@ from maskdepth.params import update_params
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parent.parent
-FOLDER = os.environ.get("MASKDEPTH_REAL_DATA", "")
-
-
-@pytest.fixture
-def real_data() -> Path:
-    if not FOLDER:
-        pytest.skip("MASKDEPTH_REAL_DATA is not set: it names the folder with the real photographs")
-    assert Path(FOLDER).is_dir(), f"MASKDEPTH_REAL_DATA={FOLDER} is no folder"
-    return Path(FOLDER)
 
 
 class Workspace:
@@ -66,6 +57,7 @@ def test_the_first_layout_gives_all_samples(real_data, tmp_path):
     assert "index: 8,806 samples from 4 archives, 0 rejected; fitting backgrounds 100.0 %, masks " in index
 
 
+@pytest.mark.nightly
 def test_the_second_layout_runs_to_the_end(real_data, tmp_path):
     work = Workspace(tmp_path, real_data / "layout2_mshilpaa")
     _, index = work.prepare()

@@ -71,6 +71,7 @@ def read_end(process):
     return stopped
 
 
+@pytest.mark.nightly
 def test_a_killed_rank_is_started_again_and_one_process_ends_what_two_began(repository, uninterrupted):
     process = start_stage(repository, "train", MASKDEPTH_RANKS="2", PET_MAX_RESTARTS="1")
     wait_for_state(repository, process, 3)

@@ -1,9 +1,7 @@
 """Proves that any ONNX network for depth makes labels, that nothing of it is guessed, and that others are refused."""
 
 import json
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -344,10 +342,9 @@ def test_the_command_says_what_is_missing_in_one_line(pictures, tmp_path):
 
 
 @pytest.mark.realdata
-def test_a_real_network_sees_which_end_is_near_on_real_backgrounds(tmp_path):
-    folder = Path(os.environ["MASKDEPTH_REAL_DATA"])
-    (network,) = (folder / "teachers").glob("*.onnx")
-    raw = folder / "layout2_mshilpaa"
+def test_a_real_network_sees_which_end_is_near_on_real_backgrounds(real_data, tmp_path):
+    (network,) = (real_data / "teachers").glob("*.onnx")
+    raw = real_data / "layout2_mshilpaa"
     made = make(raw, tmp_path / "labels", network, layout="mshilpaa", backgrounds=True, pixels="bytes")
     assert made["teacher"]["output"] == "relative inverse depth"
     assert made["labels"] == len(list((raw / "Background").iterdir()))
