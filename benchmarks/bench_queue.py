@@ -17,6 +17,7 @@ from pathlib import Path
 
 from support.drawn import scratch
 from support.timing import Times, parse_options, report, speedup, summarise
+from support.trivial import make_repository
 
 from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
@@ -43,15 +44,8 @@ with open_journal(Path("split.jsonl"), "split") as journal:
 put_data_row(Path("split.jsonl"), "split")
 Path("m.json").write_text(json.dumps({"a": a}))
 """
-_PIPELINE = """
-stages:
-  s:
-    cmd: python stage.py
-    params: [a]
-    deps: [stage.py]
-    metrics:
-      - m.json: {cache: false}
-"""
+# What is no part of the repository: the store, and a journal that is on its way to it.
+_IGNORED = "/mlflow.db*\n/mlartifacts\n/split.jsonl\n"
 
 
 @dataclass(frozen=True)
@@ -71,6 +65,7 @@ class Arrived:
 
 def main() -> None:
     options = parse_options(__doc__)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # DVC starts `python`
     ways: dict[str, Callable[[Path, Sequence[Experiment], int], None]] = {"sweep": sweep, "DVC's queue": queue}
     arrived: dict[str, list[Arrived]] = {name: [] for name in ways}
     rounds = _QUICK_ROUNDS if options.quick else _ROUNDS
@@ -99,7 +94,8 @@ def main() -> None:
 def count_arrivals(way: Callable[[Path, Sequence[Experiment], int], None], number: int, jobs: int) -> Arrived:
     """Run experiments in a repository of their own, and count what is there when all is over."""
     with scratch() as folder:
-        make_repository(folder)
+        make_repository(folder, _STAGE, _IGNORED)
+        os.chdir(folder)
         experiments = [Experiment(f"e-{value}", "", 0, {"a": value}) for value in range(100, 100 + number)]
         began = time.monotonic()
         way(folder, experiments, jobs)
@@ -122,23 +118,6 @@ def count_arrivals(way: Callable[[Path, Sequence[Experiment], int], None], numbe
         return Arrived(len(right), rows, seconds)
 
 
-def make_repository(folder: Path) -> None:
-    """Make a repository whose only stage is trivial, and make it the one that commands are of."""
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    os.chdir(folder)
-    (folder / "dvc.yaml").write_text(_PIPELINE)
-    (folder / "stage.py").write_text(_STAGE)
-    (folder / "params.yaml").write_text("a: 1\n")
-    (folder / ".gitignore").write_text("/mlflow.db*\n/mlartifacts\n/split.jsonl\n")
-    command("git", "init", "--quiet")
-    command("dvc", "init", "--quiet")
-    command("dvc", "config", "core.analytics", "false")
-    command("git", "config", "user.email", "a@b")
-    command("git", "config", "user.name", "a")
-    command("git", "add", "--all")
-    command("git", "commit", "--quiet", "--message", "start")
-
-
 def sweep(folder: Path, experiments: Sequence[Experiment], jobs: int) -> None:
     """Run them as `maskdepth sweep` does."""
     with only_sweep() as lock, StopSignals() as stop:
@@ -150,20 +129,20 @@ def sweep(folder: Path, experiments: Sequence[Experiment], jobs: int) -> None:
 def queue(folder: Path, experiments: Sequence[Experiment], jobs: int) -> None:
     """Run them as DVC's own commands do, and wait until all are there or none is added any more."""
     for each in experiments:
-        command("dvc", "exp", "run", "--queue", "--name", each.name, "--set-param", f"a={each.settings['a']}")
-    command("dvc", "queue", "start", "--jobs", str(jobs))
+        dvc("exp", "run", "--queue", "--name", each.name, "--set-param", f"a={each.settings['a']}")
+    dvc("queue", "start", "--jobs", str(jobs))
     there, since = 0, time.monotonic()
     while there < len(experiments) and time.monotonic() - since < _PATIENCE:
         time.sleep(1)
         if len(finished_experiments(folder)) > there:
             there, since = len(finished_experiments(folder)), time.monotonic()
     with contextlib.suppress(subprocess.CalledProcessError):  # it may be gone by itself
-        command("dvc", "queue", "stop", "--kill")
+        dvc("queue", "stop", "--kill")
 
 
-def command(*words: str) -> None:
-    """Run a command in the repository. The workers that one starts keep its output open: a pipe would never end."""
-    program = [sys.executable, "-m", *words] if words[0] == "dvc" else list(words)
+def dvc(*words: str) -> None:
+    """Run a command of DVC's. The workers that one starts keep its output open: a pipe would never end."""
+    program = [sys.executable, "-m", "dvc", *words]
     subprocess.run(program, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.trivial import make_repository
 from support.waiting import wait_until
 
 from maskdepth.process.alone import ConflictError
@@ -33,35 +34,16 @@ if a == "waits":
     time.sleep(300)
 pathlib.Path("m.json").write_text('{"a": "%s"}' % a)
 """
-PIPELINE = """
-stages:
-  s:
-    cmd: python stage.py
-    params: [a]
-    deps: [stage.py]
-    metrics:
-      - m.json: {cache: false}
-"""
 
 
 def command(folder, *words):
-    program = [sys.executable, "-m", "dvc", *words[1:]] if words[0] == "dvc" else words
-    return subprocess.run(program, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """Make a git and DVC repository with one trivial stage."""
-    for words in (["git", "init", "-q"], ["git", "config", "user.email", "a@b"], ["git", "config", "user.name", "a"]):
-        command(tmp_path, *words)
-    command(tmp_path, "dvc", "init", "-q")
-    command(tmp_path, "dvc", "config", "core.analytics", "false")
-    (tmp_path / "dvc.yaml").write_text(PIPELINE)
-    (tmp_path / "stage.py").write_text(STAGE)
-    (tmp_path / "params.yaml").write_text("a: 1\n")
-    (tmp_path / ".gitignore").write_text("/waiting\n/deaths\n")
-    command(tmp_path, "git", "add", "-A")
-    command(tmp_path, "git", "commit", "-qm", "start")
+    make_repository(tmp_path, STAGE, "/waiting\n/deaths\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     return tmp_path
