@@ -72,6 +72,13 @@ class WrittenLayout:
     labels: tuple[str, ...] = ()
     first: int = 1
 
+    def fill(self, kind: str, sample: Sample, batch: int) -> str:
+        """Fill in the path of a picture, whose numbers count on from `first`."""
+        shift = self.first - 1
+        foreground, background = sample.foreground + shift, sample.background + shift
+        named = sample._replace(number=sample.number + shift, foreground=foreground, background=background)
+        return self.paths[kind].format(**named._asdict(), batch=batch)
+
 
 @cache
 def written_layouts(*, composed: bool = False) -> dict[str, WrittenLayout]:
@@ -108,10 +115,7 @@ def _written_layout(table: dict[str, Any], composed: bool) -> WrittenLayout:
 
 def path_of(layout: WrittenLayout, totals: Totals, kind: str, sample: Sample) -> str:
     """Path of a picture of one sample below the data set."""
-    batch, shift = batch_of(layout, totals, sample), layout.first - 1
-    foreground, background = sample.foreground + shift, sample.background + shift
-    named = sample._replace(number=number_of(layout, sample) + shift, foreground=foreground, background=background)
-    return layout.paths[kind].format(**named._asdict(), batch=batch)
+    return layout.fill(kind, sample._replace(number=number_of(layout, sample)), batch_of(layout, totals, sample))
 
 
 def batch_of(layout: WrittenLayout, totals: Totals, sample: Sample) -> int:

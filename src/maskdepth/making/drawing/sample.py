@@ -191,8 +191,8 @@ def _encode_background(layout: WrittenLayout, rng: np.random.Generator, number: 
         if template is None:
             continue
         content = _encode(picture, Path(template).suffix, rng)
-        name = number + layout.first - 1
-        paths = {template.format(background=name, batch=batch + 1) for batch in range(layout.batches)}
+        sample = Sample(number=0, foreground=0, background=number, flip=0, placement=0)
+        paths = {layout.fill(kind, sample, batch + 1) for batch in range(layout.batches)}
         files += [(path, content) for path in sorted(paths)]
     return files
 
