@@ -76,7 +76,7 @@ def test_long_work_says_how_far_it_is(monkeypatch, capsys):
     times = iter(range(0, 1000, 6))
     monkeypatch.setattr("time.monotonic", lambda: next(times))
     list(progress(["a", "b", "c"], "decode"))
-    assert "decode: 1/3" in capsys.readouterr().err
+    assert "decode: 1/3 after 18 s, about 36 s left" in capsys.readouterr().err
 
 
 def test_a_held_lock_is_a_conflict(tmp_path):

@@ -89,5 +89,6 @@ def progress(items: Iterable[Item], description: str, total: int | None = None) 
     for done, item in enumerate(items):
         if time.monotonic() - last > _PLAIN_PROGRESS_SECONDS:
             last = time.monotonic()
-            mention(f"{description}: {done}/{total or '?'} after {last - began:.0f} s")
+            left = f", about {(last - began) / done * (total - done):.0f} s left" if total and done else ""
+            mention(f"{description}: {done}/{total or '?'} after {last - began:.0f} s{left}")
         yield item
