@@ -18,7 +18,7 @@ from support.simulated import World
 from typer.testing import CliRunner
 
 from maskdepth.answer import answer, tabulate, tell_rest, tell_verdict, write_answer
-from maskdepth.cli import app
+from maskdepth.cli.program import app
 from maskdepth.comparing.results import Verdict
 from maskdepth.tracking.address import EXPERIMENT, locate_store
 from maskdepth.tracking.history import read_curves, read_pictures

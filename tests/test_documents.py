@@ -13,7 +13,7 @@ from support.settings import SHIPPED_PARAMS
 from typer import BadParameter
 from typer.main import get_command
 
-from maskdepth.cli import app
+from maskdepth.cli.program import app
 from maskdepth.data.layouts.layout import layout_from_patterns
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.params import LossParams, Params

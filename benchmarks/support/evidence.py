@@ -113,7 +113,7 @@ def find_defaults(argument: str) -> list[float]:
     """Give what a command takes where nothing is typed: `sample backgrounds composites`."""
     from typer.main import get_command
 
-    from maskdepth.cli import app
+    from maskdepth.cli.program import app
 
     command, *names = argument.split()
     defaults = {option.name: option.default for option in get_command(app).commands[command].params}  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from support.settings import copy_params, write_places
 from support.toy import write_toy_archive
 from typer.testing import CliRunner
 
-from maskdepth.cli import app
+from maskdepth.cli.program import app
 from maskdepth.params import load_params, update_params
 from maskdepth.tuning.find_rate import PICTURE, TABLE, find_learning_rate
 from stages import index, split, stats, unzip

@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 # Read once, when the libraries are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from maskdepth.cli import app
+from maskdepth.cli.program import app
 from maskdepth.data.files import read_colour, read_mask, read_whole
 from maskdepth.data.pictures.decoding import decode_picture
 from maskdepth.data.pictures.refusal import RefusedError

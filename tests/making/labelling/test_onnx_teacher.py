@@ -12,7 +12,7 @@ from PIL import Image
 from support.toy import write_toy_archive
 from typer.testing import CliRunner
 
-from maskdepth.cli import app
+from maskdepth.cli.program import app
 from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.layouts.layout import read_layouts
 from maskdepth.making.labelling.labels import label_depth

@@ -14,13 +14,13 @@ from PIL import Image
 from support.settings import copy_params
 from typer.testing import CliRunner
 
-from maskdepth.cli import app, main
+from maskdepth.cli.program import app, main
 from maskdepth.models.catalogue import MODELS, build_network
 from maskdepth.models.network import NetworkSpec, Normalisation
 from maskdepth.models.saved import save_network
 from maskdepth.params import load_params
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HALF = (0.5, 0.5, 0.5)
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
@@ -149,9 +149,9 @@ def test_what_is_wrong_with_a_prediction_is_told_before_anything_is_loaded(tmp_p
         (tmp_path / name).touch()
     (tmp_path / "pairs.csv").write_text("background\n")
     code = (
-        "import sys; from maskdepth import cli\n"
+        "import sys; from maskdepth.cli import program\n"
         f"sys.argv[1:] = 'predict --out out --model model.safetensors {arguments}'.split()\n"
-        "try: cli.main()\n"
+        "try: program.main()\n"
         "finally: print({'torch', 'mlflow', 'pandas'} & set(sys.modules))"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}

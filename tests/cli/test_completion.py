@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskdepth.comparing.promotion import choose_metrics
-from maskdepth.completion import (
+from maskdepth.cli.completion import (
     complete_experiments,
     complete_layouts,
     complete_metrics,
@@ -16,6 +15,7 @@ from maskdepth.completion import (
     complete_recipes,
     complete_results,
 )
+from maskdepth.comparing.promotion import choose_metrics
 from maskdepth.data.layouts.layout import read_layouts
 from maskdepth.tuning.recipes import read_recipes
 
@@ -91,9 +91,10 @@ def test_what_is_offered_is_known():
 
 
 def test_nothing_heavy_is_loaded_before_a_name_is_offered():
-    code = "import sys, maskdepth.cli; from maskdepth.completion import *; complete_pairs('b'); complete_layouts('');"
-    code += (
-        "complete_recipes(''); complete_results(''); print({'torch', 'pandas', 'numpy', 'pydantic'} & set(sys.modules))"
+    code = (
+        "import sys, maskdepth.cli.program; from maskdepth.cli.completion import *; complete_pairs('b');"
+        "complete_layouts(''); complete_recipes(''); complete_results('');"
+        "print({'torch', 'pandas', 'numpy', 'pydantic'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
