@@ -128,7 +128,7 @@ def test_the_baselines_stand_below_the_combinations(root):
     titles, rows = tabulate(answer(EXPERIMENT, None))
     assert titles[:3] == ["combination", "verdict", "seeds"]
     assert [row[0] for row in rows] == [SHIPPED, "dice|ssim", "mse|mse", "difference", "mean map"]
-    assert rows[3] == ["difference", "not trained", "-", "0.600", "-", "-", "-"]
+    assert rows[3] == ["difference", "baseline", "-", "0.600", "-", "-", "-"]
 
 
 def test_the_terminal_shows_the_headline_first_and_a_table_of_80_columns(root):

@@ -129,7 +129,7 @@ def tabulate(found: Answer) -> tuple[list[str], list[list[str]]]:
     primary = [endpoint for endpoint in found.comparison.endpoints if endpoint.is_primary]
     for name, own in found.baselines.items():
         cells = [f"{own[endpoint.metric]:.3f}" if endpoint.metric in own else "-" for endpoint in primary]
-        rows.append([name, "not trained", "-", *cells])
+        rows.append([name, "baseline", "-", *cells])
     return titles, rows
 
 

@@ -53,7 +53,7 @@ class Surroundings:
 
     Attributes:
         conditions: What all runs share, in words a reader knows: image size, epochs, ...
-        baselines: Means of what was not trained, by name and metric.
+        baselines: Means of what has learned nothing, by name and metric.
         left_out: One line for each run that takes no part.
         curves: Rows of `combination`, `seed`, `epoch`, `metric` and `value`; None where there are none.
         pictures: Of each combination, in one order.
@@ -205,7 +205,7 @@ def _baseline_row(name: str, found: Mapping[str, float], endpoints: Sequence[End
             f'<td data-value="{value:.6g}">{value:.3f}</td>' if np.isfinite(value) else '<td data-value="">-</td>'
         )
     opening = _opening(name, "baseline", "baseline")
-    return f'{opening}<td data-value="999">not trained</td><td data-value="">-</td>{"".join(cells)}</tr>'
+    return f'{opening}<td data-value="999">baseline</td><td data-value="">-</td>{"".join(cells)}</tr>'
 
 
 def _forests(comparison: Comparison) -> str:

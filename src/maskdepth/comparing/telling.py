@@ -54,13 +54,15 @@ def _tell_lack(counts: Counts) -> str:
 def _tell_effects(name: str, control: str, effects: tuple[Effect, ...]) -> list[str]:
     """Say by which endpoints of the mask and of the depth a combination differs, and what would have been seen."""
     parts: list[str] = []
+    is_subject = False  # of the sentence so far, so that "it" is the combination
     for target in ("mask", "depth"):
         primary = [effect for effect in effects if effect.endpoint.target == target and effect.endpoint.is_primary]
         better, worse = [e for e in primary if e.is_better], [e for e in primary if e.is_worse]
-        subject = f"{name} is" if not parts else "it is"
+        subject = "it is" if is_subject else f"{name} is"
         against = f" than {control}" if not parts else ""
         told = [f"better{against} in {_list(better)}"] if better else []
         told += [f"worse{against if not better else ''} in {_list(worse)}"] if worse else []
+        is_subject = bool(told)
         if told:
             parts.append(f"{subject} {' and '.join(told)}")
         elif primary and not np.isfinite(primary[0].visible):
