@@ -1,7 +1,8 @@
 """The bank of runs behind the verdict on losses, and how races over it would have ended.
 
 `collect` is typed in a repository in which `maskdepth sweep` has ended: it writes one line a run. `replay` draws the
-seeds of the bank in another order a thousand times, races the combinations as `--until-decided` does, and counts.
+seeds of the bank in another order a thousand times, races the combinations as `--until-decided` does, and counts. With
+`--seeds` it races over grids of more seeds than the bank has, drawn at random with the bank's means and spreads.
 """
 
 import re
@@ -46,23 +47,36 @@ def collect(out: Annotated[Path, typer.Argument(help="The table to write.")]) ->
 def replay(
     bank: Annotated[Path, typer.Argument(help="As `collect` writes it.")],
     replays: Annotated[int, typer.Option(min=1, help="How many races.")] = 1000,
+    seeds: Annotated[int | None, typer.Option(min=FIRST_SEEDS, help="Draw grids of so many instead.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of seeds.")] = 0,
 ) -> None:
     """Race the combinations of a bank, and count the runs that it takes and the winners that it stops."""
     table = pd.read_csv(bank).assign(score=lambda rows: rows[list(SCORE)].mean(axis=1))
     scores = table.pivot(index="combination", columns="seed", values="score").dropna(axis=1)
-    full = judge(_shown(scores), 1, len(scores))
-    rng, runs, lost_best, same = np.random.default_rng(seed), [], 0, 0
+    rng, runs, lost_best, lost_equal, kept = np.random.default_rng(seed), [], 0, 0, []
     for _ in range(replays):
-        lost, count = _race(scores[rng.permutation(scores.columns)])
-        runs.append(count)
+        grid = scores[rng.permutation(scores.columns)] if seeds is None else _draw(scores, seeds, rng)
+        full = judge(_shown(grid), 1, len(grid))
+        lost, count = _race(grid)
+        runs.append(count / grid.size)
         lost_best += full.leader in lost
-        same += lost == set(full.lost)
-    print(f"{scores.shape[0]} combinations, {scores.shape[1]} seeds; {full.leader} leads with all of them,")
-    print(f"and {', '.join(full.equal + full.open) or 'none'} is not shown to be worse")
-    share, median = np.mean(runs) / scores.size, np.median(runs)
-    print(f"runs of a race: {share:.2f} of the grid's (median {median:.0f} of {scores.size})")
-    print(f"races that stop the leader: {lost_best} of {replays}; that end with the grid's winners: {same}")
+        lost_equal += not lost.isdisjoint(full.equal + full.open)
+        kept.append(len(grid) - len(lost))
+    print(f"{len(scores)} combinations, {seeds or scores.shape[1]} seeds")
+    print(f"runs of a race: {np.mean(runs):.2f} of the grid's (median {np.median(runs):.2f})")
+    print(f"combinations that are left at its end: {np.mean(kept):.1f}")
+    print(f"races that stop the leader: {lost_best} of {replays}; another that the grid does not stop: {lost_equal}")
+
+
+def _draw(scores: pd.DataFrame, seeds: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw a grid: the means of the combinations, what a seed does to all of them, and chance, each as in the bank."""
+    means, of_seeds = scores.mean(axis=1), scores.mean(axis=0)
+    residuals = scores.sub(means, axis=0).sub(of_seeds - of_seeds.mean(), axis=1)
+    count, looks = scores.shape
+    spreads = np.sqrt((residuals**2).sum(axis=1) / ((looks - 1) * (count - 1) / count)).to_numpy()
+    together = rng.normal(0, of_seeds.std(ddof=1), seeds)
+    own = rng.normal(0, 1, (count, seeds)) * spreads[:, None]
+    return pd.DataFrame(means.to_numpy()[:, None] + together + own, index=scores.index)
 
 
 def _race(scores: pd.DataFrame) -> tuple[set[str], int]:
