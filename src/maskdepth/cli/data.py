@@ -26,7 +26,9 @@ def sample(
     foregrounds: Annotated[int, typer.Option(min=1, help="Drawn objects.")] = 60,
     composites: Annotated[int, typer.Option(min=1, help="Objects standing in scenes.")] = 2400,
     size: Annotated[int, typer.Option(min=32, help=r"Height and width of the pictures \[px].")] = 160,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same bytes.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed draws the same bytes on the same kind of processor.")
+    ] = 0,
     first: Annotated[
         int, typer.Option(min=1, help="Number of the first scene and object; beside other data, above all of theirs.")
     ] = 1,
