@@ -10,7 +10,7 @@ from support.trained import STATES, start_stage, wait_for_state, write_small_par
 from support.waiting import patience, wait_until
 
 from maskdepth.tracking.journal import KILLED, read_journal
-from maskdepth.tracking.mirror import NOT_SHOWN
+from maskdepth.tracking.upload import NOT_SHOWN
 from maskdepth.training.states import load_state
 
 pytestmark = pytest.mark.nightly

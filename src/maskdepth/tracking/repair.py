@@ -11,11 +11,12 @@ from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.tracking.address import EXPERIMENT, locate_store
 from maskdepth.tracking.journal import KILLED, PROCESS, RUNNING, describe_process
-from maskdepth.tracking.mirror import HOST_TAG, PROCESS_TAG, STILL_RUNNING, explain_unfinished, mirror_rows
+from maskdepth.tracking.mirror import STILL_RUNNING, explain_unfinished, mirror_rows
 from maskdepth.tracking.outbox import EXPERIMENT_TAG, waiting_rows
 from maskdepth.tracking.sqlite import check_database, check_room, holds_something
 from maskdepth.tracking.store import Connection, connect, explain, require_right_to_write, trouble
 from maskdepth.tracking.tags import read_tags
+from maskdepth.tracking.upload import HOST_TAG, PROCESS_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -21,10 +21,12 @@ from maskdepth.process.console import printable
 from maskdepth.process.workspace import state_dir
 from maskdepth.tracking.address import DATA_EXPERIMENT, EXPERIMENT, Store, redact
 from maskdepth.tracking.sqlite import ARTIFACTS, build_database, holds_something, require_in_place
+from maskdepth.tracking.tags import read_tags
 from maskdepth.tracking.views import missing_views
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 # Without it the web interface shows runs of networks as if they were of language models.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -173,6 +175,17 @@ def require_right_to_write(connection: Connection) -> None:
         tags = connection.client.get_experiment(number).tags
         if tags:
             connection.client.set_experiment_tag(number, *min(tags.items(), key=lambda tag: len(tag[1])))
+
+
+def find_runs(connection: Connection, experiment: str, tags: dict[str, str]) -> "list[Run]":
+    """List the active runs with all of these tags, a missing tag counting as "", oldest first."""
+    # One tag is asked of the store and the rest compared here: a search cannot express "missing or empty".
+    name, value = next(iter(tags.items()))
+    found = connection.client.search_runs(
+        [connection.experiments[experiment]], f"tags.`{name}` = '{value}'", max_results=1000
+    )
+    same = [run for run in found if all(read_tags(run).get(key, "") == tags[key] for key in tags)]
+    return sorted(same, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
 def _write_views(client: "MlflowClient", experiment_id: str) -> None:
