@@ -1,17 +1,22 @@
-"""What the tables of index, stats and split take of memory for each composite, up to four million.
+"""What unzip, index, stats and split take of memory for each composite, up to four million.
 
-Shards are written without decoding, their pictures shared by all archives: what grows is the tables alone. Between two
-sizes memory grows by so many bytes a composite, whatever Python and its libraries take; memory is what a stage
-allocates, mapped pages apart.
+For all but unzip shards are written without decoding, their pictures shared by all archives: what grows is the tables
+alone. Unzip has a tenth of the composites, as it decodes each, in archives of one size. Between two sizes memory grows
+by so many bytes a composite, whatever Python and its libraries take; memory is what a stage allocates, mapped pages
+apart.
 """
 
+import io
 import json
 import os
+import zipfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from bench_scale import Run, watch
+from PIL import Image
 from support.drawn import BACKGROUNDS, PLACEMENTS, list_samples, names_of, scratch
 from support.shipped import write_shipped
 from support.timing import Ratio, parse_options, report, summarise
@@ -19,14 +24,17 @@ from support.timing import Ratio, parse_options, report, summarise
 from maskdepth.data.archives.members import MEMBER_COLUMNS, write_members
 from maskdepth.data.arrays.arrays import CARD_FILE, pixels_file
 from maskdepth.data.layouts.layout import read_layouts
-from maskdepth.params import load_params
+from maskdepth.params import load_params, update_params
 
 _SIDE = 16  # [px]
 _OF_OBJECT = BACKGROUNDS * PLACEMENTS
 _OBJECTS = 10  # of an archive
+_FEWER = 10  # composites of the other stages for one of unzip
+_OF_ZIP = 1000  # composites
 _SIZES, _QUICK_SIZES, _WHOLE = [80_000, 400_000], [40_000, 80_000], [1_000_000, 4_000_000]
 _GOAL = "<= 200"  # [bytes] 40 million composites in 8 GB
 _INDEX = "--arrays arrays --registered registered --index index.csv"
+_UNZIP = f"unzip of a {_FEWER}th"
 _STAGES = {
     "index": f"{_INDEX} --rejected rejected.csv",
     "stats": f"{_INDEX} --places places.csv --moments stats.csv --summary stats.json --gallery gallery.png",
@@ -47,13 +55,14 @@ def main() -> None:
         for stage, run in runs[size].items()
     }
     data = f"tables of composites in archives of {_OBJECTS * _OF_OBJECT:,}, ids in their names; pictures of {_SIDE} px"
-    report("tables", data, options, times, [grow(stage, runs) for stage in _STAGES], facts)
+    report("tables", data, options, times, [grow(stage, runs) for stage in [_UNZIP, *_STAGES]], facts)
 
 
 def grow(stage: str, runs: dict[int, dict[str, Run]]) -> Ratio:
     """Say how many bytes a stage takes for each composite that is added."""
     few, many = runs
-    added = 1e6 * (runs[many][stage].megabytes - runs[few][stage].megabytes) / (many - few) * 1.048576
+    composites = (many - few) / (_FEWER if stage == _UNZIP else 1)
+    added = 1e6 * (runs[many][stage].megabytes - runs[few][stage].megabytes) / composites * 1.048576
     return summarise(f"bytes a composite, {stage}", [added], _GOAL)
 
 
@@ -79,10 +88,25 @@ def run_all(folder: Path, pictures: Path, size: int) -> dict[str, Run]:
     write_shipped(folder)
     for number in range(size // (_OBJECTS * _OF_OBJECT)):
         write_shard(folder / "arrays" / f"batch{number + 1}_images", pictures, number * _OBJECTS)
-    runs = {}
+    runs = {_UNZIP: run_unzip(folder / "zips", size // _FEWER)}
     for stage, paths in _STAGES.items():
         runs[stage] = watch(folder, ["-m", f"stages.{stage}", *paths.split(), "--journal", f"journals/{stage}.jsonl"])
     return runs
+
+
+def run_unzip(folder: Path, size: int) -> Run:
+    """Write zips of so many composites, whose pictures are all the same, and decode them."""
+    (folder / "raw").mkdir(parents=True)
+    write_shipped(folder)
+    update_params(folder / "params.yaml", {"data.image_size": _SIDE})
+    file = io.BytesIO()
+    Image.new("L", (_SIDE, _SIDE)).save(file, "PNG")
+    samples = ["_".join(map(str, ids)) + ".jpg" for ids in list_samples(size)]
+    for start in range(0, size, _OF_ZIP):
+        with zipfile.ZipFile(folder / "raw" / f"batch{start // _OF_ZIP + 1}_images.zip", "w") as opened:
+            for name in chain.from_iterable(map(names_of, samples[start : start + _OF_ZIP])):
+                opened.writestr(name, file.getvalue())
+    return watch(folder, ["-m", "stages.unzip", "--raw", "raw", "--arrays", "arrays", "--journal", "unzip.jsonl"])
 
 
 def write_shard(shard: Path, pictures: Path, first: int) -> None:

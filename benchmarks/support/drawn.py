@@ -17,8 +17,10 @@ import pandas as pd
 from support.shipped import SHIPPED_PARAMS
 
 from maskdepth.data.archives.archive import find_archives
+from maskdepth.data.archives.listings import write_listings
 from maskdepth.data.archives.members import Members, members_of
-from maskdepth.data.archives.shards import plan_shard, write_shards
+from maskdepth.data.archives.planning import plan_shard
+from maskdepth.data.archives.shards import write_shards
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray, read_arrays
 from maskdepth.data.layouts.layout import IDS, NAME_COLUMNS, read_layouts
 from maskdepth.making.drawing.sample import write_sample
@@ -157,9 +159,11 @@ def unzip(raw: Path, arrays_dir: Path, workers: int, **settings: object) -> Arra
     arrays_dir.mkdir(exist_ok=True)
     layout = read_layouts()[_LAYOUT]
     params = _DATA.model_copy(update=settings)
-    plans = [plan_shard(archive, archive.members(), layout, params, "code") for archive in find_archives(raw)]
-    for _ in write_shards(arrays_dir, plans, workers):
-        pass
+    with TemporaryDirectory() as folder:
+        sources = write_listings(find_archives(raw), Path(folder))
+        plans = [plan_shard(archive, source, layout, params, "code") for archive, source in sources.items()]
+        for _ in write_shards(arrays_dir, plans, workers):
+            pass
     return read_arrays(arrays_dir)
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.planned import plan_all
 from support.settings import SHIPPED_PARAMS
 from support.toy import draw_background, encode_png, write_background_depths, write_toy_archive, write_zip
 
-from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.archives.members import read_members
-from maskdepth.data.archives.shards import plan_shard, write_shards
+from maskdepth.data.archives.shards import write_shards
 from maskdepth.data.arrays.arrays import read_arrays
 from maskdepth.data.index.joining import build_index
 from maskdepth.data.layouts.layout import read_layouts
@@ -77,12 +77,8 @@ def test_what_names_tell_to_be_amiss_is_rejected_as_the_index_would(tmp_path: Pa
     write_toy_archive(raw)
     write_names(raw / "more.zip", "fg_bg_jpg/fg_bg_9_1_0_1.jpg", "mask_black_jpg/bg_mask_8_1_0_1.jpg", "notes.txt")
     params = load_params(SHIPPED_PARAMS).data
-    plans = [
-        plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params, "code")
-        for archive in find_archives(raw)
-    ]
     arrays.mkdir()
-    list(write_shards(arrays, plans, workers=1))
+    list(write_shards(arrays, plan_all(raw, read_layouts()["sudhakarmlal"], params), workers=1))
     decoded = build_index(read_members(arrays), read_arrays(arrays))
     text = explain(raw)
     assert f"rejected, by names alone: {len(decoded.rejected)} of {decoded.num_members} files" in text

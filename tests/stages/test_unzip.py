@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -154,6 +155,35 @@ def test_a_missing_archive_of_a_numbered_set_is_told(capsys: pytest.CaptureFixtu
     write_toy_archive(Path("raw"), name="batch2_images.zip", foregrounds=(9,))
     unzip()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("workspace")
+def test_memory_grows_with_the_largest_archive_and_not_with_their_number() -> None:
+    unzip()  # what is imported, and kept, for good
+    peaks = []
+    for number in (4, 16):
+        for name in map(str, range(number)):
+            write_zip(Path("raw") / f"{name}x.zip", [(f"note {name} {line}.txt", b"x") for line in range(1000)])
+        tracemalloc.start()
+        unzip()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 12 * 1000 * 50  # [bytes] a member; a list in memory has 300, a table 700
+
+
+@pytest.mark.usefixtures("workspace")
+def test_nothing_but_shards_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    for content in (b"", None):
+        if content is not None:
+            Path("raw/batch2_images.zip").write_bytes(content)
+        unzip()
+        shards = ["batch1_images", "batch2_images"]
+        assert sorted(path.name for path in Path("arrays").iterdir()) == shards
+    Path("raw/batch1_images.zip").write_bytes(b"")
+    with pytest.raises(ValueError, match="no archive can be read"):
+        unzip()
+    assert sorted(path.name for path in Path("arrays").iterdir()) == shards
+    capsys.readouterr()
 
 
 def test_a_change_of_any_code_that_decodes_makes_every_shard_anew(

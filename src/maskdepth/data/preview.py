@@ -15,7 +15,7 @@ import pandas as pd
 from maskdepth.data.archives.archive import Archive, find_archives, list_members
 from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.members import members_of
-from maskdepth.data.archives.shards import name_refused, read_labels, read_names
+from maskdepth.data.archives.planning import name_refused, read_labels, read_names
 from maskdepth.data.arrays.arrays import CHANNELS, Arrays, ShardedArray
 from maskdepth.data.index.joining import Index, build_index
 from maskdepth.data.index.rejections import judge_rejected

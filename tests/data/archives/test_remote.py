@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.planned import plan_all
 from support.toy import write_toy_archive
 
-from maskdepth.data.archives.archive import find_archives, list_members
+from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.archives.remote import Remote, link, read_list
-from maskdepth.data.archives.shards import plan_shard, write_shards
+from maskdepth.data.archives.shards import write_shards
 from maskdepth.data.layouts.layout import read_layouts
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.params import load_params
@@ -71,10 +72,7 @@ def linked(store, tmp_path):
 def decode(raw: Path, arrays: Path) -> Path:
     arrays.mkdir()
     layout, params = read_layouts()["sudhakarmlal"], load_params(Path(__file__).parents[3] / "params.yaml").data
-    members, refused = list_members(find_archives(raw))
-    assert not refused
-    plans = [plan_shard(archive, listed, layout, params, "code") for archive, listed in members.items()]
-    list(write_shards(arrays, plans, workers=1))
+    list(write_shards(arrays, plan_all(raw, layout, params), workers=1))
     return arrays
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support import planned
 from support.member_tables import read_member_table
 from support.plotted import draw_levels, plot_small_page
 from support.settings import SHIPPED_PARAMS
@@ -24,15 +25,8 @@ from support.waiting import is_anybody_left, wait_until
 from maskdepth.data.archives import shards
 from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.archives.members import MEMBERS_FILE, read_members
-from maskdepth.data.archives.shards import (
-    ShardPlan,
-    is_current,
-    plan_refused,
-    plan_shard,
-    remove_stale,
-    update_size,
-    write_shards,
-)
+from maskdepth.data.archives.planning import ShardPlan, plan_shard
+from maskdepth.data.archives.shards import is_current, remove_stale, update_size, write_shards
 from maskdepth.data.arrays.arrays import CARD_FILE, Arrays, read_arrays
 from maskdepth.data.layouts.layout import Layout, read_layouts
 from maskdepth.data.pictures.refusal import RefusedError
@@ -44,7 +38,7 @@ PARAMS = load_params(SHIPPED_PARAMS).data.model_copy(update={"image_size": TOY_S
 
 
 def plan_all(raw: Path, layout: Layout = SUDHAKARMLAL, params: DataParams = PARAMS) -> list[ShardPlan]:
-    return [plan_shard(archive, archive.members(), layout, params, "code") for archive in find_archives(raw)]
+    return planned.plan_all(raw, layout, params)
 
 
 def write_all(raw: Path, arrays_dir: Path, layout: Layout = SUDHAKARMLAL, workers: int = 1) -> Arrays:
@@ -149,7 +143,7 @@ def test_pages_are_rejected_members_or_cropped_as_params_say(tmp_path: Path) -> 
 def test_a_refused_archive_is_a_row_without_a_member(tmp_path: Path) -> None:
     write_toy_archive(tmp_path / "raw")
     (archive,) = find_archives(tmp_path / "raw")
-    plan = plan_refused(archive, RefusedError("the file is empty", "download it again"), SUDHAKARMLAL, PARAMS, "code")
+    plan = plan_shard(archive, RefusedError("the file is empty", "download it again"), SUDHAKARMLAL, PARAMS, "code")
     list(write_shards(tmp_path, [plan], 1))
     (row,) = read_member_table(tmp_path).to_dict("records")
     assert [row[name] for name in ("kind", "member", "archive")] == ["unknown", "", "batch1_images.zip"]
@@ -271,7 +265,7 @@ def test_shards_of_gone_archives_and_interrupted_runs_are_removed(tmp_path: Path
     (tmp_path / "raw" / "b.zip").unlink()
     (tmp_path / "arrays" / ".partial-c").mkdir()
     (tmp_path / "arrays" / "not-ours").mkdir()
-    remove_stale(tmp_path / "arrays", plan_all(tmp_path / "raw"))
+    remove_stale(tmp_path / "arrays", find_archives(tmp_path / "raw"))
     assert sorted(path.name for path in (tmp_path / "arrays").iterdir()) == ["a", "not-ours"]
 
 
@@ -343,15 +337,17 @@ import sys
 from pathlib import Path
 from maskdepth.data.archives import shards
 from maskdepth.data.archives.archive import find_archives
+from maskdepth.data.archives.listings import write_listings
+from maskdepth.data.archives.planning import plan_shard
+from maskdepth.data.archives.shards import write_shards
 from maskdepth.data.layouts.layout import read_layouts
-from maskdepth.data.archives.shards import plan_shard, write_shards
 from maskdepth.params import load_params
 
 shards._LITTLE_BYTES = 0  # else one process does it all
 if __name__ == "__main__":
     params = load_params(Path(sys.argv[3])).data
-    (archive,) = find_archives(Path(sys.argv[1]))
-    plan = plan_shard(archive, archive.members(), read_layouts()["sudhakarmlal"], params, "code")
+    ((archive, listing),) = write_listings(find_archives(Path(sys.argv[1])), Path(sys.argv[1]).parent).items()
+    plan = plan_shard(archive, listing, read_layouts()["sudhakarmlal"], params, "code")
     for done, _ in enumerate(write_shards(Path(sys.argv[2]), [plan], 2)):
         print(done, flush=True)
 """
@@ -375,7 +371,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_is_complete(tmp_path: P
     wait_until(lambda: not is_anybody_left(process.pid))
     process.stdout.close()
     assert [path.name for path in arrays_dir.iterdir()] == [".partial-batch1_images"]
-    remove_stale(arrays_dir, plan_all(tmp_path / "raw"))
+    remove_stale(arrays_dir, find_archives(tmp_path / "raw"))
     write_all(tmp_path / "raw", arrays_dir)
     assert_holds(arrays_dir, world)
 

@@ -23,6 +23,7 @@ from maskdepth.data.layouts.layout import (
     layout_from_definition,
     layout_from_patterns,
     read_layouts,
+    sample_names,
 )
 
 LAYOUTS = read_layouts()
@@ -244,6 +245,16 @@ EXPRESSIONS = st.text(max_size=15) | st.sampled_from(
     ]
 )
 OWN_KINDS = st.sampled_from([*KINDS, "other"])
+
+
+def test_a_layout_is_detected_by_names_spread_over_all_of_them() -> None:
+    few = [f"x{number}" for number in range(9999)]
+    assert sample_names(iter(few)) == few
+    many = sample_names(str(number) for number in range(1_000_000))
+    assert 5000 <= len(many) < 10_000
+    gaps = np.diff(np.array(many, int))
+    assert (gaps == gaps[0]).all()
+    assert int(many[-1]) + gaps[0] >= 1_000_000
 
 
 @settings(max_examples=60)

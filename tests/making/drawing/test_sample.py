@@ -5,17 +5,18 @@ import io
 import os
 import zipfile
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from support.planned import list_all, plan_all
 from support.settings import SHIPPED_PARAMS
 
-from maskdepth.data.archives.archive import find_archives
 from maskdepth.data.archives.members import Members, read_members
-from maskdepth.data.archives.shards import plan_shard, write_shards
+from maskdepth.data.archives.shards import write_shards
 from maskdepth.data.arrays.arrays import Arrays, read_arrays
 from maskdepth.data.index.joining import build_index
 from maskdepth.data.layouts.layout import IDS, NAME_COLUMNS, choose_layout, read_layouts
@@ -126,13 +127,9 @@ def test_what_is_written_is_read_again_pixel_for_pixel(
 def unzip(raw: Path, arrays_dir: Path) -> tuple[Members, Arrays]:
     """Read a data set as the unzip stage does, its layout found by its names, pictures at their own size."""
     params = load_params(SHIPPED_PARAMS).data.model_copy(update={"image_size": SIZE})
-    listed = {archive: archive.members() for archive in find_archives(raw)}
-    layout = choose_layout("auto", (archive.path_of(member) for archive in listed for member in listed[archive]))
+    layout = choose_layout("auto", chain.from_iterable(listing.paths() for listing in list_all(raw).values()))
     arrays_dir.mkdir()
-    for _ in write_shards(
-        arrays_dir, [plan_shard(each, listed[each], layout, params, "code") for each in listed], workers=1
-    ):
-        pass
+    list(write_shards(arrays_dir, plan_all(raw, layout, params), workers=1))
     return read_members(arrays_dir), read_arrays(arrays_dir)
 
 

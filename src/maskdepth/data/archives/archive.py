@@ -85,7 +85,11 @@ class Archive:
         >>> Archive("masks/m_1.zip", Path("data/raw"), is_zip=True).path_of(Member("bg_001/7.jpg", 9, 0, 9))
         'masks/m_1/bg_001/7.jpg'
         """
-        return f"{self.stem}/{member.name}" if self.is_zip else member.name
+        return self.below(member.name)
+
+    def below(self, name: str) -> str:
+        """Do so for the name of one."""
+        return f"{self.stem}/{name}" if self.is_zip else name
 
     def members(self) -> list[Member]:
         """List the members, those of a zip in its own order and loose files sorted, without hidden files.
@@ -164,9 +168,14 @@ def find_archives(raw_dir: Path, max_member_bytes: int = MAX_MEMBER_BYTES) -> li
     if not raw_dir.is_dir():
         raise FileNotFoundError(f"{raw_dir} is not a folder; {cure}")
     unlisted: list[OSError] = []
-    names = list(_walk(raw_dir, unlisted.append))
-    remotes = _read_lists(raw_dir, [name for name in names if name.endswith(LIST_SUFFIX)])
-    found = {(_archive_of(name), not _is_loose(name)) for name in names if not name.endswith(LIST_SUFFIX)}
+    lists: list[str] = []
+    found: set[tuple[str, bool]] = set()
+    for name in _walk(raw_dir, unlisted.append):
+        if name.endswith(LIST_SUFFIX):
+            lists.append(name)
+        else:
+            found.add((_archive_of(name), not _is_loose(name)))
+    remotes = _read_lists(raw_dir, lists)
     found |= {(name, True) for name in remotes}
     for error in unlisted:  # to be refused for it, and no other one
         if (folder := Path(os.fsdecode(error.filename))) == raw_dir:

@@ -17,13 +17,11 @@ import shutil
 import socket
 import uuid
 import zlib
-from collections import Counter
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
-from importlib.metadata import version
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -31,12 +29,20 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from maskdepth.data.archives.archive import Archive, content_digest
+from maskdepth.data.archives.archive import Archive
 from maskdepth.data.archives.local_headers import Member
-from maskdepth.data.archives.members import LABELS_FILE, MEMBER_COLUMNS, write_members
+from maskdepth.data.archives.members import LABELS_FILE, write_members
+from maskdepth.data.archives.planning import (
+    DECODERS,
+    SETTINGS,
+    Contents,
+    ShardPlan,
+    key_of,
+    read_labels,
+    shape_of,
+)
 from maskdepth.data.arrays.arrays import CARD_FILE, CHANNELS, ENCODED, encoded_file, pixels_file, read_card, spans_file
 from maskdepth.data.arrays.encoded import Spans, lay_out
-from maskdepth.data.layouts.layout import NAME_COLUMNS, Layout
 from maskdepth.data.pictures.decoding import decode_picture
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.data.tables import write_table
@@ -46,16 +52,9 @@ from maskdepth.process.code import digest_code
 from maskdepth.process.files import PARTIAL, replace_text, sync
 from maskdepth.process.workers import map_in_order, open_pool
 
-UNKNOWN = "unknown"
-
 # Of the code that runs, which a machine of a cluster has a clone of, too.
 _ROOT = Path(__file__).resolve().parents[4]
 
-# Another version of what decodes the pictures may change the arrays.
-_DECODERS = ("pillow", "simplejpeg")
-# What the pictures of a shard depend on; `data.max_rejected`, for one, is for the index.
-_SETTINGS = {"store", "image_size", "depth_near", "depth_frame", "max_pixels"}
-_ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # Enough work to be worth a message between processes, little enough for smooth progress.
 _CHUNK = 64
 # Chunks that are under way, or done and waiting for one before: what one process does while another starts.
@@ -66,48 +65,8 @@ _READ_BYTES = 2**20
 # No two pictures share so long a digest by chance, as one data set in a hundred of 10,000 pictures has it with CRC-32.
 _DIGEST_BYTES = 16
 
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """What one archive will become.
-
-    Attributes:
-        archive: Where the pictures are.
-        members: Its files; empty when it was refused.
-        table: One row per member, `MEMBER_COLUMNS`; sizes and reasons of pictures are known after decoding.
-        layout: By which the names were read.
-        params: How pictures are decoded and kept.
-        key: Digest of everything that the shard depends on.
-    """
-
-    archive: Archive
-    members: list[Member]
-    table: pd.DataFrame
-    layout: Layout
-    params: DataParams
-    key: str
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        """Number of pictures to decode, by kind."""
-        found = Counter(kind for _, kind in self.pictures)
-        return {kind: found[kind] for kind in CHANNELS if found[kind]}
-
-    @property
-    def num_pictures(self) -> int:
-        """Number of pictures to decode."""
-        return len(self.pictures)
-
-    @cached_property
-    def pictures(self) -> list[tuple[Member, str]]:
-        """The members that are pictures, in order, with their kinds."""
-        found = zip(self.members, self.table["kind"], strict=False)  # a refused archive has a row and no member
-        return [(member, kind) for member, kind in found if kind in CHANNELS]
-
-    @property
-    def packed_bytes(self) -> int:
-        """Size of the members [bytes], as stored."""
-        return sum(member.packed_size for member in self.members)
+# Members that are pictures, with their kinds.
+_Pictures = Sequence[tuple[Member, str]]
 
 
 class _Outcome(NamedTuple):
@@ -129,84 +88,6 @@ class _Chunk(NamedTuple):
     pictures: list[tuple[Member, str, int]]
 
 
-def plan_shard(archive: Archive, members: list[Member], layout: Layout, params: DataParams, code: str) -> ShardPlan:
-    """Read the names of an archive and number the pictures of each kind.
-
-    Args:
-        archive: Where they are.
-        members: Its files.
-        layout: By which the names are read.
-        params: How pictures are decoded and kept.
-        code: Digest of the code that decodes them.
-    """
-    table = read_names(archive, members, layout)
-    return ShardPlan(archive, members, table, layout, params, _key(archive, members, layout, params, code))
-
-
-def _key(archive: Archive, members: list[Member], layout: Layout, params: DataParams, code: str) -> str:
-    return _digest(archive.name, content_digest(members), layout, params, code)
-
-
-def read_names(archive: Archive, members: Iterable[Member], layout: Layout) -> pd.DataFrame:
-    """Tell what each member of an archive is by its name; pictures of a kind are numbered as they come.
-
-    Returns:
-        One row per member, `MEMBER_COLUMNS` as text.
-    """
-    rows: Counter[str] = Counter()
-    lines = []
-    for member in members:
-        found = layout.recognise(archive.path_of(member))
-        kind, ids = found if found else (UNKNOWN, {})
-        row = ""
-        if kind in CHANNELS:
-            row = str(rows[kind])
-            rows[kind] += 1
-        reason, cure = ("", "") if found else _why_unknown(member.name, layout)
-        named = [ids.get(column, "") for column in NAME_COLUMNS]
-        lines.append((kind, member.name, *named, "", "", _announced(member), row, reason, cure))
-    return _member_table(lines)
-
-
-def read_labels(archive: Archive, members: Sequence[Member], layout: Layout, table: pd.DataFrame) -> pd.DataFrame:
-    """Read the rows of the archive's labels files; one that cannot be read becomes a rejected member.
-
-    Args:
-        archive: Where they are.
-        members: Its files.
-        layout: Names the columns.
-        table: One row per member, as of `read_names`; reasons are added to it.
-
-    Returns:
-        The rows, columns as the layout names them; none if it does not use labels.
-    """
-    columns = list(layout.label_columns)
-    positions = np.flatnonzero(table["kind"] == "labels").tolist() if columns else []
-    if not positions:
-        return pd.DataFrame(columns=columns, dtype=str)
-    rows: list[list[str]] = []
-    with archive.opened([members[position] for position in positions]) as read:
-        for position in positions:
-            try:
-                rows += layout.read_labels(read(members[position]).decode())
-            except RefusedError as error:
-                table.loc[position, ["digest", "reason", "cure"]] = "", error.reason, error.cure
-            except ValueError as error:
-                table.loc[position, ["reason", "cure"]] = f"not the labels of this layout: {error}", "mend the file"
-    return pd.DataFrame(rows, columns=columns, dtype=str)
-
-
-def plan_refused(archive: Archive, error: RefusedError, layout: Layout, params: DataParams, code: str) -> ShardPlan:
-    """Make a shard without pictures, in which a refused archive says why."""
-    key = _digest(archive.name, f"{error.reason}; {error.cure}", layout, params, code)
-    return ShardPlan(archive, [], name_refused(error), layout, params, key)
-
-
-def name_refused(error: RefusedError) -> pd.DataFrame:
-    """Give the one row of a refused archive, `MEMBER_COLUMNS` as text: a member without a name, and why."""
-    return _member_table([(UNKNOWN, "", *[""] * len(NAME_COLUMNS), "", "", "", "", error.reason, error.cure)])
-
-
 def is_current(arrays_dir: Path, plan: ShardPlan) -> bool:
     """Say whether the shard is there already, whole, and what the archive would give if it were read again."""
     folder = arrays_dir / plan.archive.shard
@@ -226,9 +107,9 @@ def update_size(arrays_dir: Path, plan: ShardPlan) -> None:
         replace_text(path, json.dumps(card | {"image_size": plan.params.image_size}, indent=2) + "\n")
 
 
-def remove_stale(arrays_dir: Path, plans: Iterable[ShardPlan]) -> None:
+def remove_stale(arrays_dir: Path, archives: Iterable[Archive]) -> None:
     """Remove the shards of archives that are gone, and what an interrupted run left behind."""
-    wanted = {plan.archive.shard for plan in plans}
+    wanted = {archive.shard for archive in archives}
     for card in arrays_dir.glob(f"*/{CARD_FILE}"):
         if card.parent.name not in wanted:
             shutil.rmtree(card.parent)
@@ -252,7 +133,7 @@ def write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> 
     """
     if not plans:
         return
-    _check_space(arrays_dir, sum(map(_num_bytes, plans)))
+    _check_space(arrays_dir, sum(plan.demand.num_bytes for plan in plans))
     try:
         with open_cluster() as cluster:
             if cluster:
@@ -287,18 +168,19 @@ def write_shard(arrays_dir: Path, plan: ShardPlan) -> None:
     Raises:
         ValueError: This machine would make another shard of it: its code or its decoders are others.
     """
-    code = digest_code(_ROOT, "unzip")
-    if plan.members and plan.key != _key(plan.archive, plan.members, plan.layout, plan.params, code):
+    key = key_of(plan.archive, plan.source, plan.layout, plan.params, digest_code(_ROOT, "unzip"))
+    if plan.key != key:
         raise ValueError(
-            f"{socket.gethostname()} has other code in {_ROOT}, or other versions of {' or '.join(_DECODERS)}, than "
+            f"{socket.gethostname()} has other code in {_ROOT}, or other versions of {' or '.join(DECODERS)}, than "
             "the machine that asks it; give both the same environment and start the cluster again"
         )
     if is_current(arrays_dir, plan):
         return
     staging = arrays_dir / f"{PARTIAL}{plan.archive.shard}-{uuid.uuid4().hex}"
     try:
-        outcomes = chain.from_iterable(map(_decode_chunk, _start_shard(staging, plan)))
-        _finish_shard(staging, arrays_dir / plan.archive.shard, plan, [*outcomes])
+        contents = plan.read_contents()
+        outcomes = chain.from_iterable(map(_decode_chunk, _start_shard(staging, plan, contents)))
+        _finish_shard(staging, arrays_dir / plan.archive.shard, plan, contents, [*outcomes])
     except FileExistsError:  # another one that does the same was sooner
         if not is_current(arrays_dir, plan):
             raise
@@ -307,64 +189,72 @@ def write_shard(arrays_dir: Path, plan: ShardPlan) -> None:
 
 
 def _write_shards(arrays_dir: Path, plans: Sequence[ShardPlan], workers: int) -> Iterator[None]:
-    is_little = sum(plan.packed_bytes for plan in plans) <= _LITTLE_BYTES
-    chunks = chain.from_iterable(_start_shard(_staging(arrays_dir, plan), plan) for plan in plans if plan.num_pictures)
+    is_little = sum(plan.demand.packed_bytes for plan in plans) <= _LITTLE_BYTES
+    started: deque[tuple[ShardPlan, Contents]] = deque()
+
+    def start_all() -> Iterator[_Chunk]:
+        """Start an archive when those before have no more work to give: few are in memory at a time."""
+        for plan in plans:
+            started.append((plan, plan.read_contents()))
+            yield from _start_shard(_staging(arrays_dir, plan), *started[-1])
+
     # To finish a shard is mostly to wait for the disk: a thread does, while others decode the next one.
     with open_pool(1 if is_little else workers) as pool, ThreadPoolExecutor(1) as finisher:
-        outcomes = map_in_order(pool, _decode_chunk, chunks, _AHEAD, _describe_chunk)
         finishing: Future[None] | None = None
-        for plan in plans:
-            found: list[_Outcome] = []
-            if not plan.num_pictures:
-                _start_shard(_staging(arrays_dir, plan), plan)  # gives no work, on the way to which it would be started
-            while len(found) < plan.num_pictures:
-                some = next(outcomes)
-                found += some
-                yield from [None] * len(some)
-            if finishing:
-                finishing.result()
-            places = _staging(arrays_dir, plan), arrays_dir / plan.archive.shard
-            finishing = finisher.submit(_finish_shard, *places, plan, found)
+        found: list[_Outcome] = []
+        for some in map_in_order(pool, _decode_chunk, start_all(), _AHEAD, _describe_chunk):
+            found += some
+            yield from [None] * len(some)
+            if len(found) == (plan := started[0][0]).num_pictures:
+                if finishing:
+                    finishing.result()
+                places = _staging(arrays_dir, plan), arrays_dir / plan.archive.shard
+                finishing = finisher.submit(_finish_shard, *places, *started.popleft(), found)
+                found = []
         if finishing:
             finishing.result()
 
 
-def _start_shard(staging: Path, plan: ShardPlan) -> list[_Chunk]:
-    """Make empty arrays beside the place of the shard, and cut the work of filling them."""
+def _start_shard(staging: Path, plan: ShardPlan, contents: Contents) -> Iterator[_Chunk]:
+    """Make empty arrays beside the place of the shard, and cut the work of filling them: one chunk at least."""
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
-    files = {kind: staging / _file_of(plan, kind) for kind in plan.counts}
+    pictures = contents.pictures()
+    files = {kind: staging / _file_of(plan, kind) for kind in plan.demand.counts}
     places = {}
     for kind, path in files.items():
         with _naming(path):
-            places[kind] = iter(_make_places(plan, kind, path))
-    pictures = [(member, kind, next(places[kind])) for member, kind in plan.pictures]
-    cuts = range(0, len(pictures), _CHUNK)
-    return [_Chunk(plan.archive, files, plan.params, pictures[cut : cut + _CHUNK]) for cut in cuts]
+            places[kind] = iter(_make_places(plan, pictures, kind, path))
+    for cut in range(0, max(1, len(pictures)), _CHUNK):
+        some = [(member, kind, next(places[kind])) for member, kind in pictures[cut : cut + _CHUNK]]
+        yield _Chunk(plan.archive, files, plan.params, some)
 
 
-def _make_places(plan: ShardPlan, kind: str, path: Path) -> list[int]:
+def _make_places(plan: ShardPlan, pictures: _Pictures, kind: str, path: Path) -> Iterable[int]:
     """Make a file of zeros, which take no room on the disk yet; give the place of each picture in it [bytes]."""
     if plan.params.store == ENCODED:
-        spans = _lay_out(plan, kind)
+        spans = _lay_out(pictures, kind)
         with path.open("wb") as file:
             file.truncate(int(spans.sum(1)[-1]))
-        return [int(start) for start in spans[:, 0]]
-    shape = _shape(plan, kind)
-    first = int(np.lib.format.open_memmap(path, "w+", np.uint8, shape).offset)
-    return [first + row * math.prod(shape[1:]) for row in range(shape[0])]
+        return map(int, spans[:, 0])
+    shape = shape_of(kind, plan.demand.counts[kind], plan.params)
+    first, each = int(np.lib.format.open_memmap(path, "w+", np.uint8, shape).offset), math.prod(shape[1:])
+    return range(first, first + math.prod(shape), each)
 
 
-def _finish_shard(staging: Path, folder: Path, plan: ShardPlan, outcomes: Sequence[_Outcome]) -> None:
-    table = _add_outcomes(plan.table, outcomes)
+def _finish_shard(
+    staging: Path, folder: Path, plan: ShardPlan, contents: Contents, outcomes: Sequence[_Outcome]
+) -> None:
+    table = _add_outcomes(contents.table, outcomes)
     if plan.params.store == ENCODED:
-        for kind in plan.counts:
+        pictures = contents.pictures()
+        for kind in plan.demand.counts:
             is_used = (table.loc[table["kind"] == kind, "row"] != "").to_numpy()
-            spans = _lay_out(plan, kind)
+            spans = _lay_out(pictures, kind)
             spans[~is_used, 1] = 0
             with _naming(staging / spans_file(kind)):
                 np.save(staging / spans_file(kind), spans)
-    labels = read_labels(plan.archive, plan.members, plan.layout, table)
+    labels = read_labels(plan.archive, contents.members, plan.layout, table)
     if not labels.empty:
         write_table(staging / LABELS_FILE, labels)
     write_members(staging, table)
@@ -377,6 +267,8 @@ def _staging(arrays_dir: Path, plan: ShardPlan) -> Path:
 
 
 def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
+    if not chunk.pictures:  # nor, perhaps, an archive that can be opened
+        return []
     outcomes = []
     params, is_encoded = chunk.params, chunk.params.store == ENCODED
     decoding = (params.image_size, params.depth_near, params.depth_frame, params.max_pixels)
@@ -400,8 +292,8 @@ def _decode_chunk(chunk: _Chunk) -> list[_Outcome]:
 
 
 def _describe_chunk(chunk: _Chunk) -> str:
-    (first, *_), (last, *_) = chunk.pictures[0], chunk.pictures[-1]
-    return f"{chunk.archive.printable_name}: {first.name} to {last.name}"
+    names = [member.name for member, _, _ in chunk.pictures]
+    return f"{chunk.archive.printable_name}: {names[0]} to {names[-1]}" if names else chunk.archive.printable_name
 
 
 @contextmanager
@@ -433,10 +325,10 @@ def _write_card(path: Path, plan: ShardPlan, table: pd.DataFrame) -> None:
         "archive": plan.archive.printable_name,
         "layout": plan.layout.name,
         "definition": plan.layout.definition,
-        **plan.params.model_dump(include=_SETTINGS),
+        **plan.params.model_dump(include=SETTINGS),
         "key": plan.key,
         "checksums": _checksums(path.parent),
-        "counts": plan.counts,
+        "counts": plan.demand.counts,
         "pictures": int((table["row"] != "").sum()),
         "rejected": int((table["reason"] != "").sum()),
         "unread": int((table["member"].ne("") & table["digest"].eq("")).sum()),
@@ -481,43 +373,9 @@ def _check_space(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, problem, str(folder))
 
 
-def _num_bytes(plan: ShardPlan) -> int:
-    if plan.params.store == ENCODED:
-        return sum(member.size for member, _ in plan.pictures)
-    return sum(math.prod(_shape(plan, kind)) for kind in plan.counts)
-
-
-def _lay_out(plan: ShardPlan, kind: str) -> Spans:
-    return lay_out([member.size for member, its_kind in plan.pictures if its_kind == kind])
+def _lay_out(pictures: _Pictures, kind: str) -> Spans:
+    return lay_out([member.size for member, its_kind in pictures if its_kind == kind])
 
 
 def _file_of(plan: ShardPlan, kind: str) -> str:
     return encoded_file(kind) if plan.params.store == ENCODED else pixels_file(kind)
-
-
-def _shape(plan: ShardPlan, kind: str) -> tuple[int, ...]:
-    size = plan.params.image_size
-    return (plan.counts[kind], size, size, *CHANNELS[kind])
-
-
-def _member_table(lines: list[tuple[str, ...]]) -> pd.DataFrame:
-    return pd.DataFrame(lines, columns=list(MEMBER_COLUMNS), dtype=str)
-
-
-def _announced(member: Member) -> str:
-    """Tell the bytes of a member from others before anybody has read them."""
-    return f"{member.crc:08x}-{member.size}"
-
-
-def _why_unknown(name: str, layout: Layout) -> tuple[str, str]:
-    if name.lower().endswith(_ARCHIVE_SUFFIXES):
-        return "only zip archives are opened, and none within another", "unpack it into the raw folder"
-    return f"its name fits no pattern of layout {layout.name}", "remove it, or describe it in data.layout"
-
-
-def _digest(name: str, content: str, layout: Layout, params: DataParams, code: str) -> str:
-    """Hash all that a shard depends on; encoded pictures are the same for any size that they are decoded to."""
-    settings = params.model_dump(include=_SETTINGS - ({"image_size"} if params.store == ENCODED else set()))
-    decoders = {library: version(library) for library in _DECODERS}
-    parts = [name, content, layout.name, layout.definition, settings, code, decoders]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
