@@ -10,7 +10,7 @@ from typing import Annotated
 import torch
 import typer
 
-from maskdepth.data.arrays.arrays import read_arrays
+from maskdepth.data.arrays.arrays import CARD_FILE, read_arrays, read_cards
 from maskdepth.data.batches.batches import Batches
 from maskdepth.data.samples import TRAIN, VAL, read_samples
 from maskdepth.device import (
@@ -90,8 +90,8 @@ def main(
     network = prepare_network(params.model.name, inputs, pictures, rows, stats)
     state = TrainState(network.to(device), settings, len(train))
 
-    pictures_of = (path for folder in (arrays, registered) for path in sorted(folder.rglob("*")) if path.is_file())
-    data = [index, stats, split, *pictures_of]
+    cards = (shard / CARD_FILE for shard in read_cards(arrays))  # with the checksums of all that is beside them
+    data = [index, stats, split, *cards, *(path for path in sorted(registered.rglob("*")) if path.is_file())]
     dependencies = describe_dependencies(
         {"model": params.model, "loss": params.loss, "train": settings}, data, digest_code(ROOT, "train")
     )

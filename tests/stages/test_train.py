@@ -71,6 +71,17 @@ def test_the_same_settings_give_the_same_weights(repository, uninterrupted):
 
 
 @pytest.mark.slow
+def test_arrays_in_a_store_give_the_same_weights(repository, uninterrupted, monkeypatch):
+    arrays = repository / "data" / "arrays"
+    shutil.copytree(arrays, repository / "store")
+    for path in arrays.rglob("*.npy"):
+        path.unlink()
+    monkeypatch.setenv("MASKDEPTH_ARRAYS", (repository / "store").as_uri())
+    run_stage(repository, "train")
+    assert_same_training(repository, uninterrupted[0])
+
+
+@pytest.mark.slow
 def test_killed_twice_and_resumed_equals_uninterrupted_bit_for_bit(repository, uninterrupted):
     for count in (3, 17):
         process = start_stage(repository, "train")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.object_store import bucket, served
 from support.planned import plan_all
 from support.toy import write_toy_archive
 
@@ -20,7 +21,6 @@ from maskdepth.params import load_params
 
 boto3 = pytest.importorskip("boto3")
 pytest.importorskip("s3fs")
-server = pytest.importorskip("moto.server")
 settings = pytest.importorskip("moto.settings")
 
 NAMES = ("batch1_images.zip", "batch2_images.zip")
@@ -28,37 +28,20 @@ NAMES = ("batch1_images.zip", "batch2_images.zip")
 
 @pytest.fixture(scope="module")
 def address():
-    """A store on this machine, which runs in this process."""
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    running.start()
-    yield "http://{}:{}".format(*running.get_host_and_port())
-    running.stop()
+    with served() as address:
+        yield address
 
 
 @pytest.fixture
 def store(address, tmp_path, monkeypatch):
     """A bucket with the archives of `folder`."""
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()
-    for name, value in {
-        "AWS_ENDPOINT_URL": address,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "a-secret-that-is-told-nobody",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="pictures")
     write_toy_archive(tmp_path / "folder")
     (first,) = (tmp_path / "folder").glob("*.zip")
     shutil.copy(first, tmp_path / "folder" / NAMES[1])
-    for name in NAMES:
-        client.upload_file(str(tmp_path / "folder" / name), "pictures", f"raw/{name}")
-    yield client
-    for found in client.list_objects_v2(Bucket="pictures").get("Contents", []):
-        client.delete_object(Bucket="pictures", Key=found["Key"])
-    client.delete_bucket(Bucket="pictures")
+    with bucket(address, "pictures", monkeypatch) as client:
+        for name in NAMES:
+            client.upload_file(str(tmp_path / "folder" / name), "pictures", f"raw/{name}")
+        yield client
 
 
 @pytest.fixture

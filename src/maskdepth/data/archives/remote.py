@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.archives.zips import ZIP_SUFFIX, list_open_zip, read_zipped
 from maskdepth.data.pictures.refusal import RefusedError
+from maskdepth.data.stores import etag_of, explaining, open_store
 from maskdepth.process.files import replace_text
-
-if TYPE_CHECKING:
-    import fsspec
 
 LIST_SUFFIX = ".urls"
 
@@ -26,28 +24,6 @@ _UNKNOWN_ETAG = "-"
 # [bytes] What a listing reads at once, and the most that is asked for at once; what lies between two members that is
 # not worth a second request, which costs some ten milliseconds.
 _LISTED_BYTES, _MOST_BYTES, _GAP_BYTES = 2**17, 2**25, 2**16
-# [s] A store that is away is away, and one that answers does within this.
-_CONNECT_SECONDS, _READ_SECONDS = 5, 60
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "s3": {
-        "use_listings_cache": False,  # what was listed may have been replaced since
-        "config_kwargs": {
-            "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
-            "retries": {"max_attempts": 3},
-        },
-    }
-}
-# What is raised, by the name of its class, as libraries of a store need not be there; and what a person can do.
-_REASONS = {
-    "FileNotFoundError": ("there is no such object", "check the address, or take it out of the list"),
-    "PermissionError": ("the store refuses the key", "check AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"),
-    "NoCredentialsError": ("the store wants a key", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"),
-    "EndpointConnectionError": ("the store does not answer", "check the network, and AWS_ENDPOINT_URL"),
-    "ConnectTimeoutError": ("the store does not answer", "check the network, and AWS_ENDPOINT_URL"),
-    "FileExpired": ("it was replaced while it was read", "list it again with `maskdepth link`"),
-    "ImportError": ("its kind of store needs a library", "pip install 'maskdepth[s3]'"),
-}
 
 
 @dataclass(frozen=True)
@@ -68,8 +44,8 @@ class Remote:
         Raises:
             RefusedError: It cannot be read, is another object than was meant, or as `list_zip` says.
         """
-        with _explaining():
-            files, path = _open_store(self.url)
+        with explaining():
+            files, path = open_store(self.url)
             with files.open(path, cache_type="readahead", block_size=_LISTED_BYTES) as file:
                 self._require_meant(file)
                 return list_open_zip(cast("BinaryIO", file), max_member_bytes)
@@ -82,14 +58,14 @@ class Remote:
             RefusedError: The object cannot be opened any more, or is another one than was meant.
         """
         blocks = {member.offset: block for block, some in _cut_blocks(members) for member in some}
-        with _explaining():
-            files, path = _open_store(self.url)
+        with explaining():
+            files, path = open_store(self.url)
             file = files.open(path, cache_type="none")
             self._require_meant(file)
 
         @lru_cache(maxsize=1)
         def fetch(start: int, end: int) -> bytes:
-            with _explaining():
+            with explaining():
                 file.seek(start)
                 return cast("bytes", file.read(end - start))
 
@@ -103,7 +79,7 @@ class Remote:
 
     def _require_meant(self, file: Any) -> None:
         """Refuse an opened object that is another one than was meant, by what opening it has asked for."""
-        if self.etag and self.etag != _etag_of(file.details):
+        if self.etag and self.etag != etag_of(file.details):
             raise RefusedError("it is another object than the list names", "list it again with `maskdepth link`")
 
 
@@ -148,41 +124,16 @@ def link(prefix: str, path: Path) -> int:
     """
     if path.suffix != LIST_SUFFIX:
         raise ValueError(f"{path}: a list of addresses ends in {LIST_SUFFIX}")
-    with _explaining(prefix):
-        files, root = _open_store(prefix)
+    with explaining(prefix):
+        files, root = open_store(prefix)
         found = files.find(root, detail=True)
     protocol = prefix.split("://", 1)[0]
     zips = {name: info for name, info in sorted(found.items()) if name.lower().endswith(ZIP_SUFFIX)}
     if not zips:
         raise ValueError(f"{prefix}: found {len(found):,} objects, none of them a zip")
-    lines = [f"{protocol}://{name} {_etag_of(info) or _UNKNOWN_ETAG}\n" for name, info in zips.items()]
+    lines = [f"{protocol}://{name} {etag_of(info) or _UNKNOWN_ETAG}\n" for name, info in zips.items()]
     replace_text(path, "".join(lines))
     return len(zips)
-
-
-def _open_store(url: str) -> "tuple[fsspec.AbstractFileSystem, str]":
-    from fsspec.core import url_to_fs
-
-    return cast("tuple[fsspec.AbstractFileSystem, str]", url_to_fs(url, **_OPTIONS.get(url.split("://", 1)[0], {})))
-
-
-def _etag_of(info: dict[str, Any]) -> str:
-    return str(info.get("ETag") or info.get("etag") or "").strip('"')
-
-
-@contextmanager
-def _explaining(where: str = "") -> Iterator[None]:
-    """Turn what a store raises into a refusal, which repeats nothing of what the store said."""
-    try:
-        yield
-    except Exception as error:
-        for kind in type(error).__mro__:
-            if kind.__name__ in _REASONS:
-                raise RefusedError(*_REASONS[kind.__name__], where) from error
-        if isinstance(error, OSError) or type(error).__module__.startswith(("botocore", "aiohttp")):
-            reason = f"the store answers with {type(error).__name__}"
-            raise RefusedError(reason, "check the network, and try again", where) from error
-        raise
 
 
 def _cut_blocks(members: Iterable[Member]) -> list[tuple[tuple[int, int], list[Member]]]:

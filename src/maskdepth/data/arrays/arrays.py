@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from maskdepth.data.arrays.encoded import Decoding, EncodedArray
+from maskdepth.data.arrays.stored import ARRAYS_VARIABLE, Store, StoredArray, find_store
 
 Pixels = npt.NDArray[np.uint8]
-Part = Pixels | EncodedArray
+Part = Pixels | EncodedArray | StoredArray
 
 # Shape of one picture of a kind, after its height and width.
 CHANNELS: dict[str, tuple[int, ...]] = {
@@ -152,11 +153,12 @@ def read_arrays(arrays_dir: Path, registered_dir: Path | None = None) -> Arrays:
 
     Raises:
         FileNotFoundError: There is no shard.
-        ValueError: A shard is incomplete, or not of the same run as the others.
+        ValueError: A shard is incomplete, or not of the same run as the others, or as the store that is named.
     """
     cards = read_cards(arrays_dir)
     size = next(iter(cards.values()))["image_size"]
-    arrays = {kind: _map_kind(cards, kind) for kind in CHANNELS}
+    store = find_store(list(cards), CARD_FILE)
+    arrays = {kind: _map_kind(cards, kind, store) for kind in CHANNELS}
     if registered_dir is not None:
         for kind in REGISTERED_KINDS:
             shape = None, size, size, *CHANNELS[kind]
@@ -208,21 +210,25 @@ def read_card(shard: Path) -> dict[str, Any]:
 
 
 def _take(part: Part, rows: npt.NDArray[np.integer[Any]], out: Pixels | None = None) -> Pixels:
-    if isinstance(part, EncodedArray):
+    if isinstance(part, EncodedArray | StoredArray):
         return part.take(rows, out)
     # The rows are checked: mode "clip" then only spares numpy a second copy.
     return np.take(part, rows, axis=0, out=out, mode="clip")
 
 
-def _map_kind(cards: Mapping[Path, dict[str, Any]], kind: str) -> ShardedArray:
-    return ShardedArray([_open_part(shard, card, kind) for shard, card in cards.items()])
+def _map_kind(cards: Mapping[Path, dict[str, Any]], kind: str, store: Store | None) -> ShardedArray:
+    return ShardedArray([_open_part(shard, card, kind, store) for shard, card in cards.items()])
 
 
-def _open_part(shard: Path, card: dict[str, Any], kind: str) -> Part:
+def _open_part(shard: Path, card: dict[str, Any], kind: str, store: Store | None) -> Part:
     count, size = card["counts"].get(kind, 0), card["image_size"]
     shape = (count, size, size, *CHANNELS[kind])
     if not count:
         return np.empty(shape, np.uint8)
+    if store:
+        if card["store"] != PIXELS:
+            raise ValueError(f"{ARRAYS_VARIABLE} takes arrays of data.store: pixels alone; these are {card['store']}")
+        return store.open(shard.name, pixels_file(kind), shape)
     if card["store"] == PIXELS:
         return _map_array(shard / pixels_file(kind), np.uint8, shape)
     spans = _map_array(shard / spans_file(kind), np.int64, (count, 2))

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
-from maskdepth.data.batches.order import shuffle
+from maskdepth.data.batches.ahead import fetching, plan_ranges
+from maskdepth.data.batches.order import BLOCK, block_size, shuffle
 from maskdepth.data.batches.places import HostPlace, PinnedPlace, Place
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
 from maskdepth.data.tables import narrow
@@ -78,8 +79,13 @@ class Batch(NamedTuple):
 class Pictures(Protocol):
     """Where the pictures of all samples are: PICTURE_KINDS, then the depth of the backgrounds and if it is known."""
 
-    def read(self, parts: list[np.ndarray]) -> Iterator[list[Tensor]]:
-        """Give the pictures of each part, sample numbers, on the device that computes."""
+    def read(self, parts: list[np.ndarray], block: int = BLOCK) -> Iterator[list[Tensor]]:
+        """Give the pictures of each part, sample numbers, on the device that computes.
+
+        Args:
+            parts: The samples of each batch.
+            block: Neighbouring samples that are in batches near to each other.
+        """
 
 
 class Batches:
@@ -144,7 +150,7 @@ class Batches:
             window: Share of the samples that are shuffled at a time, (0, 1].
         """
         order = shuffle(len(self.sample_ids), window, torch.Generator().manual_seed(mix_seed(seed, epoch)))
-        return self._read(self._cut(order)[start_step:])
+        return self._read(self._cut(order)[start_step:], block_size(len(order), window))
 
     def _cut(self, order: np.ndarray) -> list[np.ndarray]:
         parts = np.split(order, range(self.batch_size, len(order), self.batch_size))
@@ -153,8 +159,8 @@ class Batches:
             parts[-2:] = [np.concatenate(parts[-2:])]
         return parts
 
-    def _read(self, parts: list[np.ndarray]) -> Iterator[Batch]:
-        for part, pictures in zip(parts, self._pictures.read(parts), strict=True):
+    def _read(self, parts: list[np.ndarray], block: int = BLOCK) -> Iterator[Batch]:
+        for part, pictures in zip(parts, self._pictures.read(parts, block), strict=True):
             yield self._finish(pictures, part)
 
     def _finish(self, pictures: list[Tensor], part: np.ndarray) -> Batch:
@@ -186,20 +192,22 @@ class StreamedPictures:
     def __init__(self, pictures: list[ShardedArray], wanted: list[np.ndarray], device: torch.device) -> None:
         self._pictures, self._wanted, self._device = pictures, wanted, device
 
-    def read(self, parts: list[np.ndarray]) -> Iterator[list[Tensor]]:
-        """Give the pictures of each part, sample numbers."""
+    def read(self, parts: list[np.ndarray], block: int = BLOCK) -> Iterator[list[Tensor]]:
+        """Give the pictures of each part, sample numbers; those of a store are fetched in blocks before."""
         places = cycle(self._open_places())
+        ranges = plan_ranges(self._pictures, self._wanted, parts, block)
 
-        def send(part: np.ndarray) -> tuple[Place, list[Tensor]]:
+        def send(number: int, part: np.ndarray) -> tuple[Place, list[Tensor]]:
+            reach(number)
             place = next(places)
             return place, place.send(self._pictures, [rows[part] for rows in self._wanted])
 
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            ahead = [reader.submit(send, part) for part in parts[:1]]
-            for _, following in zip_longest(parts, parts[1:]):
+        with fetching(ranges) as reach, ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = [reader.submit(send, 0, part) for part in parts[:1]]
+            for number, (_, following) in enumerate(zip_longest(parts, parts[1:]), 1):
                 place, sent = ahead.pop().result()
                 if following is not None:
-                    ahead.append(reader.submit(send, following))
+                    ahead.append(reader.submit(send, number, following))
                 yield place.receive(sent)
                 place.leave()
 
@@ -226,7 +234,7 @@ class ResidentPictures:
             unique, position = np.unique(rows, return_inverse=True)
             self._held.append((_move(kind, unique, device), torch.from_numpy(position).to(device)))
 
-    def read(self, parts: list[np.ndarray]) -> Iterator[list[Tensor]]:
+    def read(self, parts: list[np.ndarray], block: int = BLOCK) -> Iterator[list[Tensor]]:
         """Give the pictures of each part, sample numbers; all of these go over at once, at the beginning."""
         sizes = [len(part) for part in parts]
         order = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *parts])).to(self._device)

@@ -9,9 +9,14 @@ import numpy.typing as npt
 import torch
 
 # [samples] Neighbours that stay together until their window is shuffled: some megabytes in one piece.
-_BLOCK = 256
+BLOCK = 256
 # A window of fewer blocks would show little of the data at a time.
 _LEAST_BLOCKS = 8
+
+
+def block_size(count: int, share: float) -> int:
+    """Count the neighbours that stay together where a window holds a share of so many samples."""
+    return max(1, min(BLOCK, int(share * count) // _LEAST_BLOCKS))
 
 
 def shuffle(count: int, share: float, generator: torch.Generator) -> npt.NDArray[np.int64]:
@@ -36,7 +41,7 @@ def shuffle(count: int, share: float, generator: torch.Generator) -> npt.NDArray
 
     if share == 1:
         return permute(count)
-    size = max(1, min(_BLOCK, int(share * count) // _LEAST_BLOCKS))
+    size = block_size(count, share)
     blocks = np.split(np.arange(count), range(size, count, size))
     order = [blocks[number] for number in permute(len(blocks))]
     step = max(_LEAST_BLOCKS, round(share * count / size))
