@@ -2,13 +2,12 @@
 
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from maskdepth.data.archives.archive import describe_gaps, find_archives
-from maskdepth.data.archives.listings import Listing, write_listings
+from maskdepth.data.archives.listings import Listing, listed
 from maskdepth.data.archives.planning import plan_shard
 from maskdepth.data.archives.shards import is_current, remove_stale, update_size, write_shards
 from maskdepth.data.arrays.arrays import UNREAD_ADVICE, read_card
@@ -18,7 +17,6 @@ from maskdepth.params import load_params
 from maskdepth.process.code import digest_code
 from maskdepth.process.command import run
 from maskdepth.process.console import progress, say, warn
-from maskdepth.process.files import PARTIAL
 from maskdepth.process.memory import give_back_freed_memory
 from maskdepth.process.workers import usable_cores
 from maskdepth.tracking.journal import open_journal
@@ -39,8 +37,7 @@ def main(
         archives = find_archives(raw, data.max_member_bytes)
         arrays.mkdir(parents=True, exist_ok=True)
         remove_stale(arrays, archives)
-        with TemporaryDirectory(prefix=PARTIAL, dir=arrays) as folder:
-            sources = write_listings(archives, Path(folder))
+        with listed(archives, arrays) as sources:
             listings = [source for source in sources.values() if isinstance(source, Listing)]
             refused = [source for source in sources.values() if isinstance(source, RefusedError)]
             if not listings:

@@ -3,7 +3,9 @@
 Listing a folder of loose files reads all of them, and that of a store asks it: so what was listed is not listed again.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from maskdepth.data.archives.archive import Archive, content_digest
 from maskdepth.data.archives.local_headers import Member
 from maskdepth.data.pictures.refusal import RefusedError
 from maskdepth.data.tables import read_columns, write_columns
+from maskdepth.process.files import PARTIAL
 
+# No shard begins with a dot, nor is one called so on its way.
+_FOLDER = f"{PARTIAL}.lists"
 _NAME = "name"
 _SCHEMA = pa.schema([(field, pa.string() if field == _NAME else pa.int64()) for field in Member._fields])
 
@@ -41,6 +46,17 @@ class Listing:
     def paths(self) -> Iterator[str]:
         """Read their paths below the raw folder."""
         return map(self.archive.below, read_columns(self.path, _SCHEMA, [_NAME])[_NAME].tolist())
+
+
+@contextmanager
+def listed(archives: Iterable[Archive], arrays_dir: Path) -> Iterator[dict[Archive, Listing | RefusedError]]:
+    """Do what `write_listings` does, for a while, in a folder beside the shards."""
+    folder = arrays_dir / _FOLDER
+    folder.mkdir()
+    try:
+        yield write_listings(archives, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_listings(archives: Iterable[Archive], folder: Path) -> dict[Archive, Listing | RefusedError]:
