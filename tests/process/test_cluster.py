@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import threading
 import time
 from concurrent.futures import CancelledError, Future
 
@@ -38,9 +39,10 @@ def test_a_cluster_that_is_away_is_named_at_once(monkeypatch, name):
         pass
 
 
-def test_what_takes_calls_and_says_nothing_is_named_too(monkeypatch):
+@pytest.mark.parametrize("name", ["dask:tcp://127.0.0.1:{}", "ray:127.0.0.1:{}"])
+def test_what_takes_calls_and_says_nothing_is_named_too(monkeypatch, name):
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        name = f"dask:tcp://127.0.0.1:{mute.getsockname()[1]}"
+        name = name.format(mute.getsockname()[1])
         monkeypatch.setenv("MASKDEPTH_EXECUTOR", name)
         began = time.monotonic()
         with pytest.raises(ValueError, match=rf"the cluster {name} is away \(timed out\)"), open_cluster():
@@ -49,11 +51,19 @@ def test_what_takes_calls_and_says_nothing_is_named_too(monkeypatch):
 
 
 def test_a_missing_library_is_named(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        monkeypatch.setenv("MASKDEPTH_EXECUTOR", f"ray:127.0.0.1:{mute.getsockname()[1]}")
+    def answer() -> None:
+        with server.accept()[0] as asked:
+            assert asked.recv(24).startswith(b"PRI * HTTP/2.0")
+            asked.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=answer)
+        answering.start()
+        monkeypatch.setenv("MASKDEPTH_EXECUTOR", f"ray:127.0.0.1:{server.getsockname()[1]}")
         monkeypatch.setitem(sys.modules, "ray", None)
         with pytest.raises(ValueError, match="and the Python module ray is not installed"), open_cluster():
             pass
+        answering.join()
 
 
 def test_what_the_cluster_has_lost_is_named():

@@ -43,7 +43,14 @@ def test_wrong_numbers_are_refused(monkeypatch, text):
     [
         ("sys.exit(4)", 4, ""),
         ("os.kill(os.getpid(), 15)", 143, ""),
-        ("os.kill(os.getpid(), 9)", 1, "ChildProcessError: rank 0 was killed by signal 9, perhaps for lack of memory"),
+        (
+            "os.kill(os.getpid(), 9)",
+            1,
+            "ChildProcessError: rank 0 was killed by signal 9, perhaps for lack of memory, which ended the others; run "
+            "again to go on from the last saved state; fewer processes (MASKDEPTH_RANKS) take less memory, and give "
+            "the same result\n",
+        ),
+        ("os.kill(os.getpid(), 11)", 1, "rank 0 was killed by signal 11, which ended the others; run again to go on"),
     ],
 )
 def test_the_launcher_ends_as_the_first_rank_did_that_ended(tmp_path, end, code, said):

@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +18,9 @@ _VARIABLE = "MASKDEPTH_EXECUTOR"
 _HERE = "processes"
 _ADDRESS = re.compile(r"(?:dask:(?:tcp|tls)://|ray:)(?P<host>[\w.-]+|\[[\da-f:.]+\]):(?P<port>\d+)", re.IGNORECASE)
 _CONNECT_SECONDS = 5.0
+# What lets a scheduler speak that is there: Dask's does by itself, Ray's is greeted in HTTP/2 with empty settings. One
+# behind TLS would have to be met as its own library does.
+_GREETINGS = {"dask:tcp:": b"", "ray:": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,11 @@ def open_cluster() -> Iterator[Cluster | None]:
     try:
         place = address["host"].strip("[]"), int(address["port"])
         with socket.create_connection(place, _CONNECT_SECONDS) as asked:
-            if name.lower().startswith("dask:tcp:"):  # speaks first; the library waits for ever for one that does not
-                asked.recv(1)
+            # The library waits for minutes, or for ever, for one that says nothing.
+            for greeting in (_GREETINGS[kind] for kind in _GREETINGS if name.lower().startswith(kind)):
+                asked.sendall(greeting)
+                with suppress(ConnectionResetError):  # an answer, too
+                    asked.recv(1)
     except (OSError, OverflowError) as error:
         raise ValueError(
             f"the cluster {name} is away ({error}); start it, or unset {_VARIABLE} to work here alone"

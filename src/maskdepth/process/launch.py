@@ -114,8 +114,13 @@ def _end_as(rank: int, code: int) -> None:
         sys.exit(128 - code)
     if code > 1:
         sys.exit(code)
-    how = f"was killed by signal {-code}, perhaps for lack of memory" if code < 0 else "crashed"
-    raise ChildProcessError(f"rank {rank} {how}, which ended the others; run again to go on from the last saved state")
+    told, again = f"rank {rank} crashed", "run again to go on from the last saved state"
+    if code < 0:
+        told = f"rank {rank} was killed by signal {-code}"
+    if code == -signal.SIGKILL:  # what a system does whose memory is used up
+        told += ", perhaps for lack of memory"
+        again += f"; fewer processes ({RANKS_VARIABLE}) take less memory, and give the same result"
+    raise ChildProcessError(f"{told}, which ended the others; {again}")
 
 
 def end_with_starter() -> None:

@@ -90,10 +90,13 @@ class StoredArray:
             RefusedError: As `take`.
         """
         pixels = self._read(first, end)
-        with tempfile.TemporaryFile() as file:
-            file.write(pixels.tobytes())
-            file.flush()
-            self._held[first, end] = np.memmap(file, np.uint8, "r", shape=pixels.shape)
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(pixels.tobytes())
+                file.flush()
+                self._held[first, end] = np.memmap(file, np.uint8, "r", shape=pixels.shape)
+        except OSError as error:  # of a file without a name
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
 
     def drop(self, first: int, end: int) -> None:
         """Give the file of a range that is held, or not any more, back to the disk."""
