@@ -28,7 +28,7 @@ _REASONS = {
     "NoCredentialsError": ("the store wants a key", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"),
     "EndpointConnectionError": ("the store does not answer", "check the network, and AWS_ENDPOINT_URL"),
     "ConnectTimeoutError": ("the store does not answer", "check the network, and AWS_ENDPOINT_URL"),
-    "FileExpired": ("it was replaced while it was read", "list it again with `maskdepth link`"),
+    "FileExpired": ("it was replaced while it was read", "start again when nobody writes there; list zips again"),
     "ImportError": ("its kind of store needs a library", "pip install 'maskdepth[s3]'"),
 }
 

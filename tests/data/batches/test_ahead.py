@@ -1,14 +1,18 @@
 """Proves that batches of a store are those of the disk: read in long ranges, each once, within a bound, or told why."""
 
+import errno
+import io
 import json
 import math
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fsspec.implementations.local import LocalFileSystem
 from support.object_store import SECRET, bucket, served
 from support.toy_shards import MSHILPAA
 
@@ -237,3 +241,32 @@ def test_encoded_pictures_are_refused(folder, rows, monkeypatch):
         path.write_text(path.read_text().replace('"pixels"', '"encoded"'))
     monkeypatch.setenv("MASKDEPTH_ARRAYS", folder.as_uri())
     assert refusal(folder, rows) == "MASKDEPTH_ARRAYS takes arrays of data.store: pixels alone; these are encoded"
+
+
+class Short(io.BytesIO):
+    """A file that ends before its size."""
+
+    def read(self, size: int = -1) -> bytes:
+        return super().read(size - 1)
+
+
+def test_an_answer_that_was_cut_is_refused():
+    class Files:
+        def open(self, path, cache_type):
+            return Short(bytes(128 + 4))
+
+    with pytest.raises(ValueError, match=r"mask\.npy: it ended before its size; copy the arrays there again"):
+        StoredArray(Files(), "mask.npy", (4, 1)).take(np.array([3]))
+
+
+def test_a_full_disk_is_named(monkeypatch, tmp_path):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    array = StoredArray(LocalFileSystem(), str(tmp_path / "mask.npy"), (4, 1))
+    np.save(tmp_path / "mask.npy", np.zeros((4, 1), np.uint8))
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        array.hold(0, 2)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path))

@@ -51,7 +51,7 @@ class Listing:
 @contextmanager
 def listed(archives: Iterable[Archive], arrays_dir: Path) -> Iterator[dict[Archive, Listing | RefusedError]]:
     """Do what `write_listings` does, for a while, in a folder beside the shards."""
-    folder = arrays_dir / _FOLDER
+    folder = arrays_dir.resolve() / _FOLDER  # by which machines of a cluster find it
     folder.mkdir()
     try:
         yield write_listings(archives, folder)

@@ -106,7 +106,9 @@ class StoredArray:
         with self._lock, explaining(self._path):
             file = self._open()
             file.seek(file.seek(0, os.SEEK_END) - (len(self) - first) * self.bytes_each)
-            data = file.read((end - first) * self.bytes_each)
+            data = file.read(size := (end - first) * self.bytes_each)
+            if len(data) != size:
+                raise RefusedError("it ended before its size", _CURE, self._path)
         return np.frombuffer(data, np.uint8).reshape(end - first, *self.shape[1:])
 
     def _open(self) -> BinaryIO:

@@ -5,6 +5,7 @@ order of the first, as soon as there is room, and dropped behind the last.
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -58,12 +59,12 @@ def plan_ranges(
         parts: The samples of each batch.
         block: Samples that lie together, and come in batches that are near to each other.
     """
+    if not any(isinstance(part, StoredArray) for kind in pictures for part in kind.parts):
+        return []
     positions = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     numbers = pd.Series(positions).groupby(np.concatenate([np.empty(0, int), *parts]) // block).agg(["min", "max"])
     found = []
     for kind, rows in zip(pictures, wanted, strict=True):
-        if not any(isinstance(part, StoredArray) for part in kind.parts):
-            continue
         # A picture that many samples share is kept from the first batch to the last.
         if len(np.unique(rows)) * 2 < len(rows):
             uses = [(0, len(parts) - 1, rows)]
@@ -99,17 +100,17 @@ def fetching(ranges: Sequence[Range]) -> Iterator[Callable[[int], None]]:
         return
     room, most_files = _find_room()
     _require_room(ranges, room, most_files)
-    waiting, held = deque(ranges), deque[tuple[Range, Future[None]]]()
+    waiting = deque(ranges)
+    held: list[tuple[Range, Future[None]]] = []
     pool = ThreadPoolExecutor(_CONNECTIONS)
 
     def reach(number: int) -> None:
-        nonlocal room
-        for one, _ in [each for each in held if each[0].last < number]:
-            one.array.drop(one.first, one.end)
-            room += one.num_bytes
-        kept = [each for each in held if each[0].last >= number]
-        held.clear()
-        held.extend(kept)
+        nonlocal room, held
+        for one, _ in held:
+            if one.last < number:
+                one.array.drop(one.first, one.end)
+                room += one.num_bytes
+        held = [(one, future) for one, future in held if one.last >= number]
         while waiting and waiting[0].num_bytes <= room and len(held) < most_files:
             one = waiting.popleft()
             room -= one.num_bytes
@@ -154,4 +155,5 @@ def _find_room() -> tuple[int, int]:
         gigabytes = 0.0
     if not 0 < gigabytes < np.inf:
         raise ValueError(f"{CACHE_VARIABLE}={text}: expected how many GB of pictures are held on the disk at a time")
-    return int(gigabytes * 1e9), resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return int(gigabytes * 1e9), sys.maxsize if files == resource.RLIM_INFINITY else files // 2
