@@ -100,7 +100,7 @@ class TrainParams(_Section):
     clip_norm: Weight
     precision: Literal["fp32", "bf16"]
     compile: Literal["auto", "off"]
-    augment: list[Literal["flip", "cutout", "camera_jitter"]]
+    augment: list[Literal["flip", "scene", "cutout", "camera_jitter"]]
     shuffle_window: Annotated[float, Field(gt=0, le=1)]
     keep: Literal["best", "last"]
     checkpoint_seconds: Positive

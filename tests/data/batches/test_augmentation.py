@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from maskdepth.data.batches import augmentation
-from maskdepth.data.batches.augmentation import AUGMENTATIONS, flip
+from maskdepth.data.batches.augmentation import AUGMENTATIONS, flip, scene
 from maskdepth.data.batches.augmentation import augment as augment_by
 from maskdepth.data.batches.batches import ESTIMATED_DEPTH, GIVEN_DEPTH, UNKNOWN_DEPTH, Batch
 
@@ -19,6 +19,7 @@ def draw_batch(size=64, side=16):
     levels = {"generator": generator, "dtype": torch.uint8}
     background, composite = torch.randint(0, 256, (2, size, 3, side, side), **levels)
     mask = torch.randint(0, 2, (size, 1, side, side), **levels)
+    mask[:, :, : side // 2] = 0
     depth = torch.randint(0, 256, (size, 1, side, side), **levels)
     return Batch(background, composite, mask, depth, [str(number) for number in range(size)])
 
@@ -100,6 +101,102 @@ def test_holes_reach_every_place_and_have_the_shapes_that_are_allowed():
     assert 1 < rows[rows > 0].float().mean() < 6
     assert ((rows * columns)[rows > 0] <= 0.15 * 16 * 16).all()
     assert holes.any(0).any(0).all() and holes.any(0).any(1).all()
+
+
+def draw_scene_batch(size=64, side=48):
+    """A ramp as depth, and as pictures of it, with one dark near square as the object."""
+    rows, columns = torch.arange(float(side)).view(-1, 1), torch.arange(float(side))
+    ramp = (40 + 3 * rows + columns).round().byte().expand(size, 1, side, side)
+    mask = torch.zeros_like(ramp)
+    mask[:, :, 20:32, 16:28] = 1
+    background = ramp.expand(size, 3, side, side)
+    composite = background.masked_fill(mask > 0, 9)
+    return draw_batch(size)._replace(
+        background=background, composite=composite, mask=mask, depth=ramp.masked_fill(mask > 0, 15)
+    )
+
+
+def change_all(monkeypatch, batch, **settings):
+    calm = {"_SCENE_SHARE": 1.0, "_CROP_AREA": (1.0, 1.0), "_GAMMA": 1.0, "_GAIN": 1.0, "_SATURATION": 1.0}
+    for name, value in (calm | settings).items():
+        monkeypatch.setattr(augmentation, name, value)
+    return augment(batch, ["scene"], 1)
+
+
+def test_scene_changes_half_of_the_samples_and_all_their_pictures():
+    batch = draw_scene_batch(200)
+    changed = augment(batch, ["scene"], 1)
+    is_changed = [(after != before).flatten(1).any(1) for after, before in zip(changed[:4], batch[:4], strict=True)]
+    assert torch.equal(is_changed[0], is_changed[1])
+    assert 70 < is_changed[0].sum() < 130
+    for labels in is_changed[2:]:  # the smallest crops move no edge
+        assert (labels <= is_changed[0]).all()
+        assert labels.sum() > 0.9 * is_changed[0].sum()
+
+
+def test_scene_without_a_cause_changes_nothing(monkeypatch):
+    assert are_equal(change_all(monkeypatch, draw_scene_batch()), draw_scene_batch())
+
+
+def test_scene_shows_the_same_part_in_every_picture_and_stretches_its_depth_to_the_range_of_the_whole(monkeypatch):
+    batch = draw_scene_batch()
+    changed = change_all(monkeypatch, batch, _CROP_AREA=(0.4, 0.5))
+    assert not (changed.mask == batch.mask).flatten(1).all(1).any()
+    whole = batch.depth[0][batch.mask[0] == 0].float().quantile(torch.tensor([0.01, 0.99]))
+    for position in range(len(batch.mask)):
+        behind = torch.from_numpy(~ndimage.binary_dilation(changed.mask[position, 0].numpy(), iterations=2))
+        depth, seen = (picture[position, 0][behind].float() for picture in (changed.depth, changed.background))
+        assert torch.corrcoef(torch.stack([depth, seen]))[0, 1] > 0.998  # the picture was the depth, and still is
+        assert (depth.quantile(torch.tensor([0.01, 0.99])) - whole).abs().max() < 3
+        thing = ndimage.binary_erosion(changed.mask[position, 0].numpy(), iterations=2)
+        assert set(changed.composite[position, 0].numpy()[thing]) == {9}
+        assert (changed.mask[position].sum() / batch.mask[position].sum()).item() == pytest.approx(1 / 0.45, rel=0.6)
+
+
+def test_scene_reaches_every_border(monkeypatch):
+    batch = draw_scene_batch(256)._replace(mask=torch.zeros(256, 1, 48, 48, dtype=torch.uint8))
+    seen = change_all(monkeypatch, batch, _CROP_AREA=(0.4, 0.5)).background
+    assert seen.min() == batch.background.min() or seen.min() < batch.background.min() + 6
+    assert seen.max() > batch.background.max() - 6
+
+
+def test_scene_keeps_a_picture_whole_where_a_part_would_be_a_flat_wall_or_lose_the_object(monkeypatch):
+    batch = draw_scene_batch()
+    wall = torch.full_like(batch.depth, 100)
+    wall[:, :, -1] = 250
+    changed = change_all(monkeypatch, batch._replace(depth=wall), _CROP_AREA=(0.4, 0.5))
+    is_changed = (changed.mask != batch.mask).flatten(1).any(1)
+    assert 0 < is_changed.sum() < 40
+    assert (changed.depth[is_changed, :, -2:].amax((1, 2, 3)) >= 248).all()  # the lowest row is still seen
+    assert torch.equal(changed.depth[~is_changed], wall[~is_changed])
+    corner = torch.zeros_like(batch.mask)
+    corner[:, :, :4, :4] = 1
+    changed = change_all(monkeypatch, batch._replace(mask=corner), _CROP_AREA=(0.4, 0.5))
+    assert (changed.mask.flatten(1).sum(1) >= 8).all()
+
+
+def test_scene_changes_the_light_of_both_pictures_alike_and_of_neither_label(monkeypatch):
+    batch = draw_scene_batch()
+    coloured = torch.cat([batch.background[:, :1], batch.background[:, 1:] // 2], 1)
+    batch = batch._replace(background=coloured, composite=torch.where(batch.mask > 0, batch.composite, coloured))
+    lit = change_all(monkeypatch, batch, _GAMMA=1.4, _GAIN=1.25, _SATURATION=1.6)
+    assert torch.equal(lit.depth, batch.depth) and torch.equal(lit.mask, batch.mask)
+    behind = (batch.mask == 0).expand(-1, 3, -1, -1)
+    assert torch.equal(lit.background[behind], lit.composite[behind])
+    brightness = lit.background.float().mean((1, 2, 3)) / batch.background.float().mean((1, 2, 3))
+    assert brightness.min() < 0.8 and brightness.max() > 1.2
+    colour = (lit.background[:, 0].float() - lit.background[:, 1].float()).mean((1, 2)) / brightness
+    assert colour.max() > 1.3 * colour.min()
+
+
+def test_scene_does_to_the_depth_of_the_background_what_it_does_to_the_depth():
+    batch = draw_scene_batch()._replace(mask=torch.zeros(64, 1, 48, 48, dtype=torch.uint8))
+    known = torch.full_like(batch.depth, GIVEN_DEPTH)
+    changed = scene(batch._replace(background_depth=torch.cat([batch.depth, known], 1)), torch.Generator())
+    levels, told = changed.background_depth.chunk(2, 1)
+    assert torch.equal(levels, changed.depth)
+    assert not torch.equal(levels, batch.depth)
+    assert torch.equal(told, known)
 
 
 def jitter_all(monkeypatch, batch, **settings):

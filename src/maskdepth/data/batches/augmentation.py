@@ -1,8 +1,8 @@
 """Changes of a training batch that leave its labels true; one generator decides all: a resumed run repeats them."""
 
-import functools
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +17,17 @@ _HOLE_RATIO = (0.5, 2.0)
 # Grey level of the hole, as student project mshilpaa fills it.
 _HOLE_VALUE = 153
 _HOLE_SHARE = 0.5
+
+# Scene: share of the samples; of a crop the area, as a share of the picture's; change of light: exponent, factor, and
+# factor of the distance from grey, all even in the logarithm.
+_SCENE_SHARE = 0.5
+_CROP_AREA = (0.35, 1.0)
+_GAMMA, _GAIN, _SATURATION = 1.4, 1.25, 1.6
+# Share of the object, by its area, that a crop has to show, and the width of its edge [px]. Range of the depth behind
+# it, by its quantiles, and how many times it may be stretched: more than that is a wall and the rounding of its levels.
+_SHOWN_SHARE, _SOFT_EDGE = 0.5, 2
+_RANGE = (0.01, 0.99)
+_MOST_STRETCHED = 3.0
 
 # Camera jitter: share of the samples. Of their backgrounds the largest shift [px] and change of light; of both pictures
 # the strongest noise [grey levels], and the share that is compressed besides, at most so strongly: 1 is quality 50.
@@ -74,6 +85,44 @@ def flip(batch: Batch, generator: torch.Generator) -> Batch:
     return batch._replace(**mirrored)
 
 
+def scene(batch: Batch, generator: torch.Generator) -> Batch:
+    """Make another scene of half of the samples: a part of it, enlarged, in another light; all pictures alike.
+
+    Depth is relative, to each picture its own: what lies behind the object gets the range that it had in the whole
+    picture, and the object moves with it. A part stays a whole where that would stretch noise, or where most of the
+    object would be lost.
+
+    Reference:
+        Eigen, Puhrsch and Fergus 2014, Depth map prediction from a single image using a multi-scale deep network,
+        https://arxiv.org/abs/1406.2283; their depth is in metres, and is divided by the scale of the crop.
+    """
+    is_chosen = _draw(batch, generator) < _SCENE_SHARE
+    side = _between(*_CROP_AREA, _draw(batch, generator)).sqrt()
+    down, right = ((1 - side) * (2 * _draw(batch, generator) - 1) for _ in range(2))
+    gamma, gain, saturation = (
+        (math.log(most) * (2 * _draw(batch, generator) - 1)).exp() for most in (_GAMMA, _GAIN, _SATURATION)
+    )
+    kinds = [batch.background, batch.composite, batch.mask, batch.depth]
+    if batch.background_depth is not None:
+        kinds.append(batch.background_depth[:, :1])
+    part = _crop(torch.cat(kinds, 1).float(), side, down, right)
+    background, composite, mask, *depths = torch.split(part, [kind.shape[1] for kind in kinds], 1)
+    mask = mask > 0.5
+    (low, reach), (cut_low, cut_reach) = _depth_range(batch.depth, batch.mask > 0), _depth_range(depths[0], mask)
+    shown = mask.sum((2, 3), keepdim=True) * side**2
+    is_seen = shown >= _SHOWN_SHARE * batch.mask.sum((2, 3), keepdim=True)
+    is_chosen = is_chosen & is_seen & (reach > 0) & (reach < _MOST_STRETCHED * cut_reach)
+    lit = [_relight(picture, gamma, gain, saturation) for picture in (background, composite)]
+    maps = [low + (levels - cut_low) * (reach / cut_reach.clamp(min=1)) for levels in depths]
+    new = [picture.round().clamp(0, 255).byte() for picture in (*lit, mask.float(), *maps)]
+    made = [torch.where(is_chosen, *pair) for pair in zip(new, kinds, strict=True)]
+    background, composite, mask, depth, *behind = made
+    changed = batch._replace(background=background, composite=composite, mask=mask, depth=depth)
+    if batch.background_depth is None:
+        return changed
+    return changed._replace(background_depth=torch.cat([*behind, batch.background_depth[:, 1:]], 1))
+
+
 def camera_jitter(batch: Batch, generator: torch.Generator) -> Batch:
     """Make two photographs of some samples: what a registration leaves of a motion and of the light, noise, and JPEG.
 
@@ -129,6 +178,7 @@ def disturb_depth(batch: Batch, generator: torch.Generator) -> Batch:
 
 AUGMENTATIONS: dict[str, Callable[[Batch, torch.Generator], Batch]] = {
     "flip": flip,
+    "scene": scene,
     "camera_jitter": camera_jitter,
     "cutout": cutout,
 }
@@ -142,6 +192,42 @@ def _draw(batch: Batch, generator: torch.Generator, channels: int = 1) -> Tensor
 
 def _between(low: float, high: float, chance: Tensor) -> Tensor:
     return low + (high - low) * chance
+
+
+def _crop(pictures: Tensor, side: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Cut a part out of pictures, (B, C, H, W) float, and enlarge it to their size.
+
+    Args:
+        pictures: Of any kinds.
+        side: (B, 1, 1, 1) of the part, as a share of the picture's, (0, 1].
+        down: (B, 1, 1, 1) its middle, [-1, 1] from the upper to the lower border.
+        right: (B, 1, 1, 1) likewise.
+    """
+    nothing = torch.zeros_like(side)
+    where = torch.cat([side, nothing, right, nothing, side, down], -1).view(-1, 2, 3)
+    places = functional.affine_grid(where, list(pictures.shape), align_corners=False)
+    return functional.grid_sample(pictures, places, padding_mode="border", align_corners=False)
+
+
+def _depth_range(depth: Tensor, is_object: Tensor) -> tuple[Tensor, Tensor]:
+    """Find where the depth behind the object begins, and how far it reaches: (B, 1, 1, 1) each, [levels].
+
+    Args:
+        depth: (B, 1, H, W) [levels].
+        is_object: (B, 1, H, W) bool; these pixels do not count. Where all are, it reaches nowhere.
+    """
+    # The soft edge of the object is as near as neither.
+    is_near_object = functional.max_pool2d(is_object.float(), 2 * _SOFT_EDGE + 1, stride=1, padding=_SOFT_EDGE) > 0
+    levels = depth.float().masked_fill(is_near_object, math.inf).flatten(1).sort(1).values
+    last = (~is_near_object).flatten(1).sum(1, keepdim=True) - 1
+    low, high = (levels.gather(1, (share * last).long().clamp(min=0)).view(-1, 1, 1, 1) for share in _RANGE)
+    return low, (high - low).nan_to_num(0)
+
+
+def _relight(picture: Tensor, gamma: Tensor, gain: Tensor, saturation: Tensor) -> Tensor:
+    """Change the light of (B, 3, H, W) levels, [0, 255], by (B, 1, 1, 1) exponents and factors."""
+    lit = (picture / 255) ** gamma * (255 * gain)
+    return torch.lerp(lit.mean(1, keepdim=True), lit, saturation)
 
 
 def _is_within(side: int, length: Tensor, chance: Tensor) -> Tensor:
@@ -212,7 +298,7 @@ def _compress(levels: Tensor, strength: Tensor) -> Tensor:
     return whole[..., :height, :width] + 128
 
 
-@functools.cache
+@cache
 def _cosines(device: torch.device) -> tuple[Tensor, Tensor]:
     """Give the discrete cosine transform of 8 values, a wave a row, and the steps of JPEG, (1, 8, 8) once a device."""
     position = torch.arange(_BLOCK, dtype=torch.float32, device=device)
