@@ -7,8 +7,12 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from ruamel.yaml import YAML
+from support.shipped import write_shipped
 
+from maskdepth.making.drawing.sample import write_sample
 from maskdepth.tuning.recipes import read_recipes
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
@@ -84,3 +88,31 @@ def test_without_photographs_the_students_say_what_is_missing(tmp_path):
     assert done.stderr.splitlines() == [
         "MASKDEPTH_REAL_DATA: expected the folder that holds layout1_sudhakarmlal; --quick does without photographs"
     ]
+
+
+def test_a_smoke_run_on_scenes_measures_every_condition_once_and_draws_it(tmp_path):
+    write_shipped(tmp_path)
+    (tmp_path / "data").mkdir()
+    write_sample(tmp_path / "data" / "raw", "sudhakarmlal", 0, 12, 6, 96, 64)
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    commands = [stages[name]["cmd"].split()[1:] for name in ("unzip", "index", "split")]
+    script = str(ROOT / "benchmarks" / "scenes.py")
+    small = ["--pools", "8,16,32"]
+    commands += [[script, "collect", "data", "work", *small, "--composites", "32", "--seeds", "1", "--tested", "2"]] * 2
+    commands.append([script, "report", "work", *small, "--out", "scenes.csv", "--picture", "scenes.png"])
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    told = []
+    for command in commands:
+        typed = [sys.executable, *command]
+        done = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout)
+    assert told[-2] == ""  # all of it was there
+    names = [name for name in told[-3].splitlines() if "-s0: " in name]
+    assert (
+        len(names) == 2 * 3 + 5 + 6 * 3 + 6
+    )  # what has learned nothing, and what photographs train, in three folds each
+    table = pd.read_csv(tmp_path / "scenes.csv")
+    assert (table.groupby("condition")["place"].nunique() == 12).all()
+    assert all(f"| {condition} |" in told[-1] for condition in table["condition"].unique())
+    assert (tmp_path / "scenes.png").read_bytes().startswith(b"\x89PNG")

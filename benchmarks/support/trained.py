@@ -21,9 +21,13 @@ _CPU = torch.device("cpu")
 
 def train(params: Params, inputs: str, pictures: Arrays, rows: dict[str, pd.DataFrame], stats: Path) -> Network:
     """Give the network that the stage would give, without its validation: few samples stand for it."""
+    seed_everything(params.train.seed)
+    return train_network(params, prepare_network(params.model.name, inputs, pictures, rows, stats), pictures, rows)
+
+
+def train_network(params: Params, network: Network, pictures: Arrays, rows: dict[str, pd.DataFrame]) -> Network:
+    """Train a network, likewise, and give it back."""
     settings = fit_precision(params.train, _CPU)
-    seed_everything(settings.seed)
-    network = prepare_network(params.model.name, inputs, pictures, rows, stats)
     read = partial(Batches, pictures, device=_CPU, with_background_depth=network.sees_background_depth)
     few = rows[VAL].head(settings.batch_size)
     batches, val = (read(part, settings.batch_size) for part in (rows[TRAIN], few))
