@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -122,19 +123,19 @@ def collect(
         measure_teacher(parts, photographs, folds, teacher, raw)
     sizes = [int(size) for size in pools.split(",")]
     draw_pools(_NO_CHANGE, sizes, composites, side, work / "drawn")
-    for conditions in (plan(sizes), list(plan_without(sizes).values())):
-        for seed in range(seeds):
-            for condition in conditions:
-                draw_pools(condition.change, {condition.backgrounds} - {0}, composites, side, work / "drawn")
-                settings = {"train.seed": seed, "train.epochs": 1, "train.augment": condition.augment}
-                chosen = override(params, settings, "the benchmark")
-                for number, (train, test) in enumerate(folds if condition.has_photographs else [whole(folds)]):
-                    part = parts / f"{condition.name.replace(' ', '_')}-f{number}-s{seed}.parquet"
-                    if part.exists():
-                        continue
-                    network = fit_condition(chosen, condition, photographs, train, work / "drawn", composites)
-                    batches = Batches(photographs, test, params.evaluate.batch_size, _CPU)
-                    keep(part, measure(predictions(network, batches.in_order())), test, condition.name, seed)
+    # Drawn scenes alone first: a training tests all places, and with photographs it takes one for each fold.
+    conditions = sorted([*plan(sizes), *plan_without(sizes).values()], key=lambda condition: condition.has_photographs)
+    for seed, condition in product(range(seeds), conditions):
+        draw_pools(condition.change, {condition.backgrounds} - {0}, composites, side, work / "drawn")
+        settings = {"train.seed": seed, "train.epochs": 1, "train.augment": condition.augment}
+        chosen = override(params, settings, "the benchmark")
+        for number, (train, test) in enumerate(folds if condition.has_photographs else [whole(folds)]):
+            part = parts / f"{condition.name.replace(' ', '_')}-f{number}-s{seed}.parquet"
+            if part.exists():
+                continue
+            network = fit_condition(chosen, condition, photographs, train, work / "drawn", composites)
+            batches = Batches(photographs, test, params.evaluate.batch_size, _CPU)
+            keep(part, measure(predictions(network, batches.in_order())), test, condition.name, seed)
 
 
 Fold = tuple[pd.DataFrame, pd.DataFrame]  # rows that train, and that are tested
