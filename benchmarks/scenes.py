@@ -1,9 +1,10 @@
 """What do drawn scenes teach a network about the depth of photographed places that it has never seen?
 
-`collect` trains on drawn scenes alone, on photographs alone and on both, with equal numbers of updates, and measures
-photographs of places that did not train; it goes on where it was stopped. `report` says what differs, by paired
-intervals over places, and draws it. The photographs are those of a prepared data set (`dvc repro split` makes it,
-with `places.csv` saying which backgrounds show one place); all of its places are tested, in turns.
+`collect` trains on drawn scenes alone, on photographs alone and on both, with equal numbers of updates (two of them
+also with four times as many), and measures photographs of places that did not train; it goes on where it was stopped.
+`report` says what differs, by paired intervals over places, and draws it. The photographs are those of a prepared data
+set (`dvc repro split` makes it, with `places.csv` saying which backgrounds show one place); all of its places are
+tested, in turns.
 """
 
 import io
@@ -47,6 +48,7 @@ _ALIGNED = "depth_ssim_aligned"
 _NUMBERS = [*_METRICS, _ALIGNED]
 _FLIP, _SCENE = ["flip"], ["flip", "scene"]
 _FOLDS = 3
+_LONGER = 4  # [epochs]
 # Maps of a teacher have any range; theirs is that of these quantiles before one scale and shift are fitted to all.
 _TEACHER_RANGE = (0.01, 0.995)
 _MEAN_MAP, _RAMP, _TEACHER, _PHOTOGRAPHS = "mean map", "ramp", "TCMonoDepth small", "photographs"
@@ -67,6 +69,7 @@ class Condition:
         has_photographs: Whether photographs train, half of the samples where there are drawn ones, too.
         augment: As `train.augment`.
         is_stretched: Whether the depth of drawn scenes has the range of the photographs', and not the camera's.
+        epochs: How many times each sample is seen.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Condition:
     change: str = _NO_CHANGE
     has_photographs: bool = False
     is_stretched: bool = False
+    epochs: int = 1
 
 
 def plan(pools: list[int]) -> list[Condition]:
@@ -88,6 +92,8 @@ def plan(pools: list[int]) -> list[Condition]:
         conditions.append(with_photographs(f"{_PHOTOGRAPHS}{told}", 0))
         conditions.append(with_photographs(f"both{told}", largest))
         conditions.append(with_photographs(f"both stretched{told}", largest, is_stretched=True))
+    for name, size, augment in ((_PHOTOGRAPHS, 0, _FLIP), ("both and scene", largest, _SCENE)):
+        conditions.append(Condition(f"{name}, longer", size, augment, has_photographs=True, epochs=_LONGER))
     return conditions
 
 
@@ -103,7 +109,7 @@ def collect(
     data: Annotated[Path, typer.Argument(help="Folder of arrays, index.csv and split.csv.")],
     work: Annotated[Path, typer.Argument(help="Folder of what is drawn and measured.")],
     pools: Annotated[str, typer.Option(help="Numbers of drawn backgrounds, divisors of the composites.")] = _POOLS,
-    composites: Annotated[int, typer.Option(min=32, help="That a training sees, each once.")] = 6400,
+    composites: Annotated[int, typer.Option(min=32, help="That a training sees, most of them once.")] = 6400,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     tested: Annotated[int, typer.Option(min=1, help="Samples of each place.")] = 20,
     teacher: Annotated[Path | None, typer.Option(help="A network for depth, ONNX, that takes bytes.")] = None,
@@ -127,7 +133,7 @@ def collect(
     conditions = sorted([*plan(sizes), *plan_without(sizes).values()], key=lambda condition: condition.has_photographs)
     for seed, condition in product(range(seeds), conditions):
         draw_pools(condition.change, {condition.backgrounds} - {0}, composites, side, work / "drawn")
-        settings = {"train.seed": seed, "train.epochs": 1, "train.augment": condition.augment}
+        settings = {"train.seed": seed, "train.epochs": condition.epochs, "train.augment": condition.augment}
         chosen = override(params, settings, "the benchmark")
         for number, (train, test) in enumerate(folds if condition.has_photographs else [whole(folds)]):
             part = parts / f"{condition.name.replace(' ', '_')}-f{number}-s{seed}.parquet"
@@ -165,7 +171,7 @@ def spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 def fit_condition(
     params: Params, condition: Condition, photographs: Arrays, train: pd.DataFrame, drawn: Path, composites: int
 ) -> Network:
-    """Train a network on `composites` samples, each once."""
+    """Train a network on `composites` samples."""
     pictures, chosen = photographs, []
     share = composites // (2 if condition.backgrounds and condition.has_photographs else 1)
     if condition.has_photographs:
@@ -295,6 +301,8 @@ def report(
     pairs += [(f"{name} stretched", name) for name in (largest, "both")]
     pairs += [(f"{name} and scene", name) for name in (largest, _PHOTOGRAPHS, "both", "both stretched")]
     pairs += [(f"both{told}", _PHOTOGRAPHS) for told in ("", " and scene", " stretched", " stretched and scene")]
+    pairs += [("both and scene, longer", f"{_PHOTOGRAPHS}, longer")]
+    pairs += [(f"{name}, longer", name) for name in (_PHOTOGRAPHS, "both and scene")]
     pairs += [(name, middle) for name in without.values()]
     print(tabulate_pairs(samples, [pair for pair in pairs if {*pair} <= {*present}]))
     if picture is not None:
