@@ -19,7 +19,13 @@ NUMBERS = {
     "depth_ssi_mae": "MAE, aligned",
 }
 _INCHES, _DPI = (10.5, 4.2), 110
-_LINES = {"mean map": "#999999", "ramp": "#E69F00", "TCMonoDepth small": "#009E73", "photographs": "#CC79A7"}
+_LINES = {
+    "mean map": "#999999",
+    "ramp": "#E69F00",
+    "photographs": "#CC79A7",
+    "both and scene": "#D55E00",
+    "TCMonoDepth small": "#009E73",
+}
 _DRAWN = "#0072B2"
 
 
@@ -93,14 +99,14 @@ def draw(samples: pd.DataFrame, pools: list[int], without: dict[str, str], contr
         values = by_seed[f"drawn {size}"]
         left.scatter([size] * len(values), values, color=_DRAWN, alpha=0.6, zorder=3)
     means = [by_seed[f"drawn {size}"].mean() for size in pools]
-    left.plot(pools, means, color=_DRAWN, label="drawn scenes alone, a dot a seed")
+    left.plot(pools, means, color=_DRAWN, label="drawn alone, a dot a seed")
     for name, colour in _LINES.items():
         if name in by_seed:
             left.axhline(by_seed[name].mean(), color=colour, linestyle="--", label=name)
     left.set(xscale="log", xlabel="drawn backgrounds", ylabel="depth SSIM, photographs of unseen places")
     left.set_xticks(pools, [f"{size:,}" for size in pools])
     left.minorticks_off()
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     left.grid(alpha=0.3)
     _draw_without(right, samples, without, control)
     figure.savefig(path, dpi=_DPI, metadata={"Software": None})
@@ -117,5 +123,5 @@ def _draw_without(axis: Axes, samples: pd.DataFrame, without: dict[str, str], co
     axis.set_yticks(range(len(without)), list(without))
     axis.invert_yaxis()
     axis.set(xlabel=f"points of depth SSIM against {control}\n(95 % over places; small dots: seeds)")
-    axis.set_title("taken out of the drawing", fontsize=10)
+    axis.set_title("taken out of the drawn scenes", fontsize=10)
     axis.grid(alpha=0.3)
