@@ -22,7 +22,7 @@ import torch
 import typer
 from PIL import Image
 from support.pools import CHANGES, draw_pools, load_pool, pool_file, stretch_depth
-from support.scene_tables import average, draw, read_parts, tabulate, tabulate_pairs
+from support.scene_tables import UNTRAINED, average, draw, read_parts, tabulate, tabulate_pairs
 from support.shipped import SHIPPED_PARAMS
 from support.trained import train_network
 from torch import Tensor
@@ -225,15 +225,15 @@ def keep(part: Path, measured: pd.DataFrame, test: pd.DataFrame, condition: str,
 def measure_baselines(parts: Path, photographs: Arrays, folds: list[Fold], count: int) -> None:
     """Measure what has learned nothing, fitted to the training places of each fold; its mask is the difference."""
     for number, (train, test) in enumerate(folds):
-        if (parts / f"ramp-f{number}-s0.parquet").exists():
+        if (parts / f"ramp-f{number}.parquet").exists():
             continue
         read = partial(Batches, photographs, batch_size=64, device=_CPU)
         mean_map = mean_depths(read(spread(train, count)).in_order(), [""] * count, []).overall
         masks = evaluate_samples(guess_masks(read(test).in_order()), 0.5, ("mask_iou",))
         for name, one_map in ((_MEAN_MAP, mean_map), (_RAMP, fit_ramp(mean_map))):
             measured = measure(guess_depths(read(test).in_order(), [""] * len(test), {}, one_map))
-            part = parts / f"{name.replace(' ', '_')}-f{number}-s0.parquet"
-            keep(part, measured.assign(mask_iou=masks["mask_iou"]), test, name, 0)
+            part = parts / f"{name.replace(' ', '_')}-f{number}.parquet"
+            keep(part, measured.assign(mask_iou=masks["mask_iou"]), test, name, UNTRAINED)
 
 
 def measure_teacher(parts: Path, photographs: Arrays, folds: list[Fold], file: Path, raw: Path) -> None:
@@ -241,7 +241,7 @@ def measure_teacher(parts: Path, photographs: Arrays, folds: list[Fold], file: P
 
     Scale and shift are fitted to the tested samples of the other folds. It says nothing of the mask.
     """
-    if (parts / f"teacher-f{_FOLDS - 1}-s0.parquet").exists():
+    if (parts / f"teacher-f{_FOLDS - 1}.parquet").exists():
         return
     pictures = [read_composites(raw, test["sample_id"]) for _, test in folds]
     wanted = Wanted(pixels="bytes", larger="near", input_size=None)
@@ -258,7 +258,7 @@ def measure_teacher(parts: Path, photographs: Arrays, folds: list[Fold], file: P
         mask, depth = true[number]
         depth_pred = (seen[number] * float(scale) + float(shift)).clamp(0, 1).float()
         measured = measure([Predicted(Prediction(torch.zeros_like(mask), depth_pred), mask, depth)])
-        keep(parts / f"teacher-f{number}-s0.parquet", measured.assign(mask_iou=np.nan), test, _TEACHER, 0)
+        keep(parts / f"teacher-f{number}.parquet", measured.assign(mask_iou=np.nan), test, _TEACHER, UNTRAINED)
 
 
 def read_composites(raw: Path, names: Iterable[str]) -> list[Image.Image]:

@@ -108,7 +108,7 @@ def test_a_smoke_run_on_scenes_measures_every_condition_once_and_draws_it(tmp_pa
         assert done.returncode == 0, done.stderr
         told.append(done.stdout)
     assert told[-2] == ""  # all of it was there
-    names = [name for name in told[-3].splitlines() if "-s0: " in name]
+    names = [name for name in told[-3].splitlines() if ": mask_iou " in name]
     assert (
         len(names) == 2 * 3 + 5 + 8 * 3 + 6
     )  # what has learned nothing, and what photographs train, in three folds each

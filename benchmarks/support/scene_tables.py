@@ -18,6 +18,8 @@ NUMBERS = {
     "depth_mae": "depth MAE",
     "depth_ssi_mae": "MAE, aligned",
 }
+# The seed of what is not trained.
+UNTRAINED = -1
 _INCHES, _DPI = (10.5, 4.2), 110
 _LINES = {
     "mean map": "#999999",
@@ -43,12 +45,15 @@ def average(samples: pd.DataFrame) -> pd.DataFrame:
 def compare(samples: pd.DataFrame, first: str, second: str, metric: str) -> tuple[float, float, float]:
     """Give the mean difference of two conditions, with its 95 % interval over other places and objects.
 
-    Seeds are averaged before: the interval is of these trainings, as if each were repeated without end.
+    Trainings are paired by their seeds, and averaged before: the interval is of these seeds.
     """
     one, other = (samples[samples["condition"] == name] for name in (first, second))
-    means = one.groupby("sample_id")[metric].mean() - other.groupby("sample_id")[metric].mean()
+    are_trained = min(one["seed"].min(), other["seed"].min()) > UNTRAINED
+    keys = ["sample_id", "seed"] if are_trained else ["sample_id"]
+    differences = (one.groupby(keys)[metric].mean() - other.groupby(keys)[metric].mean()).dropna()
+    means = differences.groupby("sample_id").mean()
     told = one.drop_duplicates("sample_id").set_index("sample_id")[["place", "foreground"]].join(means, how="inner")
-    mean, low, high = intervals(told.dropna(), [metric])[["mean", "low", "high"]].to_numpy(float)[0]
+    mean, low, high = intervals(told, [metric])[["mean", "low", "high"]].to_numpy(float)[0]
     return float(mean), float(low), float(high)
 
 
@@ -65,7 +70,8 @@ def tabulate(samples: pd.DataFrame, controls: Iterable[str]) -> str:
     for name, rows in samples.groupby("condition", sort=False):
         means = ["" if np.isnan(mean) else f"{mean:.3f}" for mean in rows[list(NUMBERS)].mean()]
         differences = ["" if name == other else tell(compare(samples, str(name), other, SSIM)) for other in present]
-        lines.append([str(name), str(rows["seed"].nunique()), *means, *differences])
+        seeds = rows.loc[rows["seed"] > UNTRAINED, "seed"].nunique()
+        lines.append([str(name), str(seeds or ""), *means, *differences])
     return _write(lines)
 
 
