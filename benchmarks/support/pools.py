@@ -23,7 +23,8 @@ from maskdepth.making.drawing.textures import FloatArray, Texture
 from maskdepth.making.layout_writer import encode_picture
 
 _OBJECTS = 60
-# Independent random numbers of objects, scenes and composites; no seed of a scene of `make repro` has three parts.
+# Independent random numbers of objects, scenes and composites. `maskdepth sample` seeds with three numbers
+# and not with two: nothing is drawn by both.
 _OBJECT, _SCENE, _COMPOSITE = 1, 2, 3
 # Qualities of JPEG, the second excluded, as of `maskdepth sample`; at twice the size, as larger photographs have it.
 _QUALITIES = (60, 91)
