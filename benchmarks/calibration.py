@@ -101,7 +101,7 @@ def _gather(bank: Path) -> None:
 def judge(
     bank: Annotated[Path, typer.Argument(help="The table of samples of a bank.")],
     seeds: Annotated[int, typer.Option(min=3, help="Of each combination in a comparison.")] = 5,
-    replays: Annotated[int, typer.Option(min=1)] = 200,
+    replays: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of seeds.")] = 0,
 ) -> None:
     """Compare equal combinations, equal ones but for a planted difference, and different ones; count who is right."""
