@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from support.settings import copy_params
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from maskdepth.cli.program import app, main
@@ -23,7 +24,7 @@ from maskdepth.params import load_params
 ROOT = Path(__file__).parents[2]
 HALF = (0.5, 0.5, 0.5)
 
-COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+COMMANDS = get_command(app).commands
 
 
 def run(*arguments: str) -> str:
@@ -40,9 +41,19 @@ def fail(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
     return int(stopped.value.code or 0), capsys.readouterr().err
 
 
+def test_there_are_commands_to_explain_themselves():
+    assert {"sample", "sweep", "predict", "doctor"} <= set(COMMANDS)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command):
     assert "Usage" in run(command, "--help")
+
+
+def test_the_help_has_every_command_under_a_heading_of_its_group():
+    assert {command.rich_help_panel for command in COMMANDS.values()} == {
+        "Data", "Which losses are best", "A trained network", "The repository",
+    }  # fmt: skip
 
 
 def test_units_stand_in_the_help():
