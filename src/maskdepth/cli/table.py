@@ -21,12 +21,14 @@ def show(titles: Sequence[str], rows: Sequence[Sequence[Any]], *, folds_names: b
 
     console = Console()
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    table = _lay_out(titles, texts, folds_names)
     if folds_names:
-        others = [max(map(len, column)) for column in list(zip(titles, *texts, strict=True))[1:]]
         # A column has three characters around it, and the table one more.
-        room = console.width - sum(others) - 3 * len(titles) - 1
+        room = console.width - sum(column.width or 0 for column in table.columns) - 3 * len(titles) - 1
         texts = [[fold_name(name, room), *cells] for name, *cells in texts]
-    console.print(_table(titles, texts, folds_names))
+    for row in texts:
+        table.add_row(*row)
+    console.print(table)
 
 
 def fold_name(name: str, room: int) -> str:
@@ -43,7 +45,8 @@ def fold_name(name: str, room: int) -> str:
     return "\n".join(lines)
 
 
-def _table(titles: Sequence[str], texts: Sequence[Sequence[str]], folds_names: bool) -> "Table":
+def _lay_out(titles: Sequence[str], texts: Sequence[Sequence[str]], folds_names: bool) -> "Table":
+    """Make a table without rows, whose columns have the width that these take."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -54,6 +57,4 @@ def _table(titles: Sequence[str], texts: Sequence[Sequence[str]], folds_names: b
         is_whole = are_numbers or (position > 0 if folds_names else position == 0)
         whole = max(map(len, [*cells, *title.split()])) if is_whole else None
         table.add_column(title, width=whole, overflow="fold", justify="right" if are_numbers else "left")
-    for row in texts:
-        table.add_row(*row)
     return table
