@@ -17,7 +17,7 @@ from maskdepth.params import check_params, parse_yaml
 from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.sweeping.experiments import finished_experiments
-from maskdepth.sweeping.racing import judge
+from maskdepth.sweeping.racing import judge, residuals
 from maskdepth.sweeping.sweep import FIRST_SEEDS, SCORE
 from maskdepth.tracking.identity import loss_signature
 
@@ -70,13 +70,12 @@ def replay(
 
 def _draw(scores: pd.DataFrame, seeds: int, rng: np.random.Generator) -> pd.DataFrame:
     """Draw a grid: the means of the combinations, what a seed does to all of them, and chance, each as in the bank."""
-    means, of_seeds = scores.mean(axis=1), scores.mean(axis=0)
-    residuals = scores.sub(means, axis=0).sub(of_seeds - of_seeds.mean(), axis=1)
-    count, looks = scores.shape
-    spreads = np.sqrt((residuals**2).sum(axis=1) / ((looks - 1) * (count - 1) / count)).to_numpy()
-    together = rng.normal(0, of_seeds.std(ddof=1), seeds)
-    own = rng.normal(0, 1, (count, seeds)) * spreads[:, None]
-    return pd.DataFrame(means.to_numpy()[:, None] + together + own, index=scores.index)
+    table = scores.to_numpy(float)
+    count, looks = table.shape
+    spreads = np.sqrt((residuals(table) ** 2).sum(1, keepdims=True) / ((looks - 1) * (count - 1) / count))
+    together = rng.normal(0, table.mean(0).std(ddof=1), seeds)
+    own = rng.normal(0, 1, (count, seeds)) * spreads
+    return pd.DataFrame(table.mean(1, keepdims=True) + together + own, index=scores.index)
 
 
 def _race(scores: pd.DataFrame) -> tuple[set[str], int]:

@@ -66,7 +66,7 @@ def judge(scores: Mapping[str, Mapping[int, float]], looks: int, runners: int) -
     if len(names) == 1:
         return Standing(names[0], {}, (), ())
     degrees = (len(names) - 1) * (len(seeds) - 1)
-    pooled = 2 * (_residuals(table) ** 2).sum() / degrees  # of a difference of two
+    pooled = 2 * (residuals(table) ** 2).sum() / degrees  # of a difference of two
     reach = t_quantile(1 - FALSE_STOPS / (looks * max(1, runners - 1)), degrees)
     lost, equal, undecided = {}, [], []
     for row in (int(row) for row in order[1:]):
@@ -82,7 +82,7 @@ def judge(scores: Mapping[str, Mapping[int, float]], looks: int, runners: int) -
     return Standing(names[leader], lost, tuple(equal), tuple(undecided))
 
 
-def _residuals(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take the means of rows and columns off a table."""
-    residuals: NDArray[np.float64] = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    return residuals
+def residuals(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take the means of rows, combinations, and of columns, seeds, off a table of scores."""
+    left: NDArray[np.float64] = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    return left
