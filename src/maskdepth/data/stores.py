@@ -28,7 +28,10 @@ _REASONS = {
     "NoCredentialsError": ("the store wants a key", "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"),
     "EndpointConnectionError": ("the store does not answer", "check the network, and AWS_ENDPOINT_URL"),
     "ConnectTimeoutError": ("the store does not answer", "check the network, and AWS_ENDPOINT_URL"),
-    "FileExpired": ("it was replaced while it was read", "start again when nobody writes there; list zips again"),
+    "FileExpired": (
+        "it was replaced while it was read",
+        "start again when nobody writes there; list zips again with `maskdepth link`",
+    ),
     "ImportError": ("its kind of store needs a library", "pip install 'maskdepth[s3]'"),
 }
 
