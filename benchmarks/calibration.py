@@ -28,6 +28,7 @@ from maskdepth.evaluation.samples import choose_threshold, evaluate_samples, pre
 from maskdepth.losses.names import normal_form
 from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import Params, load_params, override
+from maskdepth.process.files import replacing
 from maskdepth.process.memory import keep_freed_memory
 
 _CPU = torch.device("cpu")
@@ -65,9 +66,8 @@ def collect(
                 params, {"loss.mask": mask, "loss.depth": depth, "train.seed": seed, "train.epochs": epochs}, "the bank"
             )
             measured = _measure(settings, pictures, rows, data / "stats.csv")
-            partial_file = part.with_suffix(".partial")
-            measured.assign(combination=name, seed=seed).to_parquet(partial_file, index=False)
-            partial_file.rename(part)
+            with replacing(part) as partial_file:
+                measured.assign(combination=name, seed=seed).to_parquet(partial_file, index=False)
             print(f"{name}, seed {seed}: mask IoU {measured['mask_iou'].mean():.4f}", flush=True)
     _gather(bank)
 
@@ -87,7 +87,9 @@ def _measure(params: Params, pictures: Arrays, rows: dict[str, pd.DataFrame], mo
 
 def _gather(bank: Path) -> None:
     """Bring the parts together: the runs as `losses.py replay` reads them, and the test samples."""
-    table = pd.concat([pd.read_parquet(part) for part in sorted((bank / "parts").glob("*.parquet"))], ignore_index=True)
+    table = pd.concat(
+        [pd.read_parquet(part) for part in sorted((bank / "parts").glob("[!.]*.parquet"))], ignore_index=True
+    )
     means = table.groupby(["combination", "seed", "split"])[list(_METRICS)].mean().unstack("split")
     runs = pd.DataFrame({f"val_{name}": means[name, VAL] for name in ("mask_iou", "depth_ssim")})
     runs = runs.join(pd.DataFrame({name: means[name, TEST] for name in _METRICS}))

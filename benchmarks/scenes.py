@@ -40,6 +40,7 @@ from maskdepth.models.catalogue import build_network, resolve_inputs
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import Params, load_params, override
+from maskdepth.process.files import replacing
 from maskdepth.process.memory import keep_freed_memory
 
 _CPU = torch.device("cpu")
@@ -216,9 +217,8 @@ def best_of(predicted: Predicted) -> Tensor:
 def keep(part: Path, measured: pd.DataFrame, test: pd.DataFrame, condition: str, seed: int) -> None:
     """Write what was measured, and say it."""
     table = pd.concat([test[["sample_id", "place", "foreground"]], measured], axis=1)
-    partial_file = part.with_suffix(".partial")
-    table.assign(condition=condition, seed=seed).to_parquet(partial_file, index=False)
-    partial_file.rename(part)
+    with replacing(part) as partial_file:
+        table.assign(condition=condition, seed=seed).to_parquet(partial_file, index=False)
     print(f"{part.stem}: " + ", ".join(f"{name} {value:.3f}" for name, value in measured.mean().items()), flush=True)
 
 

@@ -21,6 +21,7 @@ from maskdepth.making.drawing.raycast import Solid, View, render
 from maskdepth.making.drawing.scenes import SCENE_KINDS
 from maskdepth.making.drawing.textures import FloatArray, Texture
 from maskdepth.making.layout_writer import encode_picture
+from maskdepth.process.files import replacing
 
 _OBJECTS = 60
 # Independent random numbers of objects, scenes and composites. `maskdepth sample` seeds with three numbers
@@ -73,12 +74,9 @@ def draw_pools(change: str, sizes: Iterable[int], composites: int, side: int, fo
                 pool["composite"][index] = _compress(composite.picture, rng)
                 pool["mask"][index] = composite.mask > 127
                 pool["depth"][index] = np.round(255 * composite.depth)
-    folder.mkdir(parents=True, exist_ok=True)
     for size, pool in pools.items():
-        path = pool_file(folder, change, size)
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, allow_pickle=False, **pool)
-        partial.rename(path)
+        with replacing(pool_file(folder, change, size)) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **pool)
 
 
 def pool_file(folder: Path, change: str, size: int) -> Path:

@@ -33,7 +33,7 @@ _DRAWN = "#0072B2"
 
 def read_parts(folder: Path) -> pd.DataFrame:
     """Read all that was measured: a row a test sample, condition and seed."""
-    return pd.concat([pd.read_parquet(part) for part in sorted(folder.glob("*.parquet"))], ignore_index=True)
+    return pd.concat([pd.read_parquet(part) for part in sorted(folder.glob("[!.]*.parquet"))], ignore_index=True)
 
 
 def average(samples: pd.DataFrame) -> pd.DataFrame:
