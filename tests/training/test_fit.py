@@ -341,6 +341,12 @@ def test_optimizers_go_by_their_names(name, kind):
     assert type(build_optimizer(Network(Tiny(), SPEC), change(optimizer=name))).__name__ == kind
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_momentum_is_the_first_beta(name):
+    groups = build_optimizer(Network(Tiny(), SPEC), change(optimizer=name, momentum=0.7)).param_groups
+    assert {group["betas"] for group in groups} == {(0.7, 0.999)}
+
+
 def test_clipping_bounds_the_gradient_that_is_applied(train, val):
     # Plain descent with rate 1: no weight can move farther than the clipped gradient is long.
     settings = change(

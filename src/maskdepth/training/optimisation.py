@@ -9,6 +9,9 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from maskdepth.models.network import Network
 from maskdepth.params import TrainParams
 
+# Kingma and Ba 2015, Adam, https://arxiv.org/abs/1412.6980, section 2.
+_SECOND_BETA = 0.999
+
 
 def build_optimizer(network: Network, params: TrainParams) -> Optimizer:
     """Build the optimiser; weight decay pulls on the convolutions and not on scales and biases, which it only harms."""
@@ -17,9 +20,8 @@ def build_optimizer(network: Network, params: TrainParams) -> Optimizer:
     groups = [{"params": weights, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if params.optimizer == "sgd":
         return SGD(groups, params.learning_rate, momentum=params.momentum, fused=True)
-    if params.optimizer == "adam":
-        return Adam(groups, params.learning_rate, fused=True)
-    return AdamW(groups, params.learning_rate, fused=True)
+    build = Adam if params.optimizer == "adam" else AdamW
+    return build(groups, params.learning_rate, betas=(params.momentum, _SECOND_BETA), fused=True)
 
 
 def build_scheduler(optimizer: Optimizer, params: TrainParams, steps_per_epoch: int) -> LRScheduler:
