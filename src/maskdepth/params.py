@@ -90,7 +90,7 @@ class TrainParams(_Section):
     epochs: Count
     batch_size: Annotated[int, Field(ge=2)]
     micro_batch: Literal["auto"] | Annotated[int, Field(ge=2)]
-    optimizer: Literal["adam", "adamw", "sgd"]
+    optimizer: Literal["muon", "adamw", "adam", "sgd"]
     learning_rate: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Weight

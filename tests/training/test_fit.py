@@ -336,7 +336,7 @@ def test_weight_decay_spares_scales_and_biases():
     assert [(group["weight_decay"], {p.ndim for p in group["params"]}) for group in groups] == [(0.01, {4}), (0.0, {1})]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("muon", "Muon"), ("sgd", "SGD")])
 def test_optimizers_go_by_their_names(name, kind):
     assert type(build_optimizer(Network(Tiny(), SPEC), change(optimizer=name))).__name__ == kind
 

@@ -94,7 +94,8 @@ def assert_equal(state, expected):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "schedule"), [("adamw", "one_cycle"), ("adam", "plateau"), ("sgd", "cosine"), ("sgd", "constant")]
+    ("optimizer", "schedule"),
+    [("adamw", "one_cycle"), ("muon", "one_cycle"), ("adam", "plateau"), ("sgd", "cosine"), ("sgd", "constant")],
 )
 def test_replayed_steps_are_the_steps_bit_for_bit(acted, monkeypatch, optimizer, schedule):
     settings = change(optimizer=optimizer, schedule=schedule)

@@ -17,7 +17,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 ASKED = "the test asks for it"
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon", "sgd"])
 def test_a_rate_that_is_read_from_a_tensor_is_the_rate(optimizer):
     torch.manual_seed(0)
     network = Tiny()
@@ -77,7 +77,7 @@ def test_a_cpu_does_each_step_anew_and_resumes_as_on_any_device(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="only a CUDA device records steps, and there is none here")
 class TestOnAGpu:
-    @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+    @pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon", "sgd"])
     @pytest.mark.parametrize("schedule", ["constant", "one_cycle", "cosine", "plateau"])
     @pytest.mark.parametrize(("precision", "rel"), [("fp32", 1e-3), ("bf16", 1e-2)])
     def test_replayed_equals_eager(self, optimizer, schedule, precision, rel):

@@ -89,7 +89,7 @@ def watch_step(monkeypatch, settings, loss=LOSS, name=None):
     return +crossings.seen
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon", "sgd"])
 @pytest.mark.parametrize(("precision", "micro_batch"), [("fp32", 2), ("bf16", "auto")])
 def test_no_optimiser_precision_or_part_of_a_batch_waits(monkeypatch, optimizer, precision, micro_batch):
     settings = change(optimizer=optimizer, precision=precision, micro_batch=micro_batch, augment=[])

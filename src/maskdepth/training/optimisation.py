@@ -8,6 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from maskdepth.models.network import Network
 from maskdepth.params import TrainParams
+from maskdepth.training.muon import Muon
 
 # Kingma and Ba 2015, Adam, https://arxiv.org/abs/1412.6980, section 2.
 _SECOND_BETA = 0.999
@@ -17,6 +18,8 @@ def build_optimizer(network: Network, params: TrainParams) -> Optimizer:
     """Build the optimiser; weight decay pulls on the convolutions and not on scales and biases, which it only harms."""
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    if params.optimizer == "muon":
+        return Muon(weights, others, params.learning_rate, params.momentum, params.weight_decay)
     groups = [{"params": weights, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if params.optimizer == "sgd":
         return SGD(groups, params.learning_rate, momentum=params.momentum, fused=True)
