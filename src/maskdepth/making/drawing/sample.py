@@ -4,12 +4,10 @@ Everything follows from the seed: the same call writes the same bytes, however m
 of what stands where; the layout's own names say it, as they do for photographs.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 
@@ -35,11 +33,13 @@ from maskdepth.making.layout_writer import (
     write_files,
 )
 from maskdepth.process.console import progress
+from maskdepth.process.workers import map_in_order, open_pool, usable_cores
 from maskdepth.process.workspace import require_writable
 
 _PLACEMENTS = DIGITS["placement"]  # of one object on one background, plain and mirrored each
 _MOST_FOREGROUNDS = DIGITS["foreground"]  # the arithmetic of the positional layouts counts no farther
 _SMALLEST_SIZE = 32  # [px]
+_FEW = 16  # backgrounds that are drawn before another process has started
 _QUALITIES = (60, 91)  # JPEG qualities, the second excluded
 _STREAMS = {"background": 1, "foreground": 2, "composite": 3, "quality": 4}  # independent random numbers
 
@@ -142,35 +142,32 @@ def _draw_files(layout: WrittenLayout, seed: int, totals: Totals, size: int) -> 
     """Every file of the data set, in an order that does not depend on how many draw."""
     samples = plan_samples(totals, seed, layout.mirrors)
     by_background = {number: list(group) for number, group in groupby(samples, key=lambda sample: sample.background)}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # numpy and Pillow release the interpreter's lock where they spend their time.
-        cutouts = list(pool.map(partial(_draw_foreground, seed), range(1, totals.foreground + 1)))
-        for number, cutout in enumerate(cutouts, 1):
-            yield from _encode_foreground(layout, seed, totals, size, number, cutout)
-        draw = partial(_draw_background, layout, seed, totals, size, cutouts)
-        numbers = range(1, totals.background + 1)
-        tasks = pool.map(draw, numbers, [by_background.get(number, []) for number in numbers])
+    for number, cutout in enumerate(_draw_foregrounds(seed, totals.foreground), 1):
+        yield from _encode_foreground(layout, seed, totals, size, number, cutout)
+    work = [(number, by_background.get(number, [])) for number in range(1, totals.background + 1)]
+    workers = usable_cores() if len(work) > _FEW else 1
+    with open_pool(workers) as pool:
+        tasks = map_in_order(pool, partial(_draw_background, layout, seed, totals, size), work, ahead=4 * workers)
         for files in progress(tasks, "drawing", total=totals.background):
             yield from files
     if layout.labels:
         yield "labels.txt", "".join(label_line(layout, totals, sample) for sample in samples).encode()
 
 
-def _draw_foreground(seed: int, number: int) -> Cutout:
+@lru_cache(maxsize=1)
+def _draw_foregrounds(seed: int, count: int) -> list[Cutout]:
+    """All objects; each process draws them once, which is as quick as to send them with every background."""
     kinds = list(OBJECT_KINDS)
-    return draw_object(kinds[(number - 1) % len(kinds)], _random(seed, "foreground", number))
+    numbers = range(1, count + 1)
+    return [draw_object(kinds[(number - 1) % len(kinds)], _random(seed, "foreground", number)) for number in numbers]
 
 
 def _draw_background(
-    layout: WrittenLayout,
-    seed: int,
-    totals: Totals,
-    size: int,
-    cutouts: list[Cutout],
-    number: int,
-    samples: list[Sample],
+    layout: WrittenLayout, seed: int, totals: Totals, size: int, work: tuple[int, list[Sample]]
 ) -> list[File]:
-    """One background and all composites on it."""
+    """One background, by its number, and all composites on it."""
+    number, samples = work
+    cutouts = _draw_foregrounds(seed, totals.foreground)
     kinds = list(SCENE_KINDS)
     rng = _random(seed, "background", number)
     scene = draw_scene(kinds[(number - 1) % len(kinds)], rng, size)
