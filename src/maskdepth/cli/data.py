@@ -22,7 +22,7 @@ def sample(
         str,
         typer.Option(help="How folders and files are named: see `maskdepth layouts`.", autocompletion=complete_layouts),
     ] = "sudhakarmlal",
-    backgrounds: Annotated[int, typer.Option(min=1, help="Drawn scenes.")] = 120,
+    backgrounds: Annotated[int, typer.Option(min=1, help="Drawn scenes.")] = 400,
     foregrounds: Annotated[int, typer.Option(min=1, help="Drawn objects.")] = 60,
     composites: Annotated[int, typer.Option(min=1, help="Objects standing in scenes.")] = 2400,
     size: Annotated[int, typer.Option(min=32, help=r"Height and width of the pictures \[px].")] = 160,
