@@ -1,9 +1,9 @@
 """How soon is the sample data learned? Records in the manner of a race: same data, same goal, any settings.
 
-Trains on a prepared data set (`maskdepth sample data/raw` and `dvc repro split stats` make it) with the shipped settings
-or others, once for each seed, and prints a row for benchmarks/results/speedrun_*.md. The goal: in 60 s of training on
-two quiet cores a mask IoU of 0.92 and a depth SSIM of 0.87 on drawn scenes that nobody trained on, shown by a one-sided
-t-test over seeds at 0.01. The mask's threshold is tuned on the validation split, as `evaluate` does.
+Trains on a prepared data set (`maskdepth sample data/raw` and `dvc repro split stats` make it) with the shipped
+settings or others, once for each seed, and prints a row for benchmarks/results/speedrun_*.md. The goal: in 60 s of
+training on two quiet cores a mask IoU of 0.92 and a depth SSIM of 0.87 on drawn scenes that nobody trained on, shown by
+a one-sided t-test over seeds at 0.01. The mask's threshold is tuned on the validation split, as `evaluate` does.
 """
 
 import statistics
@@ -65,7 +65,7 @@ def main(
 
 
 def tell(values: list[float], goal: float) -> str:
-    """Write a mean, its deviation over seeds, and how likely it is that good by chance where the goal is not reached."""
+    """Write a mean, its deviation over seeds, and how likely so much is by chance where the goal is not reached."""
     if len(values) == 1:
         return f"{values[0]:.4f}"
     chance = stats.ttest_1samp(values, goal, alternative="greater").pvalue
