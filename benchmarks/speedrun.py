@@ -13,7 +13,6 @@ from typing import Annotated
 
 import torch
 import typer
-import yaml
 from scipy import stats
 from support.shipped import SHIPPED_PARAMS
 from support.trained import train
@@ -33,16 +32,18 @@ _CPU = torch.device("cpu")
 
 def main(
     data: Annotated[Path, typer.Argument(help="Folder of arrays, index.csv, split.csv and stats.csv.")],
-    change: Annotated[list[str] | None, typer.Option("--set", help="A setting, as train.epochs=8.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="In place of those that are shipped.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Likewise.")] = None,
     seeds: Annotated[int, typer.Option(min=1)] = 8,
 ) -> None:
     """Train, measure, print a row."""
     set_threads()
     keep_freed_memory()
     set_deterministic(_CPU)
-    changes = dict(one.split("=", 1) for one in change or [])
-    settings = {name: yaml.safe_load(value) for name, value in changes.items()}
-    params = override(load_params(SHIPPED_PARAMS), settings, "--set")
+    asked = {"train.epochs": epochs, "train.optimizer": optimizer, "train.learning_rate": learning_rate}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    params = override(load_params(SHIPPED_PARAMS), changes, "the options")
     pictures, rows = read_arrays(data / "arrays"), read_samples(data / "index.csv", data / "split.csv")
     val, test = (Batches(pictures, rows[name], params.evaluate.batch_size, _CPU) for name in (VAL, TEST))
     measured: dict[str, list[float]] = {name: [] for name in (*GOALS, "seconds", "of the processor")}
@@ -57,7 +58,7 @@ def main(
         for name in GOALS:
             measured[name].append(float(means[name]))
         print(f"seed {seed}: " + ", ".join(f"{name} {values[-1]:.4f}" for name, values in measured.items()), flush=True)
-    cells = [" ".join(changes) or "as shipped", str(seeds)]
+    cells = [", ".join(f"{name} {value}" for name, value in changes.items()) or "as shipped", str(seeds)]
     cells += [tell(measured[name], goal) for name, goal in GOALS.items()]
     cells += [f"{statistics.median(measured[name]):.0f}" for name in ("seconds", "of the processor")]
     print("| settings | seeds | mask IoU | depth SSIM | seconds | of the processor |\n|---|---|---|---|---|---|")

@@ -206,5 +206,5 @@ def test_a_new_recipe_is_one_file(path, tmp_path):
         text=True,
         check=True,
     )
-    assert "train.epochs: 8 -> 99" in done.stdout
+    assert f"train.epochs: {load_params(SHIPPED_PARAMS).train.epochs} -> 99" in done.stdout
     assert load_params(path).train.epochs == 99
