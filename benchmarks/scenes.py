@@ -4,13 +4,14 @@
 also with four times as many), and measures photographs of places that did not train; it goes on where it was stopped.
 `report` says what differs, by paired intervals over places, and draws it. The photographs are those of a prepared data
 set (`dvc repro split` makes it, with `places.csv` saying which backgrounds show one place); all of its places are
-tested, in turns.
+tested, in turns. Where it has the depth of its backgrounds, as `maskdepth label-depth --backgrounds` makes it, networks
+that see it are trained, too, and drawn scenes show them theirs.
 """
 
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -29,14 +30,14 @@ from torch import Tensor
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray, read_arrays
 from maskdepth.data.batches.batches import Batches
-from maskdepth.data.pictures.decoding import PICTURE_KINDS
+from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, PICTURE_KINDS
 from maskdepth.data.samples import TRAIN, VAL, read_samples
 from maskdepth.device import seed_everything, set_deterministic, set_threads
 from maskdepth.evaluation.baseline import fit_ramp, guess_depths, guess_masks, mean_depths
 from maskdepth.evaluation.samples import Predicted, evaluate_samples, predictions
 from maskdepth.losses.depth import align
 from maskdepth.making.labelling.onnx_teacher import Wanted, load_onnx_teacher, open_onnx
-from maskdepth.models.catalogue import build_network, resolve_inputs
+from maskdepth.models.catalogue import build_network
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import Params, load_params, override
@@ -53,6 +54,11 @@ _LONGER = 4  # [epochs]
 # Maps of a teacher have any range; theirs is that of these quantiles before one scale and shift are fitted to all.
 _TEACHER_RANGE = (0.01, 0.995)
 _MEAN_MAP, _RAMP, _TEACHER, _PHOTOGRAPHS = "mean map", "ramp", "TCMonoDepth small", "photographs"
+_COPIED = "depth of the background, copied"
+_CONTROLS = (_MEAN_MAP, _RAMP, _TEACHER, _COPIED)
+_SEEN = ", depth seen"
+_WITH_DEPTH = {_PHOTOGRAPHS, f"{_PHOTOGRAPHS}, longer", "both and scene", "both and scene, longer"}
+_INPUTS = {False: "background+composite+difference", True: "background+composite+difference+background_depth"}
 _NO_CHANGE = "nothing"
 _POOLS = "100,800,6400"
 
@@ -71,6 +77,7 @@ class Condition:
         augment: As `train.augment`.
         is_stretched: Whether the depth of drawn scenes has the range of the photographs', and not the camera's.
         epochs: How many times each sample is seen.
+        sees_depth: Whether the network sees the depth of the backgrounds: of photographs as the data set has it.
     """
 
     name: str
@@ -80,10 +87,11 @@ class Condition:
     has_photographs: bool = False
     is_stretched: bool = False
     epochs: int = 1
+    sees_depth: bool = False
 
 
-def plan(pools: list[int]) -> list[Condition]:
-    """List what is trained with the drawing as it is."""
+def plan(pools: list[int], has_depth: bool = True) -> list[Condition]:
+    """List what is trained with the drawing as it is, with the depth of the backgrounds where it is at hand."""
     largest = pools[-1]
     conditions = [Condition(f"drawn {size}", size, _FLIP) for size in pools]
     conditions.append(Condition(f"drawn {largest} stretched", largest, _FLIP, is_stretched=True))
@@ -95,6 +103,9 @@ def plan(pools: list[int]) -> list[Condition]:
         conditions.append(with_photographs(f"both stretched{told}", largest, is_stretched=True))
     for name, size, augment in ((_PHOTOGRAPHS, 0, _FLIP), ("both and scene", largest, _SCENE)):
         conditions.append(Condition(f"{name}, longer", size, augment, has_photographs=True, epochs=_LONGER))
+    if has_depth:
+        seen = [one for one in conditions if one.name in _WITH_DEPTH]
+        conditions += [replace(one, name=f"{one.name}{_SEEN}", sees_depth=True) for one in seen]
     return conditions
 
 
@@ -113,6 +124,7 @@ def collect(
     composites: Annotated[int, typer.Option(min=32, help="That a training sees, most of them once.")] = 6400,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     tested: Annotated[int, typer.Option(min=1, help="Samples of each place.")] = 20,
+    only: Annotated[list[str] | None, typer.Option(help="A condition to train; all if none is named.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="A network for depth, ONNX, that takes bytes.")] = None,
     raw: Annotated[Path, typer.Option(help="The archives that the teacher sees the pictures of.")] = Path("data/raw"),
 ) -> None:
@@ -126,12 +138,15 @@ def collect(
     parts, side = work / "parts", photographs.image_size
     parts.mkdir(parents=True, exist_ok=True)
     measure_baselines(parts, photographs, folds, composites)
+    if photographs.background_depth is not None:
+        measure_copied(parts, photographs, folds)
     if teacher is not None:
         measure_teacher(parts, photographs, folds, teacher, raw)
     sizes = [int(size) for size in pools.split(",")]
-    draw_pools(_NO_CHANGE, sizes, composites, side, work / "drawn")
     # Drawn scenes alone first: a training tests all places, and with photographs it takes one for each fold.
-    conditions = sorted([*plan(sizes), *plan_without(sizes).values()], key=lambda condition: condition.has_photographs)
+    planned = [*plan(sizes, photographs.background_depth is not None), *plan_without(sizes).values()]
+    planned.sort(key=lambda condition: condition.has_photographs)
+    conditions = [condition for condition in planned if not only or condition.name in only]
     for seed, condition in product(range(seeds), conditions):
         draw_pools(condition.change, {condition.backgrounds} - {0}, composites, side, work / "drawn")
         settings = {"train.seed": seed, "train.epochs": condition.epochs, "train.augment": condition.augment}
@@ -141,7 +156,8 @@ def collect(
             if part.exists():
                 continue
             network = fit_condition(chosen, condition, photographs, train, work / "drawn", composites)
-            batches = Batches(photographs, test, params.evaluate.batch_size, _CPU)
+            read = partial(Batches, with_background_depth=network.sees_background_depth)
+            batches = read(photographs, test, params.evaluate.batch_size, _CPU)
             keep(part, measure(predictions(network, batches.in_order())), test, condition.name, seed)
 
 
@@ -180,17 +196,21 @@ def fit_condition(
     if condition.backgrounds:
         pool = load_pool(pool_file(drawn, condition.change, condition.backgrounds))
         pool = stretch_depth(pool) if condition.is_stretched else pool
-        starts = {kind: len(getattr(photographs, kind)) for kind in PICTURE_KINDS}
+        kinds = (*PICTURE_KINDS, BACKGROUND_DEPTH) if condition.sees_depth else PICTURE_KINDS
+        starts = {kind: len(getattr(photographs, kind)) for kind in kinds}
         number = np.arange(share)
         of_drawn = pd.DataFrame({f"{kind}_row": starts[kind] + number for kind in PICTURE_KINDS})
         of_drawn["background_row"] = starts["background"] + number % condition.backgrounds
+        if condition.sees_depth:
+            of_drawn[f"{BACKGROUND_DEPTH}_row"] = starts[BACKGROUND_DEPTH] + number % condition.backgrounds
         chosen.append(of_drawn.assign(sample_id=[f"drawn {one}" for one in number]))
-        joined = {kind: getattr(photographs, kind).parts + getattr(pool, kind).parts for kind in PICTURE_KINDS}
+        joined = {kind: getattr(photographs, kind).parts + getattr(pool, kind).parts for kind in kinds}
         pictures = Arrays(photographs.image_size, **{kind: ShardedArray(parts) for kind, parts in joined.items()})
     rows = pd.concat(chosen, ignore_index=True)
     seed_everything(params.train.seed)
     moments = [moment for kind in PICTURE_KINDS[:2] for moment in colours(getattr(pictures, kind), rows[f"{kind}_row"])]
-    spec = NetworkSpec(params.model.name, resolve_inputs(params.model), Normalisation(*moments), pictures.image_size)
+    inputs = _INPUTS[condition.sees_depth]
+    spec = NetworkSpec(params.model.name, inputs, Normalisation(*moments), pictures.image_size)
     return train_network(params, build_network(spec), pictures, {TRAIN: rows, VAL: rows.head(2)})
 
 
@@ -248,6 +268,22 @@ def measure_teacher(parts: Path, photographs: Arrays, folds: list[Fold], file: P
     see = load_onnx_teacher(open_onnx(file), "", wanted, pictures[0][:16]).see
     shape = (photographs.image_size,) * 2
     seen = [torch.stack([stretch(see([picture])[0], shape) for picture in of_fold]) for of_fold in pictures]
+    measure_maps(parts, "teacher", _TEACHER, photographs, folds, seen)
+
+
+def measure_copied(parts: Path, photographs: Arrays, folds: list[Fold]) -> None:
+    """Measure the depth of the backgrounds, with one scale and shift for all, likewise."""
+    if (parts / f"copied-f{_FOLDS - 1}.parquet").exists():
+        return
+    assert photographs.background_depth is not None
+    levels = [photographs.background_depth.take(test[f"{BACKGROUND_DEPTH}_row"].to_numpy()) for _, test in folds]
+    measure_maps(parts, "copied", _COPIED, photographs, folds, [torch.from_numpy(one)[:, None] / 255 for one in levels])
+
+
+def measure_maps(
+    parts: Path, file: str, condition: str, photographs: Arrays, folds: list[Fold], seen: list[Tensor]
+) -> None:
+    """Measure maps (B, 1, H, W) of the tested samples of each fold, by scale and shift of those of the other folds."""
     true = [next(Batches(photographs, test, len(test), _CPU).in_order()).targets() for _, test in folds]
     for number, (_, test) in enumerate(folds):
         others = [other for other in range(_FOLDS) if other != number]
@@ -258,7 +294,7 @@ def measure_teacher(parts: Path, photographs: Arrays, folds: list[Fold], file: P
         mask, depth = true[number]
         depth_pred = (seen[number] * float(scale) + float(shift)).clamp(0, 1).float()
         measured = measure([Predicted(Prediction(torch.zeros_like(mask), depth_pred), mask, depth)])
-        keep(parts / f"teacher-f{number}.parquet", measured.assign(mask_iou=np.nan), test, _TEACHER, UNTRAINED)
+        keep(parts / f"{file}-f{number}.parquet", measured.assign(mask_iou=np.nan), test, condition, UNTRAINED)
 
 
 def read_composites(raw: Path, names: Iterable[str]) -> list[Image.Image]:
@@ -292,10 +328,10 @@ def report(
     average(samples).to_csv(out, index=False, float_format="%.4f", lineterminator="\n")
     sizes = [int(size) for size in pools.split(",")]
     main, without = plan(sizes), {change: one.name for change, one in plan_without(sizes).items()}
-    conditions = [_MEAN_MAP, _RAMP, _TEACHER, *(condition.name for condition in main), *without.values()]
+    conditions = [*_CONTROLS, *(condition.name for condition in main), *without.values()]
     present = [name for name in conditions if (samples["condition"] == name).any()]
     samples = pd.concat([samples[samples["condition"] == name] for name in present], ignore_index=True)
-    print(tabulate(samples, (_MEAN_MAP, _RAMP, _TEACHER)))
+    print(tabulate(samples, _CONTROLS))
     smallest, middle, largest = (f"drawn {size}" for size in (sizes[0], *sizes[-2:]))
     pairs = [(f"drawn {size}", smallest) for size in sizes[1:]]
     pairs += [(f"{name} stretched", name) for name in (largest, "both")]
@@ -304,6 +340,7 @@ def report(
     pairs += [("both and scene, longer", f"{_PHOTOGRAPHS}, longer")]
     pairs += [(f"{name}, longer", name) for name in (_PHOTOGRAPHS, "both and scene")]
     pairs += [(name, middle) for name in without.values()]
+    pairs += [(f"{name}{_SEEN}", name) for name in sorted(_WITH_DEPTH)]
     print(tabulate_pairs(samples, [pair for pair in pairs if {*pair} <= {*present}]))
     if picture is not None:
         draw(samples, sizes, without, middle, picture)

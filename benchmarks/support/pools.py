@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from maskdepth.data.arrays.arrays import Arrays, ShardedArray
-from maskdepth.data.pictures.decoding import PICTURE_KINDS
+from maskdepth.data.pictures.decoding import BACKGROUND_DEPTH, PICTURE_KINDS
 from maskdepth.making.drawing.objects import OBJECT_KINDS, Cutout, draw_object
 from maskdepth.making.drawing.placing import mirror_cutout, stand_object
 from maskdepth.making.drawing.raycast import Solid, View, render
@@ -68,6 +68,7 @@ def draw_pools(change: str, sizes: Iterable[int], composites: int, side: int, fo
             if number >= size:
                 continue
             pool["background"][number] = compressed
+            pool[BACKGROUND_DEPTH][number] = np.round(255 * scene.depth)
             for index in range(number, composites, size):
                 rng = np.random.default_rng([_COMPOSITE, index])
                 composite = stand_object(scene, _choose(cutouts, rng), rng)
@@ -87,7 +88,7 @@ def pool_file(folder: Path, change: str, size: int) -> Path:
 def load_pool(path: Path) -> Arrays:
     """Read a pool; composite number i is on the background of number i modulo their count."""
     with np.load(path) as held:
-        kinds = {kind: ShardedArray([held[kind]]) for kind in PICTURE_KINDS}
+        kinds = {kind: ShardedArray([held[kind]]) for kind in (*PICTURE_KINDS, BACKGROUND_DEPTH)}
     return Arrays(kinds["background"].shape[1], **kinds)
 
 
@@ -104,7 +105,13 @@ def stretch_depth(pool: Arrays) -> Arrays:
 
 def _empty_pool(size: int, composites: int, side: int) -> dict[str, Bytes]:
     maps: tuple[int, ...] = (composites, side, side)
-    shapes = {"background": (size, side, side, 3), "composite": (*maps, 3), "mask": maps, "depth": maps}
+    shapes = {
+        "background": (size, side, side, 3),
+        "composite": (*maps, 3),
+        "mask": maps,
+        "depth": maps,
+        BACKGROUND_DEPTH: (size, side, side),
+    }
     return {kind: np.empty(shape, np.uint8) for kind, shape in shapes.items()}
 
 
