@@ -10,28 +10,31 @@ from maskdepth.evaluation.intervals import FEWEST_GROUPS, satterthwaite, t_quant
 from maskdepth.params import Params
 from maskdepth.process.console import count
 from maskdepth.process.files import parse_json
+from maskdepth.tracking.journal import read_journal
 
 # Standard deviations of a paired difference between seeds, and between places, by metric: the root mean squares of ten
 # combinations against the shipped one on drawn scenes. `benchmarks/results/losses_cpu_2026-11-27.md` has the runs.
 SPREAD = {"mask_iou": (0.0039, 0.010), "depth_ssim": (0.0033, 0.016)}
 
+# [s] Until DVC has made a place for an experiment and each of its three stages has begun.
+_STARTS = 15.0
 
-def expected_seconds(metrics: Path, here: Params, wanted: Params) -> float | None:
-    """Give the time of one training, from that of the last `dvc repro` [s]; None where there was none.
+
+def expected_seconds(root: Path, here: Params, wanted: Params) -> float | None:
+    """Give the time of one experiment, from that of the last `dvc repro` [s]; None where there was none.
 
     Args:
-        metrics: Folder of train.json.
+        root: The repository.
         here: The settings of the last `dvc repro`.
         wanted: Those of the sweep.
     """
-    path = metrics / "train.json"
-    if not path.is_file():
-        return None
     try:
-        seconds = float(parse_json(path.read_text(encoding="utf-8"))["seconds"])
-    except (ValueError, KeyError, TypeError):
+        training = float(parse_json((root / "metrics" / "train.json").read_text(encoding="utf-8"))["seconds"])
+        evaluation = read_journal(root / "journals" / "evaluate.jsonl")
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return seconds * wanted.train.epochs / here.train.epochs
+    evaluating = ((evaluation.ended or evaluation.written) - evaluation.started) / 1000
+    return training * wanted.train.epochs / here.train.epochs + evaluating + _STARTS
 
 
 def count_test_places(split: Path) -> int | None:

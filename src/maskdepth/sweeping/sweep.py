@@ -166,10 +166,10 @@ def tell(sweep: Sweep) -> list[str]:
         f"{count(len(seeds), 'seeds')} each{there}; {sweep.jobs} at a time"
     ]
     left = len(sweep.experiments) - len(sweep.done)
-    seconds = expected_seconds(sweep.root / "metrics", sweep.params, sweep.settings_of(sweep.experiments[0]))
+    seconds = expected_seconds(sweep.root, sweep.params, sweep.settings_of(sweep.experiments[0]))
     if left and seconds is not None:
         whole = tell_time(seconds * left / sweep.jobs)
-        lines.append(f"{count(left, 'trainings')} of {tell_time(seconds)}, by the last `dvc repro`: {whole}")
+        lines.append(f"{count(left, 'experiments')} of {tell_time(seconds)}, by the last `dvc repro`: {whole}")
     elif left:
         lines.append("how long that takes shows when the first have ended, or after a `dvc repro`")
     return [*lines, tell_visible(len(seeds), count_test_places(sweep.root / "data" / "split.csv"), len(signatures))]
