@@ -19,8 +19,10 @@ from maskdepth.promotion import promote
 from maskdepth.tracking.address import EXPERIMENT, locate_store
 from maskdepth.tracking.history import open_history
 from maskdepth.tracking.model import NETWORK_PATH
-from maskdepth.tracking.registry import fetch_network, only_promotion
+from maskdepth.tracking.outbox import MODEL
+from maskdepth.tracking.registry import only_promotion
 from maskdepth.tracking.sqlite import relocate
+from maskdepth.tracking.weights import download_weights
 
 # MLflow and its libraries use what they themselves have deprecated.
 pytestmark = [
@@ -65,7 +67,8 @@ def give_model(client: MlflowClient, experiment_id: str, run_id: str, content: s
     folder = Path("logged")
     shutil.rmtree(folder, ignore_errors=True)
     (folder / NETWORK_PATH).parent.mkdir(parents=True)
-    (folder / NETWORK_PATH).write_text(content)
+    (folder / NETWORK_PATH).write_text("exported")
+    (folder / MODEL).write_text(content)
     client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -259,14 +262,17 @@ def test_without_a_store_or_with_one_that_is_away_one_line_says_so(tmp_path, mon
     assert refuse("any") == "http://127.0.0.1:9: [Errno 111] Connection refused"
 
 
-def test_the_network_of_the_champion_can_be_fetched_and_an_alias_that_is_not_there_is_named(root, tmp_path):
-    told = "models:/maskdepth@champion in sqlite:"
-    with pytest.raises(ValueError, match=f"^{told}.*`maskdepth promote` makes a champion$"):
-        fetch_network("models:/maskdepth@champion", tmp_path)
+def fetch(name: str) -> str:
+    return next(download_weights(name)).read_text()
+
+
+def test_the_network_of_the_champion_can_be_fetched_and_an_alias_that_is_not_there_is_named(root):
+    with pytest.raises(ValueError, match=r"`maskdepth promote` makes a champion, `mlflow ui` shows what there is$"):
+        fetch("models:/maskdepth@champion")
     run_promotion("bce|ssim-s0")
-    assert fetch_network("models:/maskdepth@champion", tmp_path).read_text() == "weights"
-    with pytest.raises(ValueError, match=r"@challenger in .* not found"):
-        fetch_network("models:/maskdepth@challenger", tmp_path)
+    assert fetch("models:/maskdepth@champion") == "weights"
+    with pytest.raises(ValueError, match=r"alias challenger not found"):
+        fetch("models:/maskdepth@challenger")
 
 
 # Several at once
@@ -321,5 +327,5 @@ def test_promotion_works_on_a_server(tmp_path, monkeypatch):
         run_promotion("bce|ssim-s0")
         assert "it is champion in place of version 1" in run_promotion("dice|ssim-s0")
         assert champion().run_id == run_id_of("dice|ssim-s0")
-        assert fetch_network("models:/maskdepth@champion", tmp_path).read_text() == "weights"
+        assert fetch("models:/maskdepth@champion") == "weights"
     assert locate_store().database is None

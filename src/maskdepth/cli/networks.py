@@ -12,6 +12,8 @@ from maskdepth.process.console import say
 
 app = typer.Typer()
 command = partial(app.command, rich_help_panel="A trained network")
+_NETWORK = "A trained network: a file, a run by its name or as runs:/ID, or models:/NAME@ALIAS."
+_TRAINED_HERE = "models/model.safetensors"
 
 
 @command(epilog="Example: [bold]maskdepth predict room.jpg visitor.jpg --out predictions[/bold]")
@@ -28,9 +30,7 @@ def predict(
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    model: Annotated[
-        str, typer.Option(help="A trained network: a file, a run by its name or as runs:/ID, or models:/NAME@ALIAS.")
-    ] = "models/model.safetensors",
+    model: Annotated[str, typer.Option(help=_NETWORK)] = _TRAINED_HERE,
     write: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,7 +66,7 @@ def predict(
 
 @command(epilog="Example: [bold]maskdepth demo[/bold]")
 def demo(
-    model: Annotated[Path, typer.Option(help="A trained network.")] = Path("models/model.safetensors"),
+    model: Annotated[str, typer.Option(help=_NETWORK)] = _TRAINED_HERE,
     host: Annotated[str, typer.Option(help="Address to listen on; anybody who reaches it may ask.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
 ) -> None:
@@ -77,7 +77,7 @@ def demo(
     from maskdepth.serving.demo import make_server
     from maskdepth.serving.exporting import export_network
 
-    server = make_server(PairPredictor(export_network(load_network(model))), draw_pair, host, port)
+    server = make_server(PairPredictor(export_network(load_network(_find_weights(model)))), draw_pair, host, port)
     say(f"look at http://{host}:{server.server_port}/ and end with Ctrl-C")
     with suppress(KeyboardInterrupt), server:
         server.serve_forever()
@@ -109,20 +109,16 @@ def promote(
 
 @command(epilog="Example: [bold]maskdepth export models/model.safetensors --to onnx[/bold]")
 def export(
-    model: Annotated[str, typer.Argument(help="A trained network, or models:/maskdepth@champion of the store.")],
+    model: Annotated[str, typer.Argument(help=_NETWORK)],
     to: Annotated[str, typer.Option(help="onnx or pt2.")],
     out: Annotated[Path | None, typer.Option(help="The file; maskdepth.onnx or maskdepth.pt2 without it.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a network as a file that runs without this project, once it is seen to predict the same."""
-    from tempfile import TemporaryDirectory
-
+    weights = _find_weights(model)
     from maskdepth.serving.exporting import export as write_export
-    from maskdepth.tracking.registry import URI_START, fetch_network
 
-    with TemporaryDirectory() as folder:
-        source = fetch_network(model, Path(folder)) if model.startswith(URI_START) else Path(model)
-        say(write_export(source, to, out or Path(f"maskdepth.{to}"), overwrite=overwrite))
+    say(write_export(weights, to, out or Path(f"maskdepth.{to}"), overwrite=overwrite))
 
 
 def _find_weights(model: str) -> Path:

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock
@@ -18,9 +17,8 @@ from maskdepth.process.workspace import state_dir
 from maskdepth.tracking.address import locate_store
 from maskdepth.tracking.history import History
 from maskdepth.tracking.journal import FINISHED, describe_process
-from maskdepth.tracking.model import NETWORK_PATH, is_servable
+from maskdepth.tracking.model import is_servable
 from maskdepth.tracking.outbox import EXPERIMENT_TAG
-from maskdepth.tracking.store import connect, explain, trouble
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -166,27 +164,6 @@ def only_promotion(client: "MlflowClient") -> Iterator[None]:
             yield
         finally:
             client.delete_registered_model(_LOCK)
-
-
-def fetch_network(uri: str, folder: Path) -> Path:
-    """Fetch the exported network of a model of the store.
-
-    Args:
-        uri: Such as `models:/maskdepth@champion`.
-        folder: Where to put it.
-
-    Raises:
-        ValueError: There is no such model, alias or network, or the store is away; says which.
-    """
-    import mlflow
-
-    store = locate_store()
-    try:
-        connect(store)
-        mlflow.set_tracking_uri(store.uri)
-        return Path(mlflow.artifacts.download_artifacts(f"{uri.rstrip('/')}/{NETWORK_PATH}", dst_path=str(folder)))
-    except trouble() as error:
-        raise ValueError(f"{uri} in {store.address}: {explain(error)}; `maskdepth promote` makes a champion") from error
 
 
 def _take_lock(client: "MlflowClient") -> bool:
