@@ -514,6 +514,22 @@ def test_the_depth_of_the_background_is_seen_and_moves_with_it(model_with_depth,
     np.testing.assert_allclose(there[8:-8, 12:-12], depth[8:-8, 8:-16] / 255, atol=0.01)
 
 
+@pytest.mark.parametrize(("is_estimated", "known"), [(False, 1), (True, 0.5)])
+def test_a_network_is_told_whether_a_depth_map_is_an_estimate(
+    is_estimated, known, model_with_depth, sees_depth, monkeypatch, tmp_path
+):
+    seen = []
+    stack = sees_depth.stack
+    monkeypatch.setattr(sees_depth, "stack", lambda *pictures: seen.append(pictures) or stack(*pictures))
+    rooms, visitors, maps, _ = make_rooms(tmp_path, moved=4)
+    files = rooms / "0.png", visitors / "0.png"
+    predict(
+        *files, tmp_path / "out", model_with_depth, background_depth=maps / "0.png", depth_is_estimated=is_estimated
+    )
+    told = seen[-1][2][:, 1]  # how the depth of the background is known
+    torch.testing.assert_close(told, torch.full_like(told, known), rtol=0, atol=0.01)
+
+
 def test_a_folder_of_depth_maps_goes_by_name_and_says_what_it_lacks(model_with_depth, tmp_path, capsys):
     rooms, visitors, maps, depth = make_rooms(tmp_path, count=3)
     (maps / "1.png").unlink()

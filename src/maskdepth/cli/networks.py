@@ -44,6 +44,9 @@ def predict(
         Path | None,
         typer.Option(help="Depth of the scene without the object, dark is near: a picture, or a folder of such."),
     ] = None,
+    depth_is_estimated: Annotated[
+        bool, typer.Option("--estimated", help="That depth is less exact than that of the training data.")
+    ] = False,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability above which a pixel is object.")] = 0.5,
     overwrite: Annotated[bool, typer.Option(help="Replace results that are there.")] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 2 when one of many pairs fails.")] = False,
@@ -61,7 +64,9 @@ def predict(
     weights = _find_weights(model)
     from maskdepth.serving.predict import predict as write_predictions  # which takes seconds to load
 
-    write_predictions(plan, weights, threshold=threshold, strict=strict, registers=register)
+    write_predictions(
+        plan, weights, threshold=threshold, strict=strict, registers=register, depth_is_estimated=depth_is_estimated
+    )
 
 
 @command(epilog="Example: [bold]maskdepth demo[/bold]")

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from maskdepth.data.batches.batches import GIVEN_DEPTH, UNKNOWN_DEPTH
+from maskdepth.data.batches.batches import ESTIMATED_DEPTH, GIVEN_DEPTH, UNKNOWN_DEPTH
 from maskdepth.data.files import File
 from maskdepth.data.pictures.decoding import MAX_PIXELS, Picture
 from maskdepth.data.pictures.refusal import RefusedError
@@ -100,6 +100,7 @@ def predict(
     threshold: float = 0.5,
     strict: bool = False,
     registers: bool = True,
+    depth_is_estimated: bool = False,
     batch_size: int = BATCH_SIZE,
     max_bytes: int = MAX_BYTES,
 ) -> list[Outcome]:
@@ -112,6 +113,7 @@ def predict(
         strict: Fail if any pair failed, once all others are done.
         registers: Lay each background over its composite first, as `register` does: the camera may have moved a little,
             and the light changed.
+        depth_is_estimated: Whether depth maps of backgrounds are less exact than those of the training data.
         batch_size: Pairs that the network sees at once.
         max_bytes: Size above which a file is refused [bytes].
 
@@ -138,12 +140,13 @@ def predict(
     prepare = partial(_prepare, network, read_background, read, read_depth, registers)
     scene_of = lru_cache(maxsize=1)(partial(fit_scene, plan.scene)) if plan.scene else None
     finish = partial(_finish, plan, threshold, scene_of)
+    known = ESTIMATED_DEPTH if depth_is_estimated else GIVEN_DEPTH
     outcomes = list(plan.left_over)
     threads = set_threads()
     with ThreadPoolExecutor(threads) as pool:
         prepared = progress(_map_ahead(pool, prepare, plan.pairs, 2 * threads), "predict", len(plan.pairs))
         for batch in _cut_batches(prepared, batch_size, outcomes):
-            outcomes += pool.map(finish, *_show(network, batch))
+            outcomes += pool.map(finish, *_show(network, batch, known))
     outcomes.sort(key=lambda outcome: outcome.name)
     if plan.report:
         write_report(plan.report, outcomes)
@@ -258,8 +261,8 @@ def _cut_batches(
         yield batch
 
 
-def _show(network: Network, batch: Sequence[Prepared]) -> tuple[Sequence[Prepared], list[Maps]]:
-    """Predict pairs, and hold the depth maps that were given against what the pictures alone tell."""
+def _show(network: Network, batch: Sequence[Prepared], known: int) -> tuple[Sequence[Prepared], list[Maps]]:
+    """Predict pairs, and hold the depth maps, `known` so well, against what the pictures alone tell."""
     pictures = _stack(batch)
     alone = _run(network, *pictures)
     if all(one.background_depth is None for one in batch):
@@ -269,8 +272,8 @@ def _show(network: Network, batch: Sequence[Prepared]) -> tuple[Sequence[Prepare
     ]
     unknown = np.full_like(alone[0].depth, UNKNOWN_DEPTH, np.uint8)
     levels = [unknown if one.background_depth is None else one.background_depth for one in batch]
-    known = [np.full_like(unknown, UNKNOWN_DEPTH if one.background_depth is None else GIVEN_DEPTH) for one in batch]
-    return doubted, _run(network, *pictures, np.stack([levels, known], 1))
+    how = [np.full_like(unknown, UNKNOWN_DEPTH if one.background_depth is None else known) for one in batch]
+    return doubted, _run(network, *pictures, np.stack([levels, how], 1))
 
 
 def _doubt_depth(prepared: Prepared, alone: Maps) -> Iterator[str]:
