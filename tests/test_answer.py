@@ -104,7 +104,7 @@ def test_the_better_one_is_named_first_and_the_control_is_that_of_params_yaml(ro
     assert verdicts(found) == {"dice|ssim": Verdict.BETTER, "mse|mse": Verdict.WORSE}
     headline, made_of = tell_verdict(found)
     assert headline.startswith(f"1 of 2 combinations is better than {SHIPPED}: dice|ssim.")
-    assert made_of == ("9 runs of 3 combinations; image size 64, epochs 8, batch size 16, threshold of the mask 0.5")
+    assert made_of == ("9 runs of 3 combinations; image size 64, epochs 4, batch size 16, threshold of the mask 0.5")
 
 
 def test_masks_of_a_camera_that_moved_stand_beside(root):
@@ -120,7 +120,7 @@ def test_masks_of_a_camera_that_moved_stand_beside(root):
 def test_what_was_left_out_is_told_with_its_reason(root):
     told = "\n".join(tell_rest(answer(EXPERIMENT, None)))
     assert re.search(r"Left out: iou\|l1-s0 \(\w{8}\): it has no table of its samples", told)
-    assert "epochs 2, not 8" in told
+    assert "epochs 2, not 4" in told
     assert "other split" in told
 
 

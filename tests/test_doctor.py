@@ -65,7 +65,7 @@ def test_the_machine_is_told_with_the_threads_of_each_of_two_trainings():
         ("depth: l1+ssim ", "depth: smim ", "did you mean"),
         ("name: dsunet", "name: mshilpa", "mshilpaa"),
         ("image_size: 64", "image_size: 12", "the networks need 16 px or more"),
-        ("epochs: 8", "epochs: 0", "train.epochs"),
+        ("epochs: 4", "epochs: 0", "train.epochs"),
     ],
 )
 def test_settings_that_training_would_refuse_are_found(tmp_path, shipped, changed, found):

@@ -44,13 +44,13 @@ def test_every_line_of_the_shipped_file_is_needed(tmp_path):
     ("old", "new", "message"),
     [
         (
-            "  epochs: 8",
+            "  epochs: 4",
             "  epoch: 12",
             r"train\.epoch: unknown key; did you mean train\.epochs\? Known here: train\.epochs",
         ),
         ("image_size: 64", "image_size: big", r"data\.image_size: found 'big'; Input should be a valid integer"),
         ("image_size: 64", "image_size: 64.5", r"data\.image_size: found 64\.5"),
-        ("epochs: 8", "epochs: -3", r"train\.epochs: found -3; Input should be greater than or equal to 1"),
+        ("epochs: 4", "epochs: -3", r"train\.epochs: found -3; Input should be greater than or equal to 1"),
         (
             "micro_batch: auto ",
             "micro_batch: all ",
@@ -61,7 +61,7 @@ def test_every_line_of_the_shipped_file_is_needed(tmp_path):
             "micro_batch: 6 ",
             r"micro_batch: 6 does not divide train\.batch_size, 16; take",
         ),
-        ("learning_rate: 0.01", "learning_rate: .nan", r"train\.learning_rate: found nan"),
+        ("learning_rate: 0.03", "learning_rate: .nan", r"train\.learning_rate: found nan"),
         (
             "by: background ",
             "by: backgrounds ",
@@ -80,7 +80,7 @@ def test_a_mistake_is_named_with_its_key(tmp_path, old, new, message):
 
 
 def test_numbers_are_read_as_dvc_reads_them(tmp_path):
-    assert load_params(change(tmp_path, "learning_rate: 0.01", "learning_rate: 1e-2")).train.learning_rate == 0.01
+    assert load_params(change(tmp_path, "learning_rate: 0.03", "learning_rate: 1e-2")).train.learning_rate == 0.01
 
 
 def test_losses_and_a_layout_may_be_mappings(tmp_path):
@@ -152,7 +152,7 @@ LEVELS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in ran
     ("old", "new", "message"),
     [
         ("auto ", "[" * 500, "not readable as YAML: maximum recursion depth"),
-        ("epochs: 8", "epochs: 1" + "0" * 5000, "not readable as YAML: .* 5001 digits"),
+        ("epochs: 4", "epochs: 1" + "0" * 5000, "not readable as YAML: .* 5001 digits"),
         ("mask_weight: 1.0", "mask_weight: 1" + "0" * 400, r"loss\.mask_weight: found 1000.*\.\.\..*; Input should"),
         (
             "layout: auto",

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
-    "epochs: 8": "epochs: 2",
+    "epochs: 4": "epochs: 2",
     "name: dsunet ": "name: unet ",
     "image_size: 64": "image_size: 32",
 }

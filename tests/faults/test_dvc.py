@@ -152,7 +152,7 @@ def test_a_killed_worker_of_the_queue_loses_no_training(clone):
     printed = " ".join(clone.run("maskdepth", "doctor", fails=True).split())
     assert "1 workspaces of experiments in" in printed, printed
     assert f"{folder.name} is a training left at" in printed, printed
-    clone.change("learning_rate: 0.01", "learning_rate: 0.002")
+    clone.change("learning_rate: 0.03", "learning_rate: 0.002")
     goes_on(clone, "train: going on at epoch")
     assert folder.is_dir()
 
