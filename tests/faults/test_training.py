@@ -91,7 +91,7 @@ def test_other_settings_never_go_on_from_a_state_and_leave_it_to_be_found(reposi
     assert str(left) in line
     stdout, _ = process.communicate()
     assert "going on at epoch" not in stdout
-    told = f"train: not going on from the training left in {left}: train.learning_rate 0.01 there, 0.002 here"
+    told = f"train: not going on from the training left in {left}: train.learning_rate 0.03 there, 0.002 here"
     assert told in stdout.splitlines()
 
     write_small_params(repository, epochs=1)
@@ -103,7 +103,7 @@ def test_other_settings_never_go_on_from_a_state_and_leave_it_to_be_found(reposi
 def state_disk(repository):
     """Let the working state lie on a disk with room for two early states, but not for two late ones beside a new."""
     folder = repository / ".dvc" / "tmp" / "maskdepth"
-    with small_disk(folder, 25 << 20):
+    with small_disk(folder, 18 << 20):
         yield folder
 
 
@@ -128,7 +128,7 @@ def test_a_full_disk_spares_the_last_good_state_and_training_goes_on_when_there_
 
 def test_a_limit_on_files_spares_the_last_good_state(repository):
     # The best weights join the state after the first epoch; [512 bytes] is the unit of `ulimit -f` in sh.
-    code, stderr = fail_stage(repository, "train", before="ulimit -f 17000")
+    code, stderr = fail_stage(repository, "train", before="ulimit -f 12000")
     assert "File too large" in stderr
     assert_stopped_for_room(code, stderr, repository)
 
