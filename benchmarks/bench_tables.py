@@ -63,7 +63,8 @@ def grow(stage: str, runs: dict[int, dict[str, Run]]) -> Ratio:
     few, many = runs
     composites = (many - few) / (_FEWER if stage == _UNZIP else 1)
     added = 1e6 * (runs[many][stage].megabytes - runs[few][stage].megabytes) / composites * 1.048576
-    return summarise(f"bytes a composite, {stage}", [added], _GOAL)
+    # Of a few composites it can be less: what the allocator keeps differs from run to run.
+    return summarise(f"bytes a composite, {stage}", [max(added, 0.0)], _GOAL)
 
 
 def draw_pictures(folder: Path) -> None:
