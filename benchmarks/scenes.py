@@ -37,7 +37,7 @@ from maskdepth.evaluation.baseline import fit_ramp, guess_depths, guess_masks, m
 from maskdepth.evaluation.samples import Predicted, evaluate_samples, predictions
 from maskdepth.losses.depth import align
 from maskdepth.making.labelling.onnx_teacher import Wanted, load_onnx_teacher, open_onnx
-from maskdepth.models.catalogue import build_network
+from maskdepth.models.catalogue import build_network, resolve_inputs
 from maskdepth.models.network import Network, NetworkSpec, Normalisation
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import Params, load_params, override
@@ -58,7 +58,6 @@ _COPIED = "depth of the background, copied"
 _CONTROLS = (_MEAN_MAP, _RAMP, _TEACHER, _COPIED)
 _SEEN = ", depth seen"
 _WITH_DEPTH = {_PHOTOGRAPHS, f"{_PHOTOGRAPHS}, longer", "both and scene", "both and scene, longer"}
-_INPUTS = {False: "background+composite+difference", True: "background+composite+difference+background_depth"}
 _NO_CHANGE = "nothing"
 _POOLS = "100,800,6400"
 
@@ -156,8 +155,8 @@ def collect(
             if part.exists():
                 continue
             network = fit_condition(chosen, condition, photographs, train, work / "drawn", composites)
-            read = partial(Batches, with_background_depth=network.sees_background_depth)
-            batches = read(photographs, test, params.evaluate.batch_size, _CPU)
+            size, sees_depth = params.evaluate.batch_size, network.sees_background_depth
+            batches = Batches(photographs, test, size, _CPU, with_background_depth=sees_depth)
             keep(part, measure(predictions(network, batches.in_order())), test, condition.name, seed)
 
 
@@ -209,7 +208,7 @@ def fit_condition(
     rows = pd.concat(chosen, ignore_index=True)
     seed_everything(params.train.seed)
     moments = [moment for kind in PICTURE_KINDS[:2] for moment in colours(getattr(pictures, kind), rows[f"{kind}_row"])]
-    inputs = _INPUTS[condition.sees_depth]
+    inputs = resolve_inputs(params.model) + f"+{BACKGROUND_DEPTH}" * condition.sees_depth
     spec = NetworkSpec(params.model.name, inputs, Normalisation(*moments), pictures.image_size)
     return train_network(params, build_network(spec), pictures, {TRAIN: rows, VAL: rows.head(2)})
 

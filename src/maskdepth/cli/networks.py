@@ -76,13 +76,14 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
 ) -> None:
     """Open a page on which a person drops two pictures, or takes them, and looks at mask, cut-out and depth."""
+    weights = _find_weights(model)
     from maskdepth.making.drawing.pair import draw_pair
     from maskdepth.models.saved import load_network
     from maskdepth.serving.answers import PairPredictor
     from maskdepth.serving.demo import make_server
     from maskdepth.serving.exporting import export_network
 
-    server = make_server(PairPredictor(export_network(load_network(_find_weights(model)))), draw_pair, host, port)
+    server = make_server(PairPredictor(export_network(load_network(weights))), draw_pair, host, port)
     say(f"look at http://{host}:{server.server_port}/ and end with Ctrl-C")
     with suppress(KeyboardInterrupt), server:
         server.serve_forever()

@@ -15,7 +15,8 @@ _ITERATIONS = 5
 _SMALLEST_NORM = 1e-7
 # The usual size of an entry of an update of AdamW: both kinds of weights then share a learning rate.
 _ENTRY_RMS = 0.2
-_SECOND_BETA, _EPSILON = 0.999, 1e-8
+# Of the Adam within: Kingma and Ba 2015, Adam, https://arxiv.org/abs/1412.6980, section 2.
+SECOND_BETA, _EPSILON = 0.999, 1e-8
 
 
 class Muon(Optimizer):
@@ -103,7 +104,7 @@ class Muon(Optimizer):
             found_inf=self.found_inf,
             amsgrad=False,
             beta1=group["momentum"],
-            beta2=_SECOND_BETA,
+            beta2=SECOND_BETA,
             lr=group["lr"],
             weight_decay=group["weight_decay"],
             eps=_EPSILON,

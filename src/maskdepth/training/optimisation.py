@@ -8,10 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from maskdepth.models.network import Network
 from maskdepth.params import TrainParams
-from maskdepth.training.muon import Muon
-
-# Kingma and Ba 2015, Adam, https://arxiv.org/abs/1412.6980, section 2.
-_SECOND_BETA = 0.999
+from maskdepth.training.muon import SECOND_BETA, Muon
 
 
 def build_optimizer(network: Network, params: TrainParams) -> Optimizer:
@@ -24,7 +21,7 @@ def build_optimizer(network: Network, params: TrainParams) -> Optimizer:
     if params.optimizer == "sgd":
         return SGD(groups, params.learning_rate, momentum=params.momentum, fused=True)
     build = Adam if params.optimizer == "adam" else AdamW
-    return build(groups, params.learning_rate, betas=(params.momentum, _SECOND_BETA), fused=True)
+    return build(groups, params.learning_rate, betas=(params.momentum, SECOND_BETA), fused=True)
 
 
 def build_scheduler(optimizer: Optimizer, params: TrainParams, steps_per_epoch: int) -> LRScheduler:
