@@ -14,7 +14,6 @@ import psutil
 if TYPE_CHECKING:
     import torch
 
-
 # How the libraries put it; on a CPU torch raises a plain RuntimeError, and cuDNN and cuBLAS have words of their own.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
 
@@ -110,6 +109,27 @@ def share_for_pictures() -> float:
     return share
 
 
+def read_count(variable: str, unit: str) -> int | None:
+    """Read a whole number, 1 or more.
+
+    Args:
+        variable: Its name.
+        unit: What is counted, for the error.
+
+    Returns:
+        The number; None where the variable is not set, or is empty.
+
+    Raises:
+        ValueError: It is no such number.
+    """
+    text = os.environ.get(variable, "")
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{variable}={text}: expected a whole number of {unit}, 1 or more")
+    return int(text)
+
+
 def set_threads() -> int:
     """Use as many threads as MASKDEPTH_THREADS says, else torch's own choice; return how many.
 
@@ -120,11 +140,8 @@ def set_threads() -> int:
     """
     import torch
 
-    text = os.environ.get(THREADS_VARIABLE, "")
-    if text:
-        if not text.isdecimal() or int(text) < 1:
-            raise ValueError(f"{THREADS_VARIABLE}={text}: expected a whole number of threads, 1 or more")
-        torch.set_num_threads(int(text))
+    if threads := read_count(THREADS_VARIABLE, "threads"):
+        torch.set_num_threads(threads)
     return torch.get_num_threads()
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+from maskdepth.device import read_count
 from maskdepth.process.workers import usable_cores
 
 RANKS_VARIABLE = "MASKDEPTH_RANKS"
@@ -45,12 +46,7 @@ def wanted_ranks() -> int:
     Raises:
         ValueError: MASKDEPTH_RANKS is not a positive whole number.
     """
-    text = os.environ.get(RANKS_VARIABLE, "")
-    if not text or "RANK" in os.environ:
-        return 1
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{RANKS_VARIABLE}={text}: expected a whole number of processes, 1 or more")
-    return int(text)
+    return 1 if "RANK" in os.environ else read_count(RANKS_VARIABLE, "processes") or 1
 
 
 def patience() -> float:
@@ -59,12 +55,7 @@ def patience() -> float:
     Raises:
         ValueError: MASKDEPTH_RANKS_PATIENCE is not a positive whole number.
     """
-    text = os.environ.get(PATIENCE_VARIABLE, "")
-    if not text:
-        return _PATIENCE
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{PATIENCE_VARIABLE}={text}: expected a whole number of seconds, 1 or more")
-    return float(text)
+    return read_count(PATIENCE_VARIABLE, "seconds") or _PATIENCE
 
 
 def launch(count: int, module: str) -> None:
