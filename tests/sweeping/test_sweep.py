@@ -51,6 +51,10 @@ def test_what_would_fail_later_is_refused_before_anything_runs(clone):
     (clone.path / "data" / "raw" / "more.zip").write_bytes(b"")
     assert "`dvc add data/raw`" in clone.run("maskdepth", "sweep", *LOSSES, fails=True)
     (clone.path / "data" / "raw" / "more.zip").unlink()
+    clone.change("max_rejected: 0.05", "max_rejected: 0.04")
+    clone.run("git", "commit", "-qam", "stricter")
+    assert "`dvc repro unzip`" in clone.run("maskdepth", "sweep", *LOSSES, fails=True)
+    clone.run("git", "reset", "--quiet", "--hard", "HEAD~")
     assert experiments(clone) == []
 
 
@@ -59,6 +63,9 @@ def test_a_plan_says_what_a_sweep_takes_and_shows_and_runs_nothing(clone):
     assert "6 runs: 2 combinations with 3 seeds each" in printed
     assert "by the last `dvc repro`" in printed
     assert "points of mask IoU" in printed or "too few" in printed
+    assert "every run decodes" not in printed
+    printed = clone.run("maskdepth", "sweep", *LOSSES, "-S", "data.image_size=16", "--plan")
+    assert "every run decodes the archives: data.image_size is 32 in params.yaml and 16 here" in printed
     assert experiments(clone) == []
 
 

@@ -30,6 +30,9 @@ FIRST_SEEDS = 3
 # Trainings beside each other that one GPU bears; a small network leaves most of it idle.
 _ON_A_GPU = 2
 _MOST_SHOWN = 12
+# The stage whose result DVC never takes over from another run: its output persists, so that unchanged archives are not
+# decoded again.
+_DECODING = "unzip"
 _DIGITS = 16
 SCORE = ("val_mask_iou", "val_depth_ssim")
 
@@ -106,6 +109,7 @@ def prepare(grid: Grid, name: str, jobs: int | None) -> Sweep:
     params = load_params(root / "params.yaml")
     experiments = plan(grid, params, name)
     _require_ready(root)
+    _warn_of_decoding(experiments, params)
     jobs = jobs or (_ON_A_GPU if choose_device().type == "cuda" else usable_cores())
     sweep = Sweep(root, params, experiments, frozenset(), jobs)
     return replace(sweep, done=frozenset(_find_done(sweep)))
@@ -195,11 +199,29 @@ def _require_ready(root: Path) -> None:
         raise ValueError(
             f"not committed: {names}; experiments start from a commit: `git commit -am 'Before the sweep'`"
         )
-    command = [sys.executable, "-m", "dvc", "status", "--quiet", "data/raw.dvc"]
-    if subprocess.run(command, cwd=root, capture_output=True, check=False).returncode:
+    command = [sys.executable, "-m", "dvc", "status", "--json", "data/raw.dvc", _DECODING]
+    asked = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise ValueError(f"dvc status: {(asked.stderr.strip().splitlines() or ['no answer'])[-1]}")
+    stale = parse_json(asked.stdout)
+    if "data/raw.dvc" in stale:
         raise ValueError(
             "data/raw is not as data/raw.dvc says: `dvc add data/raw`, then commit, so that experiments see it"
         )
+    if _DECODING in stale:
+        raise ValueError(
+            f"the archives are not decoded as they and params.yaml are now, so every run would decode them: `dvc repro "
+            f"{_DECODING}`, then commit dvc.lock"
+        )
+
+
+def _warn_of_decoding(experiments: Sequence[Experiment], params: Params) -> None:
+    """Tell of settings of the data: no run can take over what another has decoded."""
+    shipped = flatten(params.model_dump())
+    asked = {key: value for each in experiments for key, value in each.settings.items() if key.startswith("data.")}
+    for key, value in asked.items():
+        if value != shipped[key]:
+            warn(f"every run decodes the archives: {key} is {shipped[key]} in params.yaml and {value} here")
 
 
 def _find_done(sweep: Sweep) -> Iterator[str]:
