@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -217,7 +218,7 @@ def test_mlflow_21841_many_runs_do_not_keep_a_few_from_being_compared(copy):
 
 def multiply(database: Path, count: int) -> None:
     """Write so many unfinished runs, each with all tags and settings of the first."""
-    with sqlite3.connect(database) as store:
+    with closing(sqlite3.connect(database)) as store, store:
         (first,) = store.execute("SELECT run_uuid FROM runs WHERE experiment_id = 1 LIMIT 1").fetchone()
         for table in ("runs", "tags", "params", "latest_metrics"):
             columns = [row[1] for row in store.execute(f"PRAGMA table_info({table})")]
@@ -290,7 +291,7 @@ def test_runs_without_tables_alone_say_what_they_lack(fresh):
 
 def tables_of(root: Path, name: str) -> list[Path]:
     """List the tables of the runs of one name, or of names that begin so."""
-    with sqlite3.connect(root / "mlflow.db") as store:
+    with closing(sqlite3.connect(root / "mlflow.db")) as store, store:
         runs = store.execute("SELECT artifact_uri FROM runs WHERE substr(name, 1, ?) = ?", (len(name), name)).fetchall()
     return [Path(uri) / "tables" / "samples.parquet" for (uri,) in runs]
 

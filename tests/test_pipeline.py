@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -74,7 +75,7 @@ class Clone:
 
     def rows(self, experiment: str = "maskdepth") -> pd.DataFrame:
         """Read the MLflow rows of an experiment straight from the store, one line per row with its tags."""
-        with sqlite3.connect(self.path / "mlflow.db") as store:
+        with closing(sqlite3.connect(self.path / "mlflow.db")) as store, store:
             runs = pd.read_sql(
                 "select r.run_uuid, r.name, r.status from runs r join experiments e using (experiment_id) "
                 f"where e.name = '{experiment}' and r.lifecycle_stage = 'active' order by r.start_time",

@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 from support.trained import STATES, start_stage, wait_for_state, write_small_params
@@ -73,7 +74,7 @@ def query(repository, text):
     path = repository / "mlflow.db"
     if not path.is_file():
         return []
-    with sqlite3.connect(path) as store:
+    with closing(sqlite3.connect(path)) as store, store:
         return store.execute(text).fetchall()
 
 

@@ -296,7 +296,7 @@ def _check_sizes(info: zipfile.ZipInfo, max_bytes: int) -> None:
 
 
 def _spell(info: zipfile.ZipInfo) -> str:
-    return f"member {info.filename!r}"
+    return f"member {info.orig_filename!r}"
 
 
 def _name_size(info: zipfile.ZipInfo) -> int:
