@@ -60,10 +60,10 @@ def save_state(folder: Path, state: dict[str, Any], progress: int) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state | {"environment": describe_environment()}, buffer)
-    with buffer.getbuffer() as content:
-        path = folder / f"state-{progress:08d}-{hashlib.sha256(content).hexdigest()}.pt"
-        with replacing(path, durable=True) as partial:
-            partial.write_bytes(content)
+    content = buffer.getvalue()  # which copies nothing
+    path = folder / f"state-{progress:08d}-{hashlib.sha256(content).hexdigest()}.pt"
+    with replacing(path, durable=True) as partial:
+        partial.write_bytes(content)
     for old in _list_states(folder)[_KEPT_STATES:]:
         old.unlink()
 
