@@ -72,7 +72,7 @@ class Condition:
         name: In files and tables.
         backgrounds: How many drawn ones; 0 is none.
         change: What is taken out of the drawing, a key of `CHANGES`.
-        has_photographs: Whether photographs train, half of the samples where there are drawn ones, too.
+        has_photographs: Whether photographs train.
         augment: As `train.augment`.
         is_stretched: Whether the depth of drawn scenes has the range of the photographs', and not the camera's.
         epochs: How many times each sample is seen.
@@ -121,6 +121,7 @@ def collect(
     work: Annotated[Path, typer.Argument(help="Folder of what is drawn and measured.")],
     pools: Annotated[str, typer.Option(help="Numbers of drawn backgrounds, divisors of the composites.")] = _POOLS,
     composites: Annotated[int, typer.Option(min=32, help="That a training sees, most of them once.")] = 6400,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of photographs, where drawn scenes train, too.")] = 0.5,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     tested: Annotated[int, typer.Option(min=1, help="Samples of each place.")] = 20,
     only: Annotated[list[str] | None, typer.Option(help="A condition to train; all if none is named.")] = None,
@@ -154,7 +155,9 @@ def collect(
             part = parts / f"{condition.name.replace(' ', '_')}-f{number}-s{seed}.parquet"
             if part.exists():
                 continue
-            network = fit_condition(chosen, condition, photographs, train, work / "drawn", composites)
+            mixed = round(composites * share) if condition.backgrounds else composites
+            shown = spread(train, mixed if condition.has_photographs else 0)
+            network = fit_condition(chosen, condition, photographs, shown, work / "drawn", composites)
             size, sees_depth = params.evaluate.batch_size, network.sees_background_depth
             batches = Batches(photographs, test, size, _CPU, with_background_depth=sees_depth)
             keep(part, measure(predictions(network, batches.in_order())), test, condition.name, seed)
@@ -185,19 +188,16 @@ def spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def fit_condition(
-    params: Params, condition: Condition, photographs: Arrays, train: pd.DataFrame, drawn: Path, composites: int
+    params: Params, condition: Condition, photographs: Arrays, shown: pd.DataFrame, drawn: Path, composites: int
 ) -> Network:
-    """Train a network on `composites` samples."""
-    pictures, chosen = photographs, []
-    share = composites // (2 if condition.backgrounds and condition.has_photographs else 1)
-    if condition.has_photographs:
-        chosen.append(spread(train, share))
+    """Train a network on `composites` samples: these photographs, and drawn ones for the rest."""
+    pictures, chosen = photographs, [shown] if len(shown) else []
     if condition.backgrounds:
         pool = load_pool(pool_file(drawn, condition.change, condition.backgrounds))
         pool = stretch_depth(pool) if condition.is_stretched else pool
         kinds = (*PICTURE_KINDS, BACKGROUND_DEPTH) if condition.sees_depth else PICTURE_KINDS
         starts = {kind: len(getattr(photographs, kind)) for kind in kinds}
-        number = np.arange(share)
+        number = np.arange(composites - len(shown))
         of_drawn = pd.DataFrame({f"{kind}_row": starts[kind] + number for kind in PICTURE_KINDS})
         of_drawn["background_row"] = starts["background"] + number % condition.backgrounds
         if condition.sees_depth:

@@ -71,25 +71,25 @@ def test_twenty_wrong_numbers_are_planted():
 
 
 def test_words_that_are_gone_are_told():
-    assert "README.md no longer says: Four are worse" in faults_of(README.replace("Four are worse", "Some are worse"))
+    assert "README.md no longer says: Eight are worse" in faults_of(README.replace("Eight are worse", "Some are worse"))
 
 
 def test_a_figure_that_its_words_do_not_have_is_told():
-    claim = next(one for one in CLAIMS if one.words == "Four are worse")
+    claim = next(one for one in CLAIMS if one.words == "Eight are worse")
     wrong = claim._replace(figures=("Six",))
     told = faults_of(claims=[wrong if one is claim else one for one in CLAIMS])
-    assert "README.md: Six is not in the words of its line: Four are worse" in told
+    assert "README.md: Six is not in the words of its line: Eight are worse" in told
 
 
 @pytest.mark.parametrize(
     ("words", "figures", "error"),
     [
-        ("Six are worse", ("Six",), "Six is 4"),
-        ("Four of 11 are worse", ("Four", "11"), "2 figures, and 1 values"),
+        ("Six are worse", ("Six",), "Six is 8"),
+        ("Eight of 11 are worse", ("Eight", "11"), "2 figures, and 1 values"),
     ],
 )
 def test_what_is_not_so_is_told_with_what_is(words, figures, error):
-    claim = next(one for one in CLAIMS if one.words == "Four are worse")
+    claim = next(one for one in CLAIMS if one.words == "Eight are worse")
     assert find_error(claim._replace(words=words, figures=figures)) == error
 
 
