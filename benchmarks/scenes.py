@@ -57,7 +57,8 @@ _MEAN_MAP, _RAMP, _TEACHER, _PHOTOGRAPHS = "mean map", "ramp", "TCMonoDepth smal
 _COPIED = "depth of the background, copied"
 _CONTROLS = (_MEAN_MAP, _RAMP, _TEACHER, _COPIED)
 _SEEN = ", depth seen"
-_WITH_DEPTH = {_PHOTOGRAPHS, f"{_PHOTOGRAPHS}, longer", "both and scene", "both and scene, longer"}
+_WITH_DEPTH = {_PHOTOGRAPHS, f"{_PHOTOGRAPHS}, longer", "both and scene", "both stretched and scene"}
+_WITH_DEPTH |= {"both and scene, longer"}
 _NO_CHANGE = "nothing"
 _POOLS = "100,800,6400"
 
@@ -149,6 +150,7 @@ def collect(
     conditions = [condition for condition in planned if not only or condition.name in only]
     for seed, condition in product(range(seeds), conditions):
         draw_pools(condition.change, {condition.backgrounds} - {0}, composites, side, work / "drawn")
+        pool = read_pool(condition, work / "drawn") if condition.backgrounds else None
         settings = {"train.seed": seed, "train.epochs": condition.epochs, "train.augment": condition.augment}
         chosen = override(params, settings, "the benchmark")
         for number, (train, test) in enumerate(folds if condition.has_photographs else [whole(folds)]):
@@ -157,7 +159,7 @@ def collect(
                 continue
             mixed = round(composites * share) if condition.backgrounds else composites
             shown = spread(train, mixed if condition.has_photographs else 0)
-            network = fit_condition(chosen, condition, photographs, shown, work / "drawn", composites)
+            network = fit_condition(chosen, condition, photographs, shown, pool, composites)
             size, sees_depth = params.evaluate.batch_size, network.sees_background_depth
             batches = Batches(photographs, test, size, _CPU, with_background_depth=sees_depth)
             keep(part, measure(predictions(network, batches.in_order())), test, condition.name, seed)
@@ -187,14 +189,18 @@ def spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     return rows.iloc[np.linspace(0, len(rows) - 1, count).astype(int)]
 
 
+def read_pool(condition: Condition, drawn: Path) -> Arrays:
+    """Read drawn scenes as a condition wants them."""
+    pool = load_pool(pool_file(drawn, condition.change, condition.backgrounds))
+    return stretch_depth(pool) if condition.is_stretched else pool
+
+
 def fit_condition(
-    params: Params, condition: Condition, photographs: Arrays, shown: pd.DataFrame, drawn: Path, composites: int
+    params: Params, condition: Condition, photographs: Arrays, shown: pd.DataFrame, pool: Arrays | None, composites: int
 ) -> Network:
     """Train a network on `composites` samples: these photographs, and drawn ones for the rest."""
     pictures, chosen = photographs, [shown] if len(shown) else []
-    if condition.backgrounds:
-        pool = load_pool(pool_file(drawn, condition.change, condition.backgrounds))
-        pool = stretch_depth(pool) if condition.is_stretched else pool
+    if pool is not None:
         kinds = (*PICTURE_KINDS, BACKGROUND_DEPTH) if condition.sees_depth else PICTURE_KINDS
         starts = {kind: len(getattr(photographs, kind)) for kind in kinds}
         number = np.arange(composites - len(shown))

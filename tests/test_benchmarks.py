@@ -110,7 +110,7 @@ def test_a_smoke_run_on_scenes_measures_every_condition_once_and_draws_it(tmp_pa
     assert told[-2] == ""  # all of it was there
     names = [name for name in told[-3].splitlines() if ": mask_iou " in name]
     # What has learned nothing, and what photographs train, in three folds each.
-    assert len(names) == 3 * 3 + 5 + 12 * 3 + 6
+    assert len(names) == 3 * 3 + 5 + 13 * 3 + 6
     table = pd.read_csv(tmp_path / "scenes.csv")
     assert (table.groupby("condition")["place"].nunique() == 12).all()
     assert all(f"| {condition} |" in told[-1] for condition in table["condition"].unique())

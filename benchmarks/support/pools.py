@@ -94,13 +94,21 @@ def load_pool(path: Path) -> Arrays:
 
 def stretch_depth(pool: Arrays) -> Arrays:
     """Give all depth maps the range of the photographs' maps: both are linear in nearness, and differ in that alone."""
-    depth, mask = (kind.take(np.arange(len(kind))) for kind in (pool.depth, pool.mask))
-    behind = np.where(mask, np.nan, depth.astype(np.float32)).reshape(len(depth), -1)
-    low, high = np.nanquantile(behind, _QUANTILES, axis=1)[..., None, None]
-    share = (depth - low) / np.maximum(high - low, 1)
+    assert pool.background_depth is not None
+    kinds = (pool.depth, pool.mask, pool.background_depth)
+    depth, mask, scenes = (kind.take(np.arange(len(kind))) for kind in kinds)
+    behind = np.where(mask, np.nan, depth.astype(np.float32))
+    stretched = [ShardedArray([_stretch(*maps)]) for maps in ((depth, behind), (scenes, scenes.astype(np.float32)))]
+    return replace(pool, depth=stretched[0], background_depth=stretched[1])
+
+
+def _stretch(maps: Bytes, behind: npt.NDArray[np.float32]) -> Bytes:
+    """Bring the quantiles of what lies behind the object, NaN where it stands, to the photographs' range."""
+    low, high = np.nanquantile(behind.reshape(len(maps), -1), _QUANTILES, axis=1)[..., None, None]
     near, far = _RANGE
-    levels = np.round(255 * np.clip(near + (far - near) * share, 0, 1)).astype(np.uint8)
-    return replace(pool, depth=ShardedArray([levels]))
+    share = (maps - low) / np.maximum(high - low, 1)
+    levels: Bytes = np.round(255 * np.clip(near + (far - near) * share, 0, 1)).astype(np.uint8)
+    return levels
 
 
 def _empty_pool(size: int, composites: int, side: int) -> dict[str, Bytes]:
