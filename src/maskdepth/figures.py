@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Mask errors by kind, told apart also by the colour-blind (Okabe and Ito): hit, miss, false alarm.
 HIT, MISS, FALSE_ALARM = (0, 158, 115), (230, 159, 0), (204, 121, 167)
 _PANELS_A_ROW = 4
+# [inch] Side of a picture of a sample, and room for the titles of rows and columns and for the legend.
+_TILE, _TITLES, _LEGEND = 1.35, 0.25, 0.3
 DEPTH_COLOURS = "magma_r"  # near is bright
 
 
@@ -41,23 +43,46 @@ def draw_samples(samples: list[DrawnSample], threshold: float, path: Path) -> No
         path: PNG to write.
     """
     columns = ("background", "composite", "true mask", "predicted mask", "mask errors", "true depth", "predicted depth")
-    figure, axes = _grid(len(samples), len(columns))
-    for row, sample in zip(axes, samples, strict=True):
-        errors = mask_errors(sample.mask, sample.mask_prob > threshold)
-        grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
-        depth: dict[str, Any] = {"cmap": DEPTH_COLOURS, "vmin": 0, "vmax": 1}
-        row[0].imshow(sample.background)
-        row[1].imshow(sample.composite)
-        row[2].imshow(sample.mask, **grey)
-        row[3].imshow(sample.mask_prob, **grey)
-        row[4].imshow(errors)
-        row[5].imshow(sample.depth, **depth)
-        row[6].imshow(sample.depth_pred, **depth)
-        row[0].set_ylabel(sample.title, fontsize=7)
-    for axis, title in zip(axes[0], columns, strict=True):
-        axis.set_title(title, fontsize=9)
+    mosaic = _join([_colour(sample, threshold) for sample in samples])
+    width, height = _TILE * len(columns) + _TITLES, _TILE * len(samples) + _TITLES + _LEGEND
+    figure = _figure((width, height), layout=None)
+    # One picture in one system of axes: each more costs the time of drawing all of them.
+    place = (_TITLES / width, _LEGEND / height, 1 - _TITLES / width, 1 - (_TITLES + _LEGEND) / height)
+    axis = figure.add_axes(place)
+    axis.imshow(mosaic, extent=(0, len(columns), len(samples), 0), aspect="auto")
+    axis.set_axis_off()
+    for number, title in enumerate(columns):
+        axis.text(number + 0.5, -0.02, title, fontsize=9, ha="center", va="bottom")
+    for number, sample in enumerate(samples):
+        axis.text(-0.02, number + 0.5, sample.title, fontsize=7, ha="right", va="center", rotation=90)
     _legend(figure, {"hit": HIT, "miss": MISS, "false alarm": FALSE_ALARM})
     _save(figure, path)
+
+
+def _colour(sample: DrawnSample, threshold: float) -> list[NDArray[np.uint8]]:
+    """Give what is shown of a sample, (H, W, 3) each."""
+    from matplotlib import colormaps
+
+    def paint(levels: NDArray[Any], colours: str) -> NDArray[np.uint8]:
+        painted: NDArray[np.uint8] = colormaps[colours](levels.astype(np.float32), bytes=True)[..., :3]
+        return painted
+
+    return [
+        sample.background,
+        sample.composite,
+        paint(sample.mask, "gray"),
+        paint(sample.mask_prob, "gray"),
+        mask_errors(sample.mask, sample.mask_prob > threshold),
+        paint(sample.depth, DEPTH_COLOURS),
+        paint(sample.depth_pred, DEPTH_COLOURS),
+    ]
+
+
+def _join(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    """Lay pictures of one size beside and below each other, on white."""
+    gap = max(1, len(rows[0][0]) // 32)
+    edges = ((gap, gap), (gap, gap), (0, 0))
+    return np.vstack([np.hstack([np.pad(tile, edges, constant_values=255) for tile in row]) for row in rows])
 
 
 def mask_errors(truth: NDArray[np.bool_], pred: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -126,26 +151,18 @@ def draw_learning_rates(trials: pd.DataFrame, suggestion: float, path: Path) -> 
     _save(figure, path)
 
 
-def _grid(num_rows: int, num_columns: int) -> tuple["Figure", NDArray[Any]]:
-    figure = _figure((1.35 * num_columns, 1.35 * num_rows + 0.5))
-    axes = figure.subplots(num_rows, num_columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-    return figure, axes
-
-
-def _figure(size: tuple[float, float]) -> "Figure":
+def _figure(size: tuple[float, float], layout: Literal["constrained"] | None = "constrained") -> "Figure":
     """Make a figure [inch] without pyplot, which would keep it and look for a screen."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=size, layout="constrained")
+    return Figure(figsize=size, layout=layout)
 
 
 def _legend(figure: "Figure", colours: dict[str, tuple[int, int, int]]) -> None:
     from matplotlib.patches import Patch
 
     patches = [Patch(color=f"#{bytes(colour).hex()}", label=name) for name, colour in colours.items()]
-    figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8, frameon=False)
+    figure.legend(handles=patches, loc="lower center", ncols=len(patches), fontsize=8, frameon=False)
 
 
 def _save(figure: "Figure", path: Path) -> None:
