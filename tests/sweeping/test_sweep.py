@@ -55,6 +55,10 @@ def test_what_would_fail_later_is_refused_before_anything_runs(clone):
     clone.run("git", "commit", "-qam", "stricter")
     assert "`dvc repro unzip`" in clone.run("maskdepth", "sweep", *LOSSES, fails=True)
     clone.run("git", "reset", "--quiet", "--hard", "HEAD~")
+    clone.run("git", "rm", "--quiet", "--cached", "dvc.lock")
+    clone.run("git", "commit", "-qm", "no lock")
+    assert "`git add dvc.lock`" in clone.run("maskdepth", "sweep", *LOSSES, fails=True)
+    clone.run("git", "reset", "--quiet", "--mixed", "HEAD~")
     assert experiments(clone) == []
 
 
@@ -65,7 +69,7 @@ def test_a_plan_says_what_a_sweep_takes_and_shows_and_runs_nothing(clone):
     assert "points of mask IoU" in printed or "too few" in printed
     assert "every run decodes" not in printed
     printed = clone.run("maskdepth", "sweep", *LOSSES, "-S", "data.image_size=16", "--plan")
-    assert "every run decodes the archives: data.image_size is 32 in params.yaml and 16 here" in printed
+    assert "every run decodes the archives: data.image_size is 32 in params.yaml and 16 in the sweep" in printed
     assert experiments(clone) == []
 
 

@@ -208,20 +208,20 @@ def _require_ready(root: Path) -> None:
         raise ValueError(
             "data/raw is not as data/raw.dvc says: `dvc add data/raw`, then commit, so that experiments see it"
         )
-    if _DECODING in stale:
+    if _DECODING in stale or not ask_git("ls-files", "dvc.lock", folder=root):
         raise ValueError(
-            f"the archives are not decoded as they and params.yaml are now, so every run would decode them: `dvc repro "
-            f"{_DECODING}`, then commit dvc.lock"
+            f"no commit says that the archives are decoded, so every run would decode them: `dvc repro {_DECODING}`, "
+            "`git add dvc.lock`, then commit"
         )
 
 
 def _warn_of_decoding(experiments: Sequence[Experiment], params: Params) -> None:
     """Tell of settings of the data: no run can take over what another has decoded."""
-    shipped = flatten(params.model_dump())
+    here = flatten(params.model_dump())
     asked = {key: value for each in experiments for key, value in each.settings.items() if key.startswith("data.")}
     for key, value in asked.items():
-        if value != shipped[key]:
-            warn(f"every run decodes the archives: {key} is {shipped[key]} in params.yaml and {value} here")
+        if value != here[key]:
+            warn(f"every run decodes the archives: {key} is {here[key]} in params.yaml and {value} in the sweep")
 
 
 def _find_done(sweep: Sweep) -> Iterator[str]:
