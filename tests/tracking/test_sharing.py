@@ -10,7 +10,12 @@ from support.trained import small_disk
 
 from maskdepth.tracking.sharing import share_runs
 
-pytestmark = pytest.mark.slow
+# What DVC and its libraries leave open, and what they still ask of aiohttp, Python 3.13 warns of.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:enable_cleanup_closed ignored:DeprecationWarning"),
+]
 
 PIPELINE = "stages:\n  make:\n    cmd: python make.py\n    params: [number]\n    deps: [make.py]\n    outs: [made]\n"
 MAKE = (
