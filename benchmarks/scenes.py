@@ -57,8 +57,13 @@ _MEAN_MAP, _RAMP, _TEACHER, _PHOTOGRAPHS = "mean map", "ramp", "TCMonoDepth smal
 _COPIED = "depth of the background, copied"
 _CONTROLS = (_MEAN_MAP, _RAMP, _TEACHER, _COPIED)
 _SEEN = ", depth seen"
-_WITH_DEPTH = {_PHOTOGRAPHS, f"{_PHOTOGRAPHS}, longer", "both and scene", "both stretched and scene"}
-_WITH_DEPTH |= {"both and scene, longer"}
+_WITH_DEPTH = {
+    _PHOTOGRAPHS,
+    f"{_PHOTOGRAPHS}, longer",
+    "both and scene",
+    "both and scene, longer",
+    "both stretched and scene",
+}
 _NO_CHANGE = "nothing"
 _POOLS = "100,800,6400"
 
@@ -150,13 +155,13 @@ def collect(
     conditions = [condition for condition in planned if not only or condition.name in only]
     for seed, condition in product(range(seeds), conditions):
         draw_pools(condition.change, {condition.backgrounds} - {0}, composites, side, work / "drawn")
-        pool = read_pool(condition, work / "drawn") if condition.backgrounds else None
         settings = {"train.seed": seed, "train.epochs": condition.epochs, "train.augment": condition.augment}
         chosen = override(params, settings, "the benchmark")
         for number, (train, test) in enumerate(folds if condition.has_photographs else [whole(folds)]):
             part = parts / f"{condition.name.replace(' ', '_')}-f{number}-s{seed}.parquet"
             if part.exists():
                 continue
+            pool = read_pool(condition, work / "drawn") if condition.backgrounds else None
             mixed = round(composites * share) if condition.backgrounds else composites
             shown = spread(train, mixed if condition.has_photographs else 0)
             network = fit_condition(chosen, condition, photographs, shown, pool, composites)

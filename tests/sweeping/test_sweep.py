@@ -68,6 +68,7 @@ def test_a_plan_says_what_a_sweep_takes_and_shows_and_runs_nothing(clone):
     assert "by the last `dvc repro`" in printed
     assert "points of mask IoU" in printed or "too few" in printed
     assert "every run decodes" not in printed
+    assert "every run decodes" not in clone.run("maskdepth", "sweep", *LOSSES, "-S", "data.max_rejected=0.04", "--plan")
     printed = clone.run("maskdepth", "sweep", *LOSSES, "-S", "data.image_size=16", "--plan")
     assert "every run decodes the archives: data.image_size is 32 in params.yaml and 16 in the sweep" in printed
     assert experiments(clone) == []

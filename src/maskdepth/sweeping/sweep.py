@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from maskdepth.answer import Answer, answer, file
+from maskdepth.data.archives.planning import decoding_settings
 from maskdepth.device import choose_device
 from maskdepth.doctor import check_data, check_git, check_settings
 from maskdepth.params import Params, check_params, flatten, load_params, override, parse_yaml
@@ -210,15 +211,16 @@ def _require_ready(root: Path) -> None:
         )
     if _DECODING in stale or not ask_git("ls-files", "dvc.lock", folder=root):
         raise ValueError(
-            f"no commit says that the archives are decoded, so every run would decode them: `dvc repro {_DECODING}`, "
-            "`git add dvc.lock`, then commit"
+            "no commit says that the archives are decoded as params.yaml wants, so every run would see to that itself: "
+            f"`dvc repro {_DECODING}`, `git add dvc.lock`, then commit"
         )
 
 
 def _warn_of_decoding(experiments: Sequence[Experiment], params: Params) -> None:
-    """Tell of settings of the data: no run can take over what another has decoded."""
+    """Tell of settings that make other arrays: no run can take over what another has decoded."""
     here = flatten(params.model_dump())
-    asked = {key: value for each in experiments for key, value in each.settings.items() if key.startswith("data.")}
+    decoding = {f"data.{name}" for name in (*decoding_settings(params.data), "layout")}
+    asked = {key: value for each in experiments for key, value in each.settings.items() if key in decoding}
     for key, value in asked.items():
         if value != here[key]:
             warn(f"every run decodes the archives: {key} is {here[key]} in params.yaml and {value} in the sweep")

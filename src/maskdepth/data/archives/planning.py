@@ -128,10 +128,15 @@ def plan_shard(
     return ShardPlan(archive, source, layout, params, key_of(archive, source, layout, params, code))
 
 
+def decoding_settings(params: DataParams) -> set[str]:
+    """Name the settings that make other shards, beside the layout; encoded pictures are decoded for every batch."""
+    return SETTINGS - {"image_size"} if params.store == ENCODED else SETTINGS
+
+
 def key_of(archive: Archive, source: Listing | RefusedError, layout: Layout, params: DataParams, code: str) -> str:
     """Hash all that a shard depends on; encoded pictures are the same for any size that they are decoded to."""
     content = f"{source.reason}; {source.cure}" if isinstance(source, RefusedError) else source.content
-    settings = params.model_dump(include=SETTINGS - ({"image_size"} if params.store == ENCODED else set()))
+    settings = params.model_dump(include=decoding_settings(params))
     decoders = {library: version(library) for library in DECODERS}
     parts = [archive.name, content, layout.name, layout.definition, settings, code, decoders]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
