@@ -196,14 +196,14 @@ def test_data_that_know_the_depth_of_backgrounds_train_a_network_that_does_not_s
             assert (one.train, one.val) == (other.train, other.val)
 
 
-def train_knowing(knowing, events_before=None, folder=None):
+def train_knowing(knowing, events_before=None, folder=None, sees="+background_depth", **settings):
     """Train a network that sees the depth of the backgrounds, whole or with a break after some events."""
-    settings = change(augment=["flip"])
-    batches = [make_knowing_batches(knowing, part, with_background_depth=True) for part in (range(8), range(4))]
+    settings = change(augment=["flip"], **settings)
+    batches = [make_knowing_batches(knowing, part, with_background_depth=bool(sees)) for part in (range(8), range(4))]
 
     def begin(seed):
         torch.manual_seed(seed)
-        network = build_network(NetworkSpec("dsunet", f"{SPEC.inputs}+background_depth", SPEC.normalisation, 32))
+        network = build_network(NetworkSpec("dsunet", f"{SPEC.inputs}{sees}", SPEC.normalisation, 32))
         return TrainState(network, settings, len(batches[0]))
 
     state = begin(0)
@@ -225,6 +225,14 @@ def test_a_network_that_sees_the_depth_of_backgrounds_resumes_bit_for_bit(knowin
     resumed = train_knowing(knowing, 5, tmp_path)
     assert are_equal(resumed, whole)
     assert [(epoch.train, epoch.val) for epoch in resumed.epochs] == [(one.train, one.val) for one in whole.epochs]
+
+
+def test_the_depth_of_backgrounds_takes_nothing_from_a_network_that_is_asked_without_it(knowing):
+    # A common norm of all gradients is the one thing that the parts of a network share.
+    knows, plain = (train_knowing(knowing, clip_norm=0.0, sees=sees).network for sees in ("+background_depth", ""))
+    of_model = plain.model.state_dict()
+    assert all(torch.equal(weights, of_model[name]) for name, weights in knows.model.state_dict().items())
+    assert knows.fusion is not None
 
 
 def test_best_weights_are_those_of_the_best_epoch(train, val):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from maskdepth.models.dsunet import DSUNet
-from maskdepth.models.network import DEPTH_MAPS, INPUT_CHANNELS, Network, NetworkSpec, sees_background_depth
+from maskdepth.models.network import INPUT_CHANNELS, Network, NetworkSpec
 from maskdepth.models.students.deepjyotisaha85 import Deepjyotisaha85ResNet
 from maskdepth.models.students.mshilpaa import MshilpaaUNet
 from maskdepth.models.students.sajnanshetty import SajnanshettyUNet
@@ -32,14 +32,13 @@ class Architecture:
     """One row of the table.
 
     Attributes:
-        build: Makes the model, given the channels of its stacked pictures, and how many maps of depth scores it has, if
-            it accepts the depth of the background.
+        build: Makes the model, given the channels of its stacked pictures.
         inputs: The inputs that it accepts; the first is what "auto" means.
         origin: Where it comes from, for `maskdepth models`.
         multiple: The sides of its pictures are multiples of this [px].
     """
 
-    build: Callable[..., nn.Module]
+    build: Callable[[int], nn.Module]
     inputs: tuple[str, ...]
     origin: str
     multiple: int = 1
@@ -110,8 +109,7 @@ def build_model(name: str, inputs: str) -> nn.Module:
     Raises:
         ValueError: The architecture is unknown.
     """
-    build, channels = _find(name).build, INPUT_CHANNELS[inputs]
-    return build(channels, DEPTH_MAPS) if sees_background_depth(inputs) else build(channels)
+    return _find(name).build(INPUT_CHANNELS[inputs])
 
 
 def build_network(spec: NetworkSpec) -> Network:

@@ -14,10 +14,9 @@ class DSUNet(nn.Module):
 
     Args:
         in_channels: Channels of the stacked pictures.
-        depth_maps: How many maps of depth scores there are.
     """
 
-    def __init__(self, in_channels: int, depth_maps: int = 1) -> None:
+    def __init__(self, in_channels: int) -> None:
         super().__init__()
         widths = (24, 48, 96, 160, 224)
         self.stem = convolution(in_channels, widths[0], 3)
@@ -25,7 +24,7 @@ class DSUNet(nn.Module):
         self.mask_decoder = Decoder(widths, (24, 32, 48, 96), SeparableBlock)
         self.depth_decoder = Decoder(widths, (32, 48, 64), double_convolution)
         self.mask_head = nn.Conv2d(24, 1, 1)
-        self.depth_head = nn.Conv2d(32, depth_maps, 1)
+        self.depth_head = nn.Conv2d(32, 1, 1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Predict from the stacked, normalised pictures.
@@ -34,9 +33,9 @@ class DSUNet(nn.Module):
             pictures: (B, in_channels, H, W) normalised; H and W at least 16.
 
         Returns:
-            (B, 1, H, W) raw mask scores and (B, depth_maps, H, W) raw depth scores.
+            (B, 1, H, W) raw mask scores and (B, 1, H, W) raw depth scores.
         """
         scales = self.encoder(self.stem(pictures))  # 1, 1/2, 1/4, 1/8, 1/16 of the size
         mask_logits = self.mask_head(self.mask_decoder(scales))
-        depth_logits = self.depth_head(self.depth_decoder(scales))  # (B, depth_maps, H/2, W/2)
+        depth_logits = self.depth_head(self.depth_decoder(scales))  # (B, 1, H/2, W/2)
         return mask_logits, resize(depth_logits, like=mask_logits)

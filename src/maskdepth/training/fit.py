@@ -268,10 +268,12 @@ def _accumulate(
 
     def work(part: Batch, share: float) -> dict[str, Tensor]:
         with autocast(part.mask.device, params.precision):
-            prediction = state.network(*part.inputs())
-        terms = criterion(prediction, *part.targets())
+            predictions = state.network.predict_each(*part.inputs())
+        *others, terms = [criterion(prediction, *part.targets()) for prediction in predictions]
         lap("forward")
-        (terms["loss"] * share).backward()  # type: ignore[no-untyped-call]
+        # Each prediction has weights of its own to teach; what is told is the loss of the last, as in validation.
+        loss = sum((other["loss"] for other in others), start=terms["loss"])
+        (loss * share).backward()  # type: ignore[no-untyped-call]
         lap("backward")
         return {name: term.detach() * share for name, term in terms.items()} if share < 1 else terms
 

@@ -48,8 +48,8 @@ _STEPS = (
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
 
-# Depth of backgrounds: share of the samples that get an estimate, and none.
-_ESTIMATED_SHARE, _ABSENT_SHARE = 0.5, 0.25
+# Depth of backgrounds: share of the samples that get an estimate of it.
+_ESTIMATED_SHARE = 2 / 3
 # An estimate: side to which it is reduced and enlarged again [px]; bumps by how many fit side by side, and their
 # height; the strongest change of its range, as a share of it, and of its middle. Depth is in [0, 1].
 _BLURRED_SIDE = 10
@@ -161,18 +161,17 @@ def cutout(batch: Batch, generator: torch.Generator) -> Batch:
 
 
 def disturb_depth(batch: Batch, generator: torch.Generator) -> Batch:
-    """Show the depth of some backgrounds as it is, an estimate of it to half of the samples, and nothing to the rest.
+    """Show the depth of some backgrounds as it is, and to most of the samples an estimate of it.
 
     An estimate, as of a network, is blurred, has bumps as wide as furniture and as rooms, and another range.
     """
     assert batch.background_depth is not None
     levels, known = batch.background_depth.chunk(2, dim=1)
-    chance = _draw(batch, generator)
-    is_estimated, is_absent = chance < _ESTIMATED_SHARE, chance > 1 - _ABSENT_SHARE
+    is_estimated = _draw(batch, generator) < _ESTIMATED_SHARE
     estimate = (_estimate(levels.float() / 255, generator) * 255).round().byte()
     levels = torch.where(is_estimated, estimate, levels)
     told = torch.where(is_estimated, known.clamp(max=ESTIMATED_DEPTH), known)
-    shown = torch.cat([levels, told], 1).masked_fill(is_absent | (known == UNKNOWN_DEPTH), UNKNOWN_DEPTH)
+    shown = torch.cat([levels, told], 1).masked_fill(known == UNKNOWN_DEPTH, UNKNOWN_DEPTH)
     return batch._replace(background_depth=shown)
 
 
