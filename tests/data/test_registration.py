@@ -158,6 +158,21 @@ def test_what_the_moved_background_does_not_show_is_the_composite():
     assert difference(found.background, composite) < 2
 
 
+@pytest.mark.parametrize("motion", [{"right": 6}, {"right": 6, "degrees": 2}, {"down": -5, "right": 3}])
+def test_an_object_that_is_cut_by_the_moved_background_stays_whole(motion):
+    room, true = draw_room(), matrix_of(**motion)
+    view = photograph(room)
+    composite = view.copy()
+    mask = np.zeros(view.shape[:2], bool)
+    mask[40:80, :20] = mask[-30:, 100:120] = True
+    composite[mask] = (250, 20, 30)
+    found = register(develop(photograph(room, true)), develop(composite))
+    apart = np.abs(found.background.astype(float) - composite).max(2)
+    assert (apart[mask] > 40).mean() > 0.97
+    is_apart = ndimage.binary_dilation(mask, iterations=2)
+    assert (apart[~is_apart] < 12).mean() > 0.99
+
+
 def test_inputs_are_not_changed():
     room = draw_room()
     background, composite = develop(photograph(room, matrix_of(right=3))), develop(photograph(room))

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows and columns
 Numbers = NDArray[np.float64]
 Verdict = Literal["left as it was", "registered", "does not fit"]
 
@@ -384,7 +385,7 @@ def _blur_product(one: Map, other: Map, window: int) -> Map:
 
 
 def _render(background: Pixels, composite: Pixels, motion: Numbers, light: Light) -> Pixels:
-    """Move a whole background and change its light; the composite fills in what it does not show."""
+    """Move a whole background and change its light; what it does not show is filled by `_fill`."""
     levels = light.shine(np.tile(np.arange(256, dtype=np.float32), (3, 1))).round().astype(np.uint8)
     image = Image.fromarray(background).point(levels.ravel().tolist())
     height, width = background.shape[:2]
@@ -393,8 +394,9 @@ def _render(background: Pixels, composite: Pixels, motion: Numbers, light: Light
     resampling = Image.Resampling.BICUBIC if max(height, width) <= 2 * _MEASURED_SIDE else Image.Resampling.BILINEAR
     pixels = np.array(image.transform(image.size, Image.Transform.AFFINE, numbers, resampling))
     shown = Image.new("1", image.size, 1).transform(image.size, Image.Transform.AFFINE, numbers)
-    hidden = np.nonzero(~np.asarray(shown))
-    pixels[hidden] = composite[hidden]
+    rows, columns = np.nonzero(~np.asarray(shown))
+    hidden = rows, columns
+    _fill(pixels, hidden, _find_edge(hidden, np.reshape(numbers, (2, 3)), height, width), composite)
     # What was too bright for the camera may have been any brighter; so it was as bright as it is now, if that is more.
     for channel, brightest in enumerate(levels[:, -1]):
         if brightest < _BRIGHTEST:
@@ -402,6 +404,37 @@ def _render(background: Pixels, composite: Pixels, motion: Numbers, light: Light
             clipped = np.nonzero(plane >= brightest - 1)
             plane[clipped] = np.maximum(plane[clipped], composite[..., channel][clipped])
     return pixels
+
+
+def _find_edge(hidden: Places, motion: Numbers, height: int, width: int) -> Places:
+    """Find where a moved picture ends, next to each pixel that it does not show.
+
+    Args:
+        hidden: Those pixels, of the picture as it is moved to.
+        motion: (2, 3) in pixels from the corner.
+        height: Of the picture [px].
+        width: Of the picture [px].
+    """
+    linear, shift, sides = motion[:, :2], motion[:, 2:], np.array([[width], [height]])
+    nearest = (linear @ (np.stack(hidden[::-1]) + 0.5) + shift).clip(1.5, sides - 1.5)
+    columns, rows = (np.linalg.inv(linear) @ (nearest - shift)).astype(np.int64).clip(0, sides - 1)
+    return rows, columns
+
+
+def _fill(pixels: Pixels, hidden: Places, edge: Places, composite: Pixels) -> None:
+    """Fill what a background does not show as the composite has it, so that nothing differs there but an object.
+
+    An object that stands at the edge goes on behind it: what has its colour there, and not that of the scene, differs
+    as much as it does.
+    """
+    pixels[hidden] = composite[hidden]
+    step = pixels[edge].astype(np.int16) - composite[edge]
+    steep = np.abs(step).max(1) >= _ANOTHER
+    places = hidden[0][steep], hidden[1][steep]
+    here, step = composite[places].astype(np.int16), step[steep]
+    away = here - composite[edge[0][steep], edge[1][steep]]
+    is_object = np.abs(away).sum(1, keepdims=True) <= np.abs(away - step).sum(1, keepdims=True)
+    pixels[places] = np.where(is_object, here + step, here).clip(0, 255)
 
 
 def _move(planes: Map, motion: Numbers) -> Map:
