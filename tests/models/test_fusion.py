@@ -8,7 +8,7 @@ from maskdepth.models.network import Network, NetworkSpec, Normalisation
 
 INPUTS = "background+composite+background_depth"
 NOTHING, ALL = -100.0, 100.0  # scores of a mask and of a trust
-OWN = 0.4  # the model's own score of depth
+OWN = 0.4  # the model's own score of depth, from the pictures alone
 
 
 class Constant(nn.Module):
@@ -23,11 +23,11 @@ class Constant(nn.Module):
         return self.scores[0] * flat, self.scores[1] * flat
 
 
-def build(mask=NOTHING, added=0.0, trust=NOTHING, moved=0.0):
+def build(mask=NOTHING, added=0.0, trust=NOTHING, thing=3.0):
     normalisation = Normalisation(*[(0.5, 0.5, 0.5)] * 4)
     network = Network(Constant(mask), NetworkSpec("constant", INPUTS, normalisation, 16)).eval()
     nn.init.zeros_(network.fusion.head.weight)
-    network.fusion.head.bias.data = torch.tensor([added, trust, moved])
+    network.fusion.head.bias.data = torch.tensor([added, trust, thing])
     return network
 
 
@@ -58,14 +58,14 @@ def test_depth_that_is_trusted_is_given_back_whatever_would_be_added(pictures, d
 
 
 def test_the_object_stands_before_the_scene_as_far_as_the_mask_says(pictures, depth):
-    alone, half = (build(mask, moved=-2)(*pictures, given(depth)).depth for mask in (ALL, 0.0))
-    nearness = torch.tensor(OWN - 2).sigmoid().expand_as(depth)
+    alone, half = (build(mask, thing=-2)(*pictures, given(depth)).depth for mask in (ALL, 0.0))
+    nearness = torch.tensor(-2.0).sigmoid().expand_as(depth)
     torch.testing.assert_close(alone, nearness)
     torch.testing.assert_close(half, (depth + nearness) / 2)
 
 
 def test_where_the_depth_is_not_known_it_is_the_models_own(pictures, depth):
-    network = build(mask=0.0, added=3, moved=3)
+    network = build(mask=0.0, added=3)
     own = torch.tensor(OWN).sigmoid().expand_as(depth)
     unknown = given(depth)
     unknown[1] = 0
@@ -75,18 +75,27 @@ def test_where_the_depth_is_not_known_it_is_the_models_own(pictures, depth):
     torch.testing.assert_close(network(*pictures).depth, own)
 
 
-@pytest.mark.parametrize("what", ["background", "composite", "depth", "known"])
-def test_everything_that_is_shown_makes_a_difference(pictures, depth, what):
+@pytest.mark.parametrize("what", ["depth", "known", "mask"])
+def test_what_is_shown_makes_a_difference_beyond_its_place(pictures, depth, what):
     torch.manual_seed(0)
     network = build(mask=0.0)
     nn.init.normal_(network.fusion.head.weight)
-    shown = {"background": pictures[0], "composite": pictures[1], "depth": depth, "known": torch.ones_like(depth)}
+    alone = network.predict_each(*pictures)[0]
+    shown = {"depth": depth, "known": torch.ones_like(depth), "mask": alone.mask_logits}
 
     def answer(shown):
-        return network(shown["background"], shown["composite"], torch.cat([shown["depth"], shown["known"]], 1)).depth
+        prediction = alone._replace(mask_logits=shown["mask"])
+        return network.fusion(prediction, torch.cat([shown["depth"], shown["known"]], 1)).depth
 
-    changed = answer(shown | {what: shown[what] * 0.5})
-    assert (changed - answer(shown)).abs().max() > 1e-3
+    changed = shown[what].clone()
+    changed[..., :8] = changed[..., :8] * 0.5 + 0.3
+    assert (answer(shown | {what: changed}) - answer(shown))[..., 10:].abs().max() > 1e-4
+
+
+def test_the_pictures_are_not_shown(pictures, depth):
+    network = build(mask=0.0)
+    nn.init.normal_(network.fusion.head.weight)
+    assert torch.equal(network(*pictures, given(depth)).depth, network(*pictures.flip(0), given(depth)).depth)
 
 
 def test_depth_of_exactly_0_and_1_stays_finite_and_near_it(pictures):

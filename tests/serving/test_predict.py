@@ -529,7 +529,7 @@ def test_a_network_is_told_whether_a_depth_map_is_an_estimate(
     predict(
         *files, tmp_path / "out", model_with_depth, background_depth=maps / "0.png", depth_is_estimated=is_estimated
     )
-    told = seen[-1][3][:, 1]  # how the depth of the background is known
+    told = seen[-1][1][:, 1]  # how the depth of the background is known
     torch.testing.assert_close(told, torch.full_like(told, known), rtol=0, atol=0.01)
 
 

@@ -70,7 +70,7 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.model = model
-        self.fusion = DepthFusion(INPUT_CHANNELS[spec.inputs]) if sees_background_depth(spec.inputs) else None
+        self.fusion = DepthFusion() if sees_background_depth(spec.inputs) else None
         moments = spec.normalisation
         means, stds = (
             [*moments.background_mean, *moments.composite_mean],
@@ -106,15 +106,13 @@ class Network(nn.Module):
             What the pictures alone tell; then, where the network sees the depth of the background and is given it, what
             both tell. That has the mask of the first, and no gradient of it reaches the model.
         """
-        pictures = self.stack(background, composite)
-        mask_logits, depth_logits = (scores.float() for scores in self.model(pictures))
+        mask_logits, depth_logits = (scores.float() for scores in self.model(self.stack(background, composite)))
         # A sigmoid keeps depth within its range with a gradient everywhere, which clamping would not; and it is taken
         # in full precision, as bfloat16 has but 128 steps between 0.5 and 1.
-        predictions = [Prediction(mask_logits, depth_logits.sigmoid())]
-        if self.fusion is not None and background_depth is not None:
-            depth = self.fusion(pictures, mask_logits, depth_logits, background_depth)
-            predictions.append(Prediction(mask_logits.detach(), depth))
-        return predictions
+        alone = Prediction(mask_logits, depth_logits.sigmoid())
+        if self.fusion is None or background_depth is None:
+            return [alone]
+        return [alone, self.fusion(alone, background_depth)]
 
     def stack(self, background: Tensor, composite: Tensor) -> Tensor:
         """Standardise both pictures, and their difference where it is wanted.

@@ -175,7 +175,7 @@ def predict_arrays(network: Network, background: Pixels, composite: Pixels) -> M
     check_shapes((background.shape[1], background.shape[0]), (width, height))
     side = network.spec.image_size
     seen = [np.stack([_resize(picture, side, side)]) for picture in (background, composite)]
-    maps = _run(network, *seen)[0]
+    maps = _run(network, *seen)[-1][0]
     mask_prob = refine_mask(maps.mask_prob, _resize(background, width, height), composite)
     return Maps(mask_prob, _resize(maps.depth, width, height).clip(0, 1))
 
@@ -264,16 +264,16 @@ def _cut_batches(
 def _show(network: Network, batch: Sequence[Prepared], known: int) -> tuple[Sequence[Prepared], list[Maps]]:
     """Predict pairs, and hold the depth maps, `known` so well, against what the pictures alone tell."""
     pictures = _stack(batch)
-    alone = _run(network, *pictures)
     if all(one.background_depth is None for one in batch):
-        return batch, alone
+        return batch, _run(network, *pictures)[-1]
+    unknown = np.full(pictures[0].shape[1:3], UNKNOWN_DEPTH, np.uint8)
+    levels = [unknown if one.background_depth is None else one.background_depth for one in batch]
+    how = [np.full_like(unknown, UNKNOWN_DEPTH if one.background_depth is None else known) for one in batch]
+    alone, told = _run(network, *pictures, np.stack([levels, how], 1))
     doubted = [
         one._replace(doubts=[*one.doubts, *_doubt_depth(one, maps)]) for one, maps in zip(batch, alone, strict=True)
     ]
-    unknown = np.full_like(alone[0].depth, UNKNOWN_DEPTH, np.uint8)
-    levels = [unknown if one.background_depth is None else one.background_depth for one in batch]
-    how = [np.full_like(unknown, UNKNOWN_DEPTH if one.background_depth is None else known) for one in batch]
-    return doubted, _run(network, *pictures, np.stack([levels, how], 1))
+    return doubted, told
 
 
 def _doubt_depth(prepared: Prepared, alone: Maps) -> Iterator[str]:
@@ -290,15 +290,17 @@ def _stack(batch: Sequence[Prepared]) -> tuple[Pixels, Pixels]:
 @torch.inference_mode()
 def _run(
     network: Network, backgrounds: Pixels, composites: Pixels, background_depths: Pixels | None = None
-) -> list[Maps]:
-    """Predict pictures (B, S, S, 3), with depth maps of the backgrounds (B, 2, S, S) or not; the maps are (S, S)."""
+) -> list[list[Maps]]:
+    """Predict pictures (B, S, S, 3) alone, and with depth maps of the backgrounds (B, 2, S, S) too; maps are (S, S)."""
     device = network.mean.device
     pictures = [torch.from_numpy(kind).to(device).permute(0, 3, 1, 2) / 255 for kind in (backgrounds, composites)]
     if background_depths is not None:
         pictures.append(torch.from_numpy(background_depths).to(device) / 255)
-    prediction = network(*pictures)
-    mask_probs, depths = prediction.mask_logits.sigmoid()[:, 0], prediction.depth[:, 0]
-    return [Maps(*maps) for maps in zip(mask_probs.cpu().numpy(), depths.cpu().numpy(), strict=True)]
+    shown = []
+    for prediction in network.predict_each(*pictures):
+        mask_probs, depths = prediction.mask_logits.sigmoid()[:, 0], prediction.depth[:, 0]
+        shown.append([Maps(*maps) for maps in zip(mask_probs.cpu().numpy(), depths.cpu().numpy(), strict=True)])
+    return shown
 
 
 def _finish(
