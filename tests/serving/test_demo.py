@@ -9,6 +9,7 @@ import threading
 
 import pytest
 import torch
+from PIL import Image
 from support.browser import draw_page, read_page, require_browser
 
 from maskdepth.making.drawing.pair import draw_pair
@@ -102,6 +103,14 @@ def test_a_port_in_use_is_told(server):
         taken.listen()
         with pytest.raises(ValueError, match="choose another --port"):
             make_server(None, draw_pair, port=taken.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_a_browser_shows_no_results_before_there_are_any(server, tmp_path):
+    require_browser()
+    draw_page(f"http://127.0.0.1:{server.server_port}/", tmp_path / "page.png", 1100, 900)
+    below_the_buttons = Image.open(tmp_path / "page.png").convert("L").crop((0, 450, 1100, 900))
+    assert below_the_buttons.getextrema() == (255, 255)
 
 
 @pytest.mark.slow
