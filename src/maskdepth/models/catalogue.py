@@ -50,7 +50,7 @@ _OURS = (
     "background+composite+difference+background_depth",
     "background+composite+background_depth",
 )
-_STUDENTS = ("background+composite",)
+_STUDENTS = ("background+composite", "background+composite+background_depth")
 
 MODELS = {
     "dsunet": Architecture(DSUNet, _OURS, "separable encoder and mask decoder, plain depth decoder at half the size"),
