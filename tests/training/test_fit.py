@@ -235,6 +235,12 @@ def test_the_depth_of_backgrounds_takes_nothing_from_a_network_that_is_asked_wit
     assert knows.fusion is not None
 
 
+def test_of_a_network_that_sees_the_depth_of_backgrounds_the_loss_without_it_is_told_as_well(knowing):
+    knows, plain = (train_knowing(knowing, clip_norm=0.0, sees=sees).epochs for sees in ("+background_depth", ""))
+    assert [epoch.train["loss_alone"] for epoch in knows] == [epoch.train["loss"] for epoch in plain]
+    assert "loss_alone" not in plain[0].train
+
+
 def test_best_weights_are_those_of_the_best_epoch(train, val):
     state, _ = train_to_end(change(epochs=4), train, val)
     assert score(state.best.val) == max(score(epoch.val) for epoch in state.epochs)

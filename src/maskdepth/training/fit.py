@@ -269,10 +269,12 @@ def _accumulate(
     def work(part: Batch, share: float) -> dict[str, Tensor]:
         with autocast(part.mask.device, params.precision):
             predictions = state.network.predict_each(*part.inputs())
-        *others, terms = [criterion(prediction, *part.targets()) for prediction in predictions]
+        told = [criterion(prediction, *part.targets()) for prediction in predictions]
         lap("forward")
-        # Each prediction has weights of its own to teach; what is told is the loss of the last, as in validation.
-        loss = sum((other["loss"] for other in others), start=terms["loss"])
+        # Each prediction has weights of its own to teach. The terms of the last are told, as in validation.
+        terms, loss = dict(told[-1]), torch.stack([each["loss"] for each in told]).sum()
+        if len(told) > 1:
+            terms["loss_alone"] = told[0]["loss"]
         (loss * share).backward()  # type: ignore[no-untyped-call]
         lap("backward")
         return {name: term.detach() * share for name, term in terms.items()} if share < 1 else terms
