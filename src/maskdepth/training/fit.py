@@ -246,7 +246,10 @@ def take_step(
     lap("load")
     terms = within_memory(state, partial(_accumulate, state, batch, criterion, params, lap))
     if params.clip_norm:
-        terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(state.network.parameters(), params.clip_norm)
+        # Each part by itself, so that none learns otherwise for what another does.
+        parts = state.network.children()
+        norms = [torch.nn.utils.clip_grad_norm_(part.parameters(), params.clip_norm) for part in parts]
+        terms["gradient_norm"] = torch.linalg.vector_norm(torch.stack(norms))
     values = torch.stack([term.detach() for term in terms.values()])
     if not state.terms:
         state.terms, state.totals = list(terms), torch.zeros_like(values, dtype=torch.float64)
