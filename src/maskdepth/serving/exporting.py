@@ -83,6 +83,7 @@ def export_network(network: Network) -> Exported:
     """
     # Of channels-last weights the export warns that none of them is complete.
     served = _Served(copy.deepcopy(network)).cpu().to(memory_format=torch.contiguous_format).eval()
+    served.network.fusion = None  # its weights would travel along, and never be asked
     side = _round_up(2 * SMALLEST_SIDE, network.spec.architecture)
     sizes = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
     try:
