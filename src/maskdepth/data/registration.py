@@ -389,14 +389,15 @@ def _render(background: Pixels, composite: Pixels, motion: Numbers, light: Light
     levels = light.shine(np.tile(np.arange(256, dtype=np.float32), (3, 1))).round().astype(np.uint8)
     image = Image.fromarray(background).point(levels.ravel().tolist())
     height, width = background.shape[:2]
-    numbers = _to_corners(motion, height, width).ravel().tolist()
+    corners = _to_corners(motion, height, width)
+    numbers = corners.ravel().tolist()
     # A large picture is made smaller before a network sees it, and the finer way would take three times as long.
     resampling = Image.Resampling.BICUBIC if max(height, width) <= 2 * _MEASURED_SIDE else Image.Resampling.BILINEAR
     pixels = np.array(image.transform(image.size, Image.Transform.AFFINE, numbers, resampling))
     shown = Image.new("1", image.size, 1).transform(image.size, Image.Transform.AFFINE, numbers)
     rows, columns = np.nonzero(~np.asarray(shown))
     hidden = rows, columns
-    _fill(pixels, hidden, _find_edge(hidden, np.reshape(numbers, (2, 3)), height, width), composite)
+    _fill(pixels, hidden, _find_edge(hidden, corners, height, width), composite)
     # What was too bright for the camera may have been any brighter; so it was as bright as it is now, if that is more.
     for channel, brightest in enumerate(levels[:, -1]):
         if brightest < _BRIGHTEST:

@@ -133,7 +133,7 @@ class Network(nn.Module):
     @property
     def sees_background_depth(self) -> bool:
         """Whether the depth of the background makes a difference."""
-        return sees_background_depth(self.spec.inputs)
+        return self.fusion is not None
 
     @property
     def _sees_difference(self) -> bool:
