@@ -24,6 +24,7 @@ from maskdepth.process.git import ask_git
 from maskdepth.process.signals import StopSignals
 from maskdepth.sweeping.experiments import finished_experiments, only_sweep, run_experiments
 from maskdepth.sweeping.grid import Experiment
+from maskdepth.sweeping.sharing import sharing
 from maskdepth.tracking.repair import sync
 
 # How many experiments, and how many at a time: those of two reports on DVC's queue, the first of them ten times over.
@@ -120,8 +121,8 @@ def count_arrivals(way: Callable[[Path, Sequence[Experiment], int], None], numbe
 
 def sweep(folder: Path, experiments: Sequence[Experiment], jobs: int) -> None:
     """Run them as `maskdepth sweep` does."""
-    with only_sweep() as lock, StopSignals() as stop:
-        for outcome in run_experiments(experiments, folder, jobs, lock, stop):
+    with only_sweep() as lock, StopSignals() as stop, sharing(jobs) as places:
+        for outcome in run_experiments(experiments, folder, places, lock, stop):
             if outcome.failure:
                 print(f"{outcome.experiment.name}: {outcome.failure}", file=sys.stderr)
 

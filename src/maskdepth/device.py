@@ -73,6 +73,20 @@ def choose_device() -> "torch.device":
     return device
 
 
+def list_devices() -> list["torch.device"]:
+    """List where processes of their own may compute: the device that MASKDEPTH_DEVICE names, else every CUDA device.
+
+    Raises:
+        ValueError: As of `choose_device`.
+    """
+    import torch
+
+    chosen = choose_device()
+    if os.environ.get(DEVICE_VARIABLE) or chosen.type != "cuda":
+        return [chosen]
+    return [torch.device("cuda", number) for number in range(_find_cuda()[0])]
+
+
 def why_no_cuda() -> str:
     """Say why torch cannot use a CUDA device that is here, as with an old driver; "" where nobody would miss it."""
     return "" if os.environ.get(DEVICE_VARIABLE) else _find_cuda()[1]

@@ -56,7 +56,7 @@ def experiments(*values):
 @contextmanager
 def running(repository, *values, jobs):
     with only_sweep() as lock, StopSignals() as stop:
-        yield run_experiments(experiments(*values), repository, jobs, lock, stop), stop
+        yield run_experiments(experiments(*values), repository, [{}] * jobs, lock, stop), stop
 
 
 def run(repository, *values, jobs):
@@ -111,7 +111,7 @@ def test_experiments_of_a_killed_sweep_keep_the_next_one_out(repository):
         "from pathlib import Path\n"
         "with only_sweep() as lock, StopSignals() as stop:\n"
         "    waits = [Experiment('a-waits', '', 0, {'a': 'waits'})]\n"
-        "    list(run_experiments(waits, Path('.').resolve(), 1, lock, stop))\n"
+        "    list(run_experiments(waits, Path('.').resolve(), [{}], lock, stop))\n"
     )
     sweep = subprocess.Popen([sys.executable, "-c", script], cwd=repository)
     wait_until((repository / "waiting").is_file)

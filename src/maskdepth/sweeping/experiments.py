@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,7 @@ class _Running:
 
     Attributes:
         experiment: Which.
+        place: Its part of `places`.
         process: Of DVC.
         log: What it writes.
         began: When [s].
@@ -65,6 +66,7 @@ class _Running:
     """
 
     experiment: Experiment
+    place: Mapping[str, str]
     process: "subprocess.Popen[bytes]"
     log: Path
     began: float
@@ -122,25 +124,31 @@ def finished_experiments(root: Path) -> dict[str, str]:
 
 
 def run_experiments(
-    experiments: Sequence[Experiment], root: Path, jobs: int, lock: IO[str], stop: StopSignals
+    experiments: Sequence[Experiment],
+    root: Path,
+    places: Sequence[Mapping[str, str]],
+    lock: IO[str],
+    stop: StopSignals,
 ) -> Iterator[Outcome]:
     """Run experiments, and tell of each that ends; a note of `stop` ends all of them, with their states saved.
 
     Args:
         experiments: What to run, in this order.
         root: The repository.
-        jobs: How many at a time.
+        places: For each of those that run at a time, its environment where this process has no such variable.
         lock: As `only_sweep` gives it.
         stop: Looked at between two steps.
     """
     waiting = deque((experiment, 1) for experiment in experiments)
     running: list[_Running] = []
+    free = list(places)
     try:
         while (waiting or running) and not stop.received:
-            if waiting and len(running) < jobs and all(_has_workspace(each, root) for each in running[-1:]):
-                running.append(_start(*waiting.popleft(), root, jobs, lock))
+            if waiting and free and all(_has_workspace(each, root) for each in running[-1:]):
+                running.append(_start(*waiting.popleft(), root, free.pop(0), lock))
             for each in [each for each in running if each.process.poll() is not None]:
                 running.remove(each)
+                free.append(each.place)
                 failure = _find_failure(each, root)
                 if failure and each.tries < _TRIES and not _OUR_FAILURE.search(_read(each.log)):
                     waiting.appendleft((each.experiment, each.tries + 1))
@@ -151,18 +159,16 @@ def run_experiments(
         _end(running)
 
 
-def _start(experiment: Experiment, tries: int, root: Path, jobs: int, lock: IO[str]) -> _Running:
+def _start(experiment: Experiment, tries: int, root: Path, place: Mapping[str, str], lock: IO[str]) -> _Running:
     log = logs_dir() / f"{experiment.name}.log"
     settings = [part for key, value in experiment.settings.items() for part in ("--set-param", _spell(key, value))]
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "exp", "run", "--temp", "--name", experiment.name]
-    # Several trainings on all cores each would mostly wait for one another.
-    threads = {"MASKDEPTH_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))} if jobs > 1 else {}
     before = _workspaces(root)
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*command, *settings],
             cwd=root,
-            env=threads | dict(os.environ),
+            env={**place, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -170,7 +176,7 @@ def _start(experiment: Experiment, tries: int, root: Path, jobs: int, lock: IO[s
             start_new_session=True,  # Ctrl-C comes to this process alone, which asks each of them once
         )
     print(process.pid, file=lock, flush=True)
-    return _Running(experiment, process, log, time.monotonic(), tries, before)
+    return _Running(experiment, place, process, log, time.monotonic(), tries, before)
 
 
 def _spell(key: str, value: Any) -> str:

@@ -3,33 +3,30 @@
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from maskdepth.answer import Answer, answer, file
 from maskdepth.data.archives.planning import decoding_settings
-from maskdepth.device import choose_device
 from maskdepth.doctor import check_data, check_git, check_settings
 from maskdepth.params import Params, check_params, flatten, load_params, override, parse_yaml
 from maskdepth.process.console import count, progress, say, warn
 from maskdepth.process.files import parse_json
 from maskdepth.process.git import ask_git
 from maskdepth.process.signals import StopSignals
-from maskdepth.process.workers import usable_cores
 from maskdepth.process.workspace import repository_root
 from maskdepth.sweeping.experiments import Outcome, finished_experiments, logs_dir, only_sweep, run_experiments
 from maskdepth.sweeping.forecast import count_test_places, expected_seconds, tell_visible
 from maskdepth.sweeping.grid import Experiment, Grid, plan
 from maskdepth.sweeping.racing import Standing
 from maskdepth.sweeping.racing import judge as judge_race
+from maskdepth.sweeping.sharing import choose_jobs, sharing
 from maskdepth.tracking.address import EXPERIMENT
 
 # Seeds that every combination of a race has before any is stopped.
 FIRST_SEEDS = 3
-# Trainings beside each other that one GPU bears; a small network leaves most of it idle.
-_ON_A_GPU = 2
 _MOST_SHOWN = 12
 # The stage whose result DVC never takes over from another run: its output persists, so that unchanged archives are not
 # decoded again.
@@ -67,6 +64,7 @@ class _Runner:
 
     Attributes:
         sweep: Which.
+        places: As `sharing` gives them.
         lock: As `only_sweep` gives it.
         stop: Heeded between two looks.
         done: Names of the experiments that are there.
@@ -74,6 +72,7 @@ class _Runner:
     """
 
     sweep: Sweep
+    places: Sequence[Mapping[str, str]]
     lock: IO[str]
     stop: StopSignals
     done: set[str]
@@ -82,7 +81,7 @@ class _Runner:
     def run(self, experiments: Sequence[Experiment]) -> None:
         """Run those that are not there yet."""
         missing = [each for each in experiments if each.name not in self.done]
-        outcomes = run_experiments(missing, self.sweep.root, self.sweep.jobs, self.lock, self.stop)
+        outcomes = run_experiments(missing, self.sweep.root, self.places, self.lock, self.stop)
         for outcome in progress(outcomes, "sweep", len(missing)):
             if outcome.failure:
                 self.failed.append(outcome)
@@ -111,7 +110,7 @@ def prepare(grid: Grid, name: str, jobs: int | None) -> Sweep:
     experiments = plan(grid, params, name)
     _require_ready(root)
     _warn_of_decoding(experiments, params)
-    jobs = jobs or (_ON_A_GPU if choose_device().type == "cuda" else usable_cores())
+    jobs = jobs or choose_jobs()
     sweep = Sweep(root, params, experiments, frozenset(), jobs)
     return replace(sweep, done=frozenset(_find_done(sweep)))
 
@@ -131,8 +130,8 @@ def run(sweep: Sweep, *, races: bool) -> bool:
         ConflictError: Another sweep runs here.
         ValueError: It cannot be a race.
     """
-    with only_sweep() as lock, StopSignals() as stop:
-        runner = _Runner(sweep, lock, stop, set(sweep.done))
+    with only_sweep() as lock, StopSignals() as stop, sharing(sweep.jobs) as places:
+        runner = _Runner(sweep, places, lock, stop, set(sweep.done))
         if races:
             _race(runner)
         else:
