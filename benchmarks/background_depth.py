@@ -23,7 +23,7 @@ from maskdepth.data.samples import TEST, TRAIN, read_samples
 from maskdepth.device import set_deterministic, set_threads
 from maskdepth.evaluation.baseline import copy_backgrounds
 from maskdepth.evaluation.samples import evaluate_samples, predictions, without_background_depth
-from maskdepth.params import load_params
+from maskdepth.params import load_params, override
 from maskdepth.process.memory import keep_freed_memory
 
 _CPU = torch.device("cpu")
@@ -63,12 +63,11 @@ def main() -> None:
     tell("copied, given exactly", copy(iter))
     tell("copied, given roughly", copy(rough))
     for seed in range(options.seeds):
-        settings = params.model_copy(
-            update={"train": params.train.model_copy(update={"epochs": options.epochs, "seed": seed})}
-        )
         for inputs in (_WITHOUT, _WITH):
+            changes = {"train.epochs": options.epochs, "train.seed": seed, "model.inputs": inputs}
+            settings = override(params, changes, "the options")
             began = time.process_time()
-            network = train(settings, inputs, pictures, rows, options.data / "stats.csv")
+            network = train(settings, pictures, rows, options.data / "stats.csv")
             seconds = time.process_time() - began
             for name in shown if network.sees_background_depth else ("not at all",):
                 predicted = predictions(network, shown[name](test.in_order()))

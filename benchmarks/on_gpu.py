@@ -10,17 +10,18 @@ device: it shows that it runs, and its numbers mean nothing.
 import argparse
 import importlib.util
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,11 +32,16 @@ from support.timing import Options, describe_machine
 from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.batches.batches import Batches, StreamedPictures
 from maskdepth.data.pictures.decoding import PICTURE_KINDS
-from maskdepth.device import choose_device, set_deterministic
+from maskdepth.device import choose_device, set_deterministic, set_threads
 from maskdepth.losses.catalogue import build_criterion
 from maskdepth.params import Params, load_params
+from maskdepth.sweeping.sharing import sharing
 from maskdepth.training.fit import Epoch, Pause, Step, TrainState, fit
 from maskdepth.training.writer import writing_states
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Barrier
 
 _EPOCH = 400_000
 _PICTURES = 4000  # that differ
@@ -44,6 +50,7 @@ _EAGER = "the benchmark asks for it"
 # No section begins after so many seconds, so that the last one ends within six minutes.
 _LAST_START = 300
 _TEST_SECONDS = 90
+_ASIDE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def main() -> None:
     arrays = make_arrays(sizes.samples, min(sizes.samples, _PICTURES), ARRAY_SIZE)
     bench = Bench(device, sizes, load_params(SHIPPED_PARAMS), arrays, folder)
     began = time.monotonic()
-    for section in (machine, equality, throughput, epoch, busy, together, streaming, gpu_tests, compiled):
+    for section in (machine, equality, throughput, epoch, busy, together, side_by_side, streaming, gpu_tests, compiled):
         if time.monotonic() - began > _LAST_START:
             write(bench, section.__name__, 0.0, {"not measured": "the time was up"})
             continue
@@ -260,6 +267,58 @@ def take_turns(trainings: Sequence[tuple[Iterator[object], torch.cuda.Stream | N
             with torch.cuda.stream(stream):
                 next(events)
         yield
+
+
+def side_by_side(bench: Bench) -> dict[str, Any]:
+    """Train a network in each of several processes, which take turns on the device or are served by MPS."""
+    count = 8 if bench.sizes is _FULL else 2
+    rates = {"one process": count_steps([{}], bench.sizes)}
+    rates[f"{count} in turns"] = count_steps([{}] * count, bench.sizes)
+    with sharing(count) as places:
+        rates[f"{count}, as a sweep shares"] = count_steps(places, bench.sizes)
+    return {
+        "served by MPS": any("CUDA_MPS_PIPE_DIRECTORY" in place for place in places),
+        "steps a second": rates,
+        "throughput": {name: rate / rates["one process"] for name, rate in rates.items()},
+    }
+
+
+def count_steps(places: Sequence[Mapping[str, str]], sizes: Sizes) -> float:
+    """Train in as many processes as there are places, at one time; give the steps of all in a second."""
+    context = multiprocessing.get_context("spawn")  # what has met CUDA cannot be forked
+    ready, counts = context.Barrier(len(places)), context.Queue()
+    workers = [context.Process(target=train_aside, args=(place, sizes, ready, counts)) for place in places]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if failed := sum(bool(worker.exitcode) for worker in workers):
+        raise RuntimeError(f"{failed} of {len(workers)} processes failed")
+    steps: int = sum(counts.get() for _ in workers)
+    return steps / _ASIDE_SECONDS
+
+
+def train_aside(place: Mapping[str, str], sizes: Sizes, ready: "Barrier", counts: "Queue[int]") -> None:
+    """Count the steps that a training does while all others do theirs."""
+    os.environ.update(place)
+    device = choose_device()
+    set_threads()
+    set_deterministic(device)
+    arrays = make_arrays(*((6400, _PICTURES) if sizes is _FULL else (16, 16)), ARRAY_SIZE)
+    bench = Bench(device, sizes, load_params(SHIPPED_PARAMS), arrays, Path())
+    batches = bench.batches(16 if sizes is _FULL else 2)
+    updates = (event for event in bench.begin("dsunet", batches, batches)[1] if isinstance(event, Step))
+    time_steps(bench, updates, min(20, sizes.steps))
+    try:
+        ready.wait(_TEST_SECONDS)
+        count, began = 0, time.perf_counter()
+        while time.perf_counter() - began < _ASIDE_SECONDS:
+            time_steps(bench, updates, sizes.rounds)
+            count += sizes.rounds
+    except BaseException:
+        ready.abort()
+        raise
+    counts.put(count)
 
 
 def streaming(bench: Bench) -> dict[str, Any]:

@@ -15,14 +15,11 @@ import torch
 import typer
 from scipy import stats
 from support.shipped import SHIPPED_PARAMS
-from support.trained import train
+from support.trained import measure, train
 
 from maskdepth.data.arrays.arrays import read_arrays
-from maskdepth.data.batches.batches import Batches
-from maskdepth.data.samples import TEST, VAL, read_samples
+from maskdepth.data.samples import TEST, read_samples
 from maskdepth.device import set_deterministic, set_threads
-from maskdepth.evaluation.samples import choose_threshold, evaluate_samples, predictions
-from maskdepth.models.catalogue import resolve_inputs
 from maskdepth.params import load_params, override
 from maskdepth.process.memory import keep_freed_memory
 
@@ -45,16 +42,14 @@ def main(
     changes = {name: value for name, value in asked.items() if value is not None}
     params = override(load_params(SHIPPED_PARAMS), changes, "the options")
     pictures, rows = read_arrays(data / "arrays"), read_samples(data / "index.csv", data / "split.csv")
-    val, test = (Batches(pictures, rows[name], params.evaluate.batch_size, _CPU) for name in (VAL, TEST))
     measured: dict[str, list[float]] = {name: [] for name in (*GOALS, "seconds", "of the processor")}
     for seed in range(seeds):
         seeded = override(params, {"train.seed": seed}, "the benchmark")
         began, began_processor = time.perf_counter(), time.process_time()
-        network = train(seeded, resolve_inputs(params.model), pictures, rows, data / "stats.csv")
+        network = train(seeded, pictures, rows, data / "stats.csv")
         measured["seconds"].append(time.perf_counter() - began)
         measured["of the processor"].append(time.process_time() - began_processor)
-        threshold = choose_threshold(predictions(network, val.in_order()))
-        means = evaluate_samples(predictions(network, test.in_order()), threshold, tuple(GOALS)).mean()
+        means = measure(seeded, network, pictures, rows, tuple(GOALS))[TEST].mean()
         for name in GOALS:
             measured[name].append(float(means[name]))
         print(f"seed {seed}: " + ", ".join(f"{name} {values[-1]:.4f}" for name, values in measured.items()), flush=True)

@@ -47,24 +47,50 @@ def test_a_smoke_run_ends_with_its_ratios_in_json(script):
 
 
 HIDDEN = """
-import runpy, sys
+import sys
 sys.modules |= dict.fromkeys(("mlflow", "dvc", "kornia"))
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_a_smoke_run_for_the_gpu_writes_every_section_without_git_and_packages_that_may_be_missing(tmp_path):
-    script = ROOT / "benchmarks" / "on_gpu.py"
-    command = [sys.executable, "-c", HIDDEN, script, "--quick"]
-    hidden = os.environ | {"PATH": str(tmp_path), "OUT": str(tmp_path), "PYTHONPATH": str(script.parent)}
-    hidden["MASKDEPTH_DEVICE"] = "cpu"
-    done = subprocess.run(command, cwd=ROOT, env=hidden, capture_output=True, text=True, check=False)
+@pytest.fixture
+def bare(tmp_path):
+    """The environment of a machine without git and packages that may be missing, for a process and all it starts."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(HIDDEN)
+    bare = {"PATH": str(tmp_path), "PYTHONPATH": str(tmp_path / "site"), "OUT": str(tmp_path)}
+    return os.environ | bare | {"MASKDEPTH_DEVICE": "cpu"}
+
+
+def run_bare(environment, script, *words):
+    command = [sys.executable, ROOT / "benchmarks" / script, *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_smoke_run_for_the_gpu_writes_every_section(bare, tmp_path):
+    run_bare(bare, "on_gpu.py", "--quick")
     lines = [json.loads(line) for line in (tmp_path / "on_gpu.jsonl").read_text().splitlines()]
-    sections = ["machine", "equality", "throughput", "epoch", "busy", "together", "streaming", "gpu_tests", "compiled"]
-    assert [line["section"] for line in lines] == sections
+    sections = ["machine", "equality", "throughput", "epoch", "busy", "together", "side_by_side", "streaming"]
+    assert [line["section"] for line in lines] == [*sections, "gpu_tests", "compiled"]
     assert not any("failed" in line for line in lines), lines
+
+
+def test_a_bank_is_drawn_filled_gone_on_with_and_asked(bare, tmp_path):
+    drawn, bank = tmp_path / "drawn", tmp_path / "bank"
+    few = ["--size", 32, "--backgrounds", 40, "--foregrounds", 20, "--composites", 160]
+    run_bare(bare, "bank.py", "prepare", drawn, *few)
+    losses = ["--pairs", "bce+dice|l1+ssim,bce|ssim", "-S", "train.epochs=1", "--jobs", 2]
+    told = run_bare(bare, "bank.py", "collect", drawn, bank, *losses, "--seeds", 2)
+    assert "4 runs, 4 were missing; 2 at a time" in told
+    told = run_bare(bare, "bank.py", "collect", drawn, bank, *losses, "--seeds", 6)
+    assert "12 runs, 8 were missing" in told
+    runs = pd.read_csv(bank / "runs.csv")
+    assert (runs.groupby("combination")["seed"].apply(sorted) == [list(range(6))] * 2).all()
+    assert runs["depth_ssim"].nunique() == 12
+    assert "bce\\|ssim" in run_bare(bare, "bank.py", "tell", bank)
+    told = run_bare(bare, "calibration.py", bank / "samples.parquet", "--seeds", 3, "--replays", 2)
+    assert told.startswith("2 comparisons of 3 seeds")
 
 
 def test_a_smoke_run_of_the_students_fills_every_row_of_their_table(tmp_path):
