@@ -214,6 +214,8 @@ def follow(
     saved = time.monotonic()
     micro_batch, device = state.micro_batch, next(state.network.parameters()).device
     why_eager = state.why_eager if device.type == "cuda" else "not a CUDA device"
+    judging, way = state.judging, state.judging.judge
+    why_plain = judging.why_plain
     load = Load(device)
     with writing_states(folder) as write:
         for event in events:
@@ -226,6 +228,12 @@ def follow(
             if state.why_eager not in ("", why_eager):
                 why_eager = state.why_eager
                 warn(f"no step of this training could be recorded ({why_eager}); going on one by one, which is slower")
+            if judging.why_plain != why_plain:
+                why_plain = judging.why_plain
+                warn(f"the network is not compiled ({why_plain}); going on as it is")
+            elif judging.judge is not way:
+                say(f"train: from epoch {state.epoch + 1} on the network is compiled, as much is left to train")
+            way = judging.judge
             if isinstance(event, Epoch):
                 log.metrics(flatten_epoch(event, "/") | load.measure(), step=event.index + 1)
                 say(

@@ -8,7 +8,7 @@ from skimage.metrics import structural_similarity
 from torch.nn import functional
 
 from maskdepth.device import set_deterministic
-from maskdepth.losses.ssim import _window_matrix, ssim, ssim_map
+from maskdepth.losses.ssim import ssim, ssim_map, window_matrix
 
 
 def reference(pred, target):
@@ -85,7 +85,7 @@ def test_maps_smaller_than_the_window_are_refused():
 
 
 def test_training_works_after_a_first_use_in_inference_mode():
-    _window_matrix.cache_clear()
+    window_matrix.cache_clear()
     pred, target = torch.rand(1, 1, 12, 13), torch.rand(1, 1, 12, 13)
     with torch.inference_mode():
         ssim(pred, target)

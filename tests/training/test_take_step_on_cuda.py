@@ -26,7 +26,7 @@ from maskdepth.training.fit import TrainState, _measure, take_step
 
 CUDA, SIDE = torch.device("cuda"), 64
 # What is made once for each device, and would else outlive the imagined one.
-MADE_ONCE = (augmentation._cosines, mask._hausdorff, maps._ms_ssim_l1, ssim._window_matrix)
+MADE_ONCE = (augmentation._cosines, mask._hausdorff, maps._ms_ssim_l1, ssim.window_matrix)
 
 
 class Crossings(TorchDispatchMode):

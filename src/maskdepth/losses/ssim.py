@@ -65,8 +65,8 @@ def ssim_map(pred: Tensor, target: Tensor, window_size: int) -> Tensor:
             f"SSIM with a window of {window_size} px needs maps of at least {window_size} px a side, "
             f"found {height} x {width}; use larger images or another loss"
         )
-    rows = _window_matrix(height, window_size, pred.dtype, pred.device)
-    columns = _window_matrix(width, window_size, pred.dtype, pred.device)
+    rows = window_matrix(height, window_size, pred.dtype, pred.device)
+    columns = window_matrix(width, window_size, pred.dtype, pred.device)
     centre_pred, pred_centred = _centre(pred)
     centre_target, target_centred = _centre(target.to(pred.dtype))
     # Only the sum of the variances is needed, so four moments do instead of five.
@@ -87,7 +87,7 @@ def _centre(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=32)
-def _window_matrix(size: int, window_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def window_matrix(size: int, window_size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Row i holds the normalised Gaussian taps of the window's i-th place: (size - window_size + 1, size)."""
     radius = window_size // 2
     # A tensor first made during evaluation, in inference mode, could not be used in training afterwards.

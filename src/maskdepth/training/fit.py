@@ -7,7 +7,6 @@ No files, no prints, no tracking. Everything that the next step depends on is in
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -25,6 +24,7 @@ from maskdepth.metrics.names import QUICK_METRICS, score
 from maskdepth.models.network import Network
 from maskdepth.models.prediction import Prediction
 from maskdepth.params import TrainParams
+from maskdepth.training.judging import Judge, Judging, compile_judge, judge
 from maskdepth.training.memory import Cut, Limit, cut_batch, within_memory
 from maskdepth.training.optimisation import build_optimizer, build_scheduler
 from maskdepth.training.parts import add_up_parts
@@ -83,8 +83,8 @@ class TrainState:
     """Everything that training changes.
 
     `micro_batch` is how many samples the network sees at a time: what params.yaml says, until so many did not fit into
-    memory. `why_eager` tells why a CUDA device does each step anew, "" as long as it may replay one, and `ranks` who
-    shares the work; neither is saved.
+    memory. `why_eager` tells why a CUDA device does each step anew, "" as long as it may replay one, `judging` whether
+    the network is compiled, and `ranks` who shares the work; none of them is saved.
 
     Args:
         network: On the device where it is trained.
@@ -107,6 +107,8 @@ class TrainState:
         self.best_weights: dict[str, Tensor] = {}
         self.ranks = Ranks()
         self.why_eager = "train.compile is off" if params.compile == "off" else ""
+        on_cuda = next(network.parameters()).device.type == "cuda"
+        self.judging = Judging(self.why_eager if on_cuda else "not a CUDA device")
         self.micro_batch = params.batch_size // params.parts
         if params.parts == 1:
             self.micro_batch += 1  # a last batch of one sample is joined to the one before
@@ -193,16 +195,33 @@ def fit(
     lap = Stopwatch(train.device)
     work = partial(take_step, state, criterion, params, lap)
     if state.ranks.size > 1:
-        state.why_eager = "several processes share it"
+        state.why_eager = state.judging.why_plain = "several processes share it"
     # What batches that are larger than those of the training need is no reason to cut those.
     cut: Cut = state if val.batch_size <= params.batch_size else Limit(val.batch_size)
     update = Replay(work, state.optimizer, train.device, state.why_eager)
     while state.epoch < params.epochs:
+        if _reconsider(state, train, criterion, params):
+            update = Replay(work, state.optimizer, train.device, state.why_eager)
         seconds = yield from _train_epoch(state, train, update, params, lap)
         began = time.perf_counter()
         val_means = yield from validate(state, val, criterion, cut)
         seconds["validation"] = time.perf_counter() - began
         yield _end_epoch(state, val_means, seconds)
+
+
+def _reconsider(state: TrainState, train: Batches, criterion: Criterion, params: TrainParams) -> bool:
+    """Choose how the network is judged in the epoch that begins, by what the last one took; say whether that is new."""
+    if not state.epochs:
+        return False
+
+    def compile_it() -> Judge:
+        state.network.train()
+        generator = torch.Generator(train.device).manual_seed(params.seed)
+        batch = augment(next(train.in_order()), params.augment, generator)  # laid out in memory as in a step
+        return compile_judge(state.network, criterion, params.precision, batch)
+
+    seconds = sum(state.epochs[-1].seconds[part] for part in ("load", "forward", "backward"))
+    return state.judging.reconsider(seconds, params.epochs - state.epoch, compile_it)
 
 
 def _train_epoch(
@@ -270,9 +289,9 @@ def _accumulate(
     """
 
     def work(part: Batch, share: float) -> dict[str, Tensor]:
-        with autocast(part.mask.device, params.precision):
-            predictions = state.network.predict_each(*part.inputs())
-        told = [criterion(prediction, *part.targets()) for prediction in predictions]
+        # What is compiled is so for one size, which the last batch or a part of one does not have.
+        way = state.judging.judge if len(part.mask) == params.batch_size else judge
+        told = way(state.network, criterion, params.precision, part)
         lap("forward")
         # Each prediction has weights of its own to teach. The terms of the last are told, as in validation.
         terms, loss = dict(told[-1]), torch.stack([each["loss"] for each in told]).sum()
@@ -336,11 +355,6 @@ def _measure(network: Network, batch: Batch, criterion: Criterion, cut: Cut) -> 
     values = {name: term.double() * len(batch.mask) for name, term in terms.items()}
     measured = image_metrics(prediction, *targets, _THRESHOLD, QUICK_METRICS)
     return values | {name: each.sum() for name, each in measured.items()}
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Give the context of a network's forward pass: bfloat16 where `precision` is "bf16", else float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def _require_finite(state: TrainState, values: Tensor, sample_ids: list[str]) -> None:
