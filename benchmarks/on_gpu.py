@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ import torch
 from support.drawn import ARRAY_SIZE, build, list_rows, make_arrays
 from support.shipped import SHIPPED_PARAMS
 from support.timing import Options, describe_machine
+from torch import Tensor
+from torch.nn.functional import conv2d, interpolate
 
 from maskdepth.data.arrays.arrays import Arrays
 from maskdepth.data.batches.batches import Batches, StreamedPictures
@@ -111,7 +114,7 @@ def main() -> None:
     arrays = make_arrays(sizes.samples, min(sizes.samples, _PICTURES), ARRAY_SIZE)
     bench = Bench(device, sizes, load_params(SHIPPED_PARAMS), arrays, folder)
     began = time.monotonic()
-    for section in (machine, equality, throughput, epoch, busy, together, side_by_side, streaming, gpu_tests, compiled):
+    for section in _SECTIONS:
         if time.monotonic() - began > _LAST_START:
             write(bench, section.__name__, 0.0, {"not measured": "the time was up"})
             continue
@@ -339,6 +342,34 @@ def streaming(bench: Bench) -> dict[str, Any]:
     return seconds | {"streamed / held": seconds["streamed"] / seconds["held"]}
 
 
+def alternatives(bench: Bench) -> dict[str, Any]:
+    """Time parts of our network beside other ways to compute the same: forward and backward, bf16, as in a step."""
+    count, side = (512, 64) if bench.sizes is _FULL else (2, 8)
+    channels, wide = 24, 16
+    rand = partial(torch.rand, dtype=torch.bfloat16, device=bench.device)
+    small = rand(count, channels, side // 2, side // 2).contiguous(memory_format=torch.channels_last)
+    pictures = rand(count, 9, side, side).contiguous(memory_format=torch.channels_last)
+    padded = torch.nn.functional.pad(pictures, (0, 0, 0, 0, 0, wide - 9))
+    narrow_weight, wide_weight = (rand(channels, depth, 3, 3, requires_grad=True) for depth in (9, wide))
+    ways: dict[str, Callable[[], Tensor]] = {
+        "enlarging, torch's": lambda: interpolate(small, scale_factor=2.0, mode="bilinear"),
+        "enlarging, from shifted copies": lambda: double_rows(double_rows(small).mT).mT,
+        "first convolution, 9 channels": lambda: conv2d(pictures, narrow_weight, padding=1),
+        "first convolution, padded to 16": lambda: conv2d(padded, wide_weight, padding=1),
+    }
+    small.requires_grad_()
+    plain, shifted = (ways[f"enlarging, {name}"]() for name in ("torch's", "from shifted copies"))
+    seconds = {name: median_seconds(bench, lambda way=way: way().sum().backward()) for name, way in ways.items()}  # type: ignore[misc]
+    return {"seconds": seconds, "enlarging, farthest apart": (plain - shifted).abs().max().item()}
+
+
+def double_rows(maps: Tensor) -> Tensor:
+    """Enlarge (B, C, H, W) to (B, C, 2 H, W) as bilinear interpolation does: each row lies between two of before."""
+    above = torch.cat([maps[:, :, :1], maps[:, :, :-1]], 2)
+    below = torch.cat([maps[:, :, 1:], maps[:, :, -1:]], 2)
+    return torch.stack([torch.lerp(maps, above, 0.25), torch.lerp(maps, below, 0.25)], 3).flatten(2, 3)
+
+
 def gpu_tests(bench: Bench) -> dict[str, Any]:
     """Run the tests that need a device; the last, as they say the least where they fail."""
     if importlib.util.find_spec("pytest") is None or bench.device.type != "cuda":
@@ -354,9 +385,10 @@ def gpu_tests(bench: Bench) -> dict[str, Any]:
 
 def compiled(bench: Bench) -> dict[str, Any]:
     """Compare each network as it is with what the compiler makes of it; last, as compiling may take minutes."""
-    backend, batch_size = ("inductor", 512) if bench.device.type == "cuda" else ("aot_eager", 2)
+    on_cuda = bench.device.type == "cuda"
+    backend, batch_size = ("inductor", 512) if on_cuda else ("aot_eager", 2)
     told: dict[str, Any] = {}
-    for name in _INPUTS:
+    for name in _INPUTS if on_cuda else ("dsunet",):
         batches = bench.batches(batch_size, min(bench.sizes.samples, 100 * batch_size))
         seconds: dict[str, float] = {}
         losses = []
@@ -410,6 +442,20 @@ def farthest(ones: list[float], others: list[float]) -> float:
 def name_device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU: these numbers mean nothing"
 
+
+_SECTIONS: tuple[Callable[[Bench], dict[str, Any]], ...] = (
+    machine,
+    equality,
+    throughput,
+    epoch,
+    busy,
+    together,
+    side_by_side,
+    streaming,
+    alternatives,
+    gpu_tests,
+    compiled,
+)
 
 if __name__ == "__main__":
     main()

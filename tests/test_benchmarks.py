@@ -72,7 +72,7 @@ def test_a_smoke_run_for_the_gpu_writes_every_section(bare, tmp_path):
     run_bare(bare, "on_gpu.py", "--quick")
     lines = [json.loads(line) for line in (tmp_path / "on_gpu.jsonl").read_text().splitlines()]
     sections = ["machine", "equality", "throughput", "epoch", "busy", "together", "side_by_side", "streaming"]
-    assert [line["section"] for line in lines] == [*sections, "gpu_tests", "compiled"]
+    assert [line["section"] for line in lines] == [*sections, "alternatives", "gpu_tests", "compiled"]
     assert not any("failed" in line for line in lines), lines
 
 

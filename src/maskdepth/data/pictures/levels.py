@@ -65,8 +65,9 @@ def read_mask(image: Image.Image, *, is_exact: bool) -> Image.Image:
         if brightest in (1, _WHITE) and ((levels == 0) | (levels == brightest)).all():
             return Image.fromarray((levels == brightest) * np.uint8(_WHITE))
     grey = _read_alpha(image) if image.has_transparency_data else to_grey(image, "mask")
-    # Of 16 bits the brightest is enough, and all of them would be a long list.
-    found = [level for level, count in enumerate(grey.histogram()) if count] if grey.mode == "L" else [_brightest(grey)]
+    # Of 16 bits, and of JPEG, the brightest is enough: all of them would be a long list.
+    listed = grey.histogram() if is_exact and grey.mode == "L" else []
+    found: list[float] = [level for level, count in enumerate(listed) if count] or [_brightest(grey)]
     if is_exact and found in ([0, 1], [1]):
         return grey.point([0] + [_WHITE] * _WHITE)
     if is_exact and found in ([0, 1, _WHITE], [1, _WHITE]):
@@ -90,7 +91,11 @@ def check_levels(image: Image.Image, data: bytes, *, is_depth: bool) -> None:
     is_deep = data.startswith(PNG_START) and data[_PNG_BITS] == 16 and data[_PNG_COLOURS] in _SEVERAL_CHANNELS
     if is_deep and not convert(image, "RGB").getbbox():
         raise _too_dark(f"its channels of 16 bits hold nothing above {_WHITE} of {_DEEPEST}")
-    if is_depth and image.mode in GREY_MODES and convert(image, "L").getextrema() == (0, 1):
+    if not is_depth or image.mode not in GREY_MODES:
+        return
+    grey = convert(image, "L")
+    # Of most maps the first pixel tells already.
+    if grey.getpixel((0, 0)) in (0, 1) and grey.getextrema() == (0, 1):
         raise _too_dark(f"its levels are 0 and 1 of {_WHITE}")
 
 

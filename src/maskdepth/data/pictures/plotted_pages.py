@@ -61,7 +61,7 @@ def find_frame(pixels: Pixels) -> Box | None:
         filled rectangle.
     """
     # Most pictures are no page, which their outermost pixels tell in no time and without memory.
-    if _is_ink(pixels[[0, -1]]).any() or _is_ink(pixels[:, [0, -1]]).any():
+    if any(_is_ink(edge).any() for edge in (pixels[:1], pixels[-1:], pixels[:, :1], pixels[:, -1:])):
         return None
     ink = _is_ink(pixels)
     if not ink.any():
