@@ -8,7 +8,10 @@ It takes no git, DVC, MLflow or kornia:
     python benchmarks/bank.py collect drawn bank --minutes 8
     python benchmarks/bank.py tell bank
 
-Photographs that another machine has prepared (`dvc repro split stats`) travel as an archive of params.yaml and data/.
+Photographs that another machine has prepared (`dvc repro split stats`) travel as one file, of 64 px 2.5 KB a composite:
+
+    tar -cJf photographs.tar.xz params.yaml data/arrays data/registered data/index.csv data/split.csv data/stats.csv
+
 `losses.py replay` and `calibration.py` ask a bank other questions.
 """
 

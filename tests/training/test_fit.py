@@ -132,6 +132,27 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(train, val
     assert not are_equal(train_to_end(change(seed=1), train, val)[0], state)
 
 
+def test_trainings_that_take_turns_in_one_process_are_each_as_if_alone(train, val):
+    """Four networks of other seeds and losses: as a sweep on one GPU may train them."""
+    losses = [("bce+dice", "l1+ssim"), ("bce", "l1"), ("dice", "ssim"), ("focal", "mse")]
+    chosen = [LossParams(mask=mask, depth=depth, mask_weight=1.0, depth_weight=1.0) for mask, depth in losses]
+
+    def begin(seed):
+        settings = change(seed=seed, augment=["flip"])
+        state = start(settings, train, seed)
+        return state, fit(state, train, val, build_criterion(chosen[seed]), settings)
+
+    alone = [begin(seed) for seed in range(4)]
+    for _, events in alone:
+        list(events)
+    together = [begin(seed) for seed in range(4)]
+    for _ in zip(*(events for _, events in together), strict=True):
+        pass
+    for (state, _), (expected, _) in zip(together, alone, strict=True):
+        assert [epoch.train for epoch in state.epochs] == [epoch.train for epoch in expected.epochs]
+        assert are_equal(state, expected)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "plateau"])
 @pytest.mark.parametrize("events_before", [1, 3, 4, 6, 8])
 def test_resumed_equals_uninterrupted_bit_for_bit(train, val, tmp_path, schedule, events_before):
