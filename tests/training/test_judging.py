@@ -94,8 +94,10 @@ def test_a_compiler_that_is_wrong_is_not_believed(network, batch):
     def wrong(graph, inputs):
         return lambda *values: [value + 1 for value in graph.forward(*values)]
 
+    before = state_of(network)
     with pytest.raises(RuntimeError, match=r"its loss is .* in place of"):
         compile_judge(network, build_criterion(LOSS), "fp32", batch, wrong)
+    torch.testing.assert_close(state_of(network), before, rtol=0, atol=0)
 
 
 def train(settings, why_plain, numbers=(*range(8),) * 4):

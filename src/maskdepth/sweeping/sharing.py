@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle, islice
@@ -87,11 +88,21 @@ def _serving(together: int) -> Iterator[dict[str, str]]:
 
 def _run(command: list[str], environment: Mapping[str, str], typed: str = "") -> str:
     """Run a command to its end; give the last line that says why it failed, "" where it did not."""
-    try:
-        done = subprocess.run(
-            command, env=environment, input=typed, capture_output=True, text=True, check=False, timeout=_PATIENCE
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    told = (done.stderr + done.stdout).strip().splitlines()
-    return (told or [f"exit code {done.returncode}"])[-1] if done.returncode else ""
+    # Into a file, as a daemon may hold a pipe open for as long as it lives.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                input=typed,
+                stdout=log,
+                stderr=log,
+                text=True,
+                check=False,
+                timeout=_PATIENCE,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        log.seek(0)
+        lines = log.read().strip().splitlines()
+    return (lines or [f"exit code {done.returncode}"])[-1] if done.returncode else ""

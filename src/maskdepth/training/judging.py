@@ -6,8 +6,8 @@ the compiler a minute or two, so that a training has to be long before they pay.
 
 import math
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -113,19 +113,27 @@ def compile_judge(
     torch.compiler.assume_constant_result(window_matrix.__wrapped__)  # type: ignore[no-untyped-call]
     compiled: Judge = torch.compile(judge, fullgraph=True, dynamic=False, backend=backend)
     nameless = batch._replace(sample_ids=[])  # the compiler would make a program for each list of names
-    kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
     losses = []
     for way in (judge, compiled):
-        with warnings.catch_warnings():
+        with _unchanged(network), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's, about what is made once: it makes it once more
             loss = torch.stack([terms["loss"] for terms in way(network, criterion, precision, nameless)]).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.item())
-        network.zero_grad()
-        for name, buffer in network.named_buffers():
-            buffer.copy_(kept[name])
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
     if not abs(losses[1] / losses[0] - 1) <= _TOLERANCE:
         raise RuntimeError(f"its loss is {losses[1]:g} in place of {losses[0]:g}")
     return lambda network, criterion, precision, batch: compiled(
         network, criterion, precision, batch._replace(sample_ids=[])
     )
+
+
+@contextmanager
+def _unchanged(network: Network) -> Iterator[None]:
+    """Take back what a step changes of a network before its weights, also where it fails."""
+    kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    try:
+        yield
+    finally:
+        network.zero_grad()
+        for name, buffer in network.named_buffers():
+            buffer.copy_(kept[name])
