@@ -141,7 +141,7 @@ def tracking_server(folder):
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        wait_for_health(port)
+        wait_for_health(port, process)
         yield port
     finally:
         with suppress(ProcessLookupError):
@@ -149,11 +149,12 @@ def tracking_server(folder):
         process.wait()
 
 
-def wait_for_health(port, seconds=120):
+def wait_for_health(port, server, seconds=120):
+    """Wait until the server of a process answers; no longer than it lives."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and server.poll() is None:
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
             if answer.status == 200:
                 return
         time.sleep(0.3)
-    raise AssertionError("the tracking server did not start")
+    raise AssertionError(f"the server does not answer (exit code {server.poll()})")

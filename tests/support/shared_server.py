@@ -58,7 +58,7 @@ class SharedServer:
                 ["bash", "-euc", self._block("bash", "mlflow server ")], cwd=self.folder, env=self._environment(),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        wait_for_health(self.port, seconds=300)
+        wait_for_health(self.port, self._process, seconds=300)
 
     def kill(self) -> None:
         """Kill it and its workers, as a machine that loses its power does."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +70,11 @@ def serve(root: Path):
             start_new_session=True,
         )  # fmt: skip
     try:
-        wait_for_health(port, seconds=600)
+        wait_for_health(port, server, seconds=600)
         yield port
     finally:
-        os.killpg(server.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, 15)
         server.wait()
 
 

@@ -297,6 +297,12 @@ def test_what_is_said_of_files_alone_is_refused_for_others(pictures, tmp_path):
         make(pictures, tmp_path / "labels", "nobody/nothing", pixels="bytes")
 
 
+def test_a_file_of_another_kind_is_refused(pictures, tmp_path):
+    (tmp_path / "network.pt2").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"network\.pt2: of files only ONNX \(\.onnx\) is read"):
+        make(pictures, tmp_path / "labels", str(tmp_path / "network.pt2"))
+
+
 @pytest.mark.parametrize("layout", ["sudhakarmlal", "mshilpaa", "sajnanshetty", "sumankanukollu", "deepjyotisaha85"])
 def test_backgrounds_get_one_map_each_in_the_names_of_their_layout(layout, tmp_path):
     flips = (0,) if layout == "sumankanukollu" else (0, 1)

@@ -111,6 +111,8 @@ def label_depth(
     wanted, is_onnx = Wanted(pixels, larger, input_size), checkpoint.endswith(SUFFIX)
     if not is_onnx and (pixels or larger):
         raise ValueError(f"--pixels and --larger are for ONNX files; {checkpoint} says by itself what they are")
+    if not is_onnx and Path(checkpoint).is_file():
+        raise ValueError(f"{checkpoint}: of files only ONNX ({SUFFIX}) is read; name one, an id on the hub or a folder")
     sources = read_sources(pictures, layout, backgrounds=backgrounds)
     file = open_onnx(Path(checkpoint)) if is_onnx else None
     licence = check_licence(checkpoint, allow_noncommercial, file.licence if file else "")
