@@ -33,7 +33,7 @@ from support.trained import measure, train
 
 from maskdepth.comparing.statistics import compare
 from maskdepth.comparing.tables import as_markdown
-from maskdepth.data.arrays.arrays import read_arrays
+from maskdepth.data.arrays.arrays import Arrays, read_arrays
 from maskdepth.data.samples import TEST, VAL, read_samples
 from maskdepth.device import choose_device, set_deterministic, set_threads
 from maskdepth.making.drawing.sample import write_sample
@@ -45,6 +45,7 @@ from maskdepth.sweeping.sharing import choose_jobs, sharing
 from maskdepth.tracking.identity import loss_signature
 
 _ROOT = Path(__file__).resolve().parents[1]
+_LOSSES = _ROOT / "sweeps" / "losses.yaml"
 _LAYOUT = "sudhakarmlal"
 _METRICS = ("mask_iou", "mask_boundary_iou", "depth_ssim", "depth_ssi_mae")
 # Of the runs, in the columns of `losses.py collect`.
@@ -77,9 +78,7 @@ def prepare(
 def collect(
     folder: Annotated[Path, typer.Argument(help="With params.yaml and data/, prepared.")],
     bank: Annotated[Path, typer.Argument(help="Folder of the bank.")],
-    file: Annotated[Path, typer.Option(help="Combinations and seeds, as of `maskdepth sweep`.")] = _ROOT
-    / "sweeps"
-    / "losses.yaml",
+    file: Annotated[Path, typer.Option(help="Combinations and seeds, as of `maskdepth sweep`.")] = _LOSSES,
     pairs: Annotated[str, typer.Option(help="Others in their place, as `bce|ssim`, separated by commas.")] = "",
     seeds: Annotated[int | None, typer.Option(min=1, help="Others in their place.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", "-S", help="As train.epochs=2.")] = None,
@@ -128,10 +127,13 @@ def _work(
     keep_freed_memory()
     device, params = choose_device(), load_params(folder / "params.yaml")
     set_deterministic(device)
+    data = folder / "data"
+    pictures = read_arrays(data / "arrays", data / "registered")
+    rows = read_samples(data / "index.csv", data / "split.csv")
     while (experiment := waiting.get()) is not None and time.time() < until:
         settings = override(params, experiment.settings, experiment.name)
         try:
-            measured = _measure(settings, folder / "data", device)
+            measured = _measure(settings, pictures, rows, data / "stats.csv", device)
         except (FloatingPointError, MemoryError) as error:
             print(f"{experiment.name} failed: {error}", file=sys.stderr, flush=True)
             continue
@@ -142,12 +144,12 @@ def _work(
         print(f"{experiment.name}: {told}, {test['seconds'].iloc[0]:.1f} s of training", flush=True)
 
 
-def _measure(params: Params, data: Path, device: torch.device) -> pd.DataFrame:
+def _measure(
+    params: Params, pictures: Arrays, rows: dict[str, pd.DataFrame], stats: Path, device: torch.device
+) -> pd.DataFrame:
     """Train, and give a row for each validation and test sample."""
-    pictures = read_arrays(data / "arrays", data / "registered")
-    rows = read_samples(data / "index.csv", data / "split.csv")
     began = time.perf_counter()
-    network = train(params, pictures, rows, data / "stats.csv", device)
+    network = train(params, pictures, rows, stats, device)
     seconds = time.perf_counter() - began
     parts = [
         pd.concat([rows[name][["sample_id", "place", "foreground"]], measured], axis=1).assign(split=name)

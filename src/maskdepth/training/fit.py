@@ -198,9 +198,9 @@ def fit(
         state.why_eager = state.judging.why_plain = "several processes share it"
     # What batches that are larger than those of the training need is no reason to cut those.
     cut: Cut = state if val.batch_size <= params.batch_size else Limit(val.batch_size)
-    update = Replay(work, state.optimizer, train.device, state.why_eager)
+    update: Replay | None = None
     while state.epoch < params.epochs:
-        if _reconsider(state, train, criterion, params):
+        if _reconsider(state, train, criterion, params) or update is None:
             update = Replay(work, state.optimizer, train.device, state.why_eager)
         seconds = yield from _train_epoch(state, train, update, params, lap)
         began = time.perf_counter()
