@@ -169,6 +169,7 @@ def test_pictures_that_find_no_room_on_the_device_are_read_for_each_batch(
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compares a CUDA device with the CPU, and there is none here")
 @pytest.mark.parametrize("share", ["", "0"])
 def test_batches_on_a_gpu_equal_those_on_the_cpu(arrays, rows, monkeypatch, share):
     monkeypatch.setenv("MASKDEPTH_RESIDENT", share)
